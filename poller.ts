@@ -1,0 +1,1473 @@
+/**
+ * Readiness for Deno's sockets: `select()` and a poll object with the semantics
+ * of Python's `select` module.
+ *
+ * Deno's sockets complete: a read is started and one day it is done. Some
+ * programs want the other model, readiness, in which the question is who can
+ * be read now, and nothing is read before the answer. This module is the
+ * bridge. It has no dependency and uses nothing but public API.
+ *
+ * ## What ready means
+ *
+ * A source is *readable* when {@linkcode Socket.recv} or
+ * {@linkcode ServerSocket.accept} would return or throw at once instead of
+ * "not now", and *writable* when {@linkcode Socket.send} would take at least a
+ * byte. It does not mean that the operation succeeds: end of file, a reset
+ * connection and a failed accept are readable too, and show what they are when
+ * they are picked up.
+ *
+ * ## Guaranteed
+ *
+ * - **Level-triggered.** What is left unread is reported again by the next call.
+ * - **First come, first reported.** `poll()` lists sources in the order in which
+ *   they became ready; a source that has been read queues up behind the others.
+ * - **Nothing is lost.** At most one read is pending per source, for as long as
+ *   the source lives. If it completes when nobody watches any more, its bytes
+ *   wait for the next reader. An error is kept and thrown once, to whoever
+ *   reads next.
+ * - **Back-pressure.** A read is started only for a source that is watched and
+ *   whose last bytes have been taken, so a slow reader slows its peers down
+ *   instead of filling memory.
+ * - **A quiet source costs nothing**, neither time per event nor memory per wait.
+ * - **The event loop always turns.** A call that has nothing new to report, and
+ *   any call when the loop has not turned for 10 ms, lets timers, signals and
+ *   I/O have their turn before it answers.
+ *
+ * ## Not guaranteed
+ *
+ * - A report can be out of date: somebody else may read the source before you
+ *   do. Treat `Deno.errors.WouldBlock` as "not now", not as a failure.
+ * - What waits in the kernel for a source that has never been watched is known
+ *   after one turn of the loop, so it may miss the first answer.
+ * - Among more than about a hundred sources that talk all the time, equal shares
+ *   need a caller that awaits real I/O between two calls, such as the write of
+ *   its output. The runtime serves 128 operations a turn and the rest last in,
+ *   first out; only a real turn lets the others in.
+ *
+ * ## How completion becomes readiness, and what it costs
+ *
+ * Watching a source reads ahead: one read of 2 KiB (64 KiB for as long as reads
+ * come back full) is pending while its buffer is empty. Each read has exactly
+ * one reaction, which marks the source ready and wakes the one call that waits.
+ * So all reads race and the first to settle wins, without a `Promise.race` over
+ * all of them, which would leave a reaction behind on every quiet source at
+ * every round. The price is one copy, from the read-ahead buffer to yours.
+ *
+ * ## Differences from Python
+ *
+ * | Python | here | because |
+ * |---|---|---|
+ * | integers are file descriptors | sources are objects | Deno has no descriptors |
+ * | `poll` lists in order of registration | in order of readiness | whoever has data first is first |
+ * | the default mask has `POLLOUT` | `POLLIN \| POLLPRI` | with it the usual server loop spins |
+ * | `recv` returns the bytes of a descriptor nobody polled | only a watched source is read | a read cannot be withdrawn in Deno |
+ * | errors are `OSError`, `KeyError`, `ValueError` | `Deno.errors.*`, `RangeError`, `TypeError` | the platform's own |
+ * | urgent data sets `POLLPRI` and the third list | neither; the third list has sources in error | Deno drops urgent data |
+ * | a signal interrupts the wait | call {@linkcode Poller.wake} in the handler | JavaScript is not interrupted |
+ *
+ * @example An event loop
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * using poller = new Poller();
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * await using server = new ServerSocket(listener);
+ * using client = await Deno.connect({ port: listener.addr.port });
+ * await client.write(new TextEncoder().encode("hello"));
+ * poller.register(server);
+ * for (let heard = ""; heard !== "hello";) {
+ *   for (const [source] of await poller.poll()) {
+ *     if (source instanceof ServerSocket) { // somebody waits at the door
+ *       poller.register(source.accept());
+ *       continue;
+ *     }
+ *     heard += new TextDecoder().decode(source.recv(4096));
+ *     assertEquals(heard, "hello");
+ *     source.close();
+ *   }
+ * }
+ * ```
+ *
+ * @module
+ */
+
+import { setImmediate } from "node:timers";
+
+/** Data, a waiting connection, end of file or an error to pick up. */
+export const POLLIN = 0x001;
+/** Urgent data. Accepted in a mask, never reported: Deno drops urgent data. */
+export const POLLPRI = 0x002;
+/** Room to send. Reported as long as the send buffer is not full. */
+export const POLLOUT = 0x004;
+/** A failed read, write or accept that nobody has picked up yet. Reported whatever the mask. */
+export const POLLERR = 0x008;
+/** Both directions are shut down, or the connection was reset. Reported whatever the mask. */
+export const POLLHUP = 0x010;
+/** The source was closed while it was registered. Reported whatever the mask, until it is unregistered. */
+export const POLLNVAL = 0x020;
+/** The peer sends no more: its FIN has come, or a reset. Linux only in C, everywhere here. */
+export const POLLRDHUP = 0x2000;
+
+/** What poll(2) reports without being asked. */
+const ALWAYS_REPORTED = POLLERR | POLLHUP | POLLNVAL;
+const MAX_EVENT_MASK = 0xFFFF;
+/** What `send` holds for a slow peer before it says "not now". */
+const HIGH_WATER_BYTES = 64 * 1024;
+/** A quiet source holds one of these; a touched page of memory is paid for, so it is small. */
+const SMALL_READ_BYTES = 2 * 1024;
+const LARGE_READ_BYTES = 64 * 1024;
+/** Bounds what large reads can hold; the other sources make do with small ones. */
+const MAX_LARGE_READS = 128;
+const SLAB_BYTES = 1024 * 1024;
+/** Below the 128 operations that the runtime grants in one turn; 64 to 120 are all the same. */
+const READS_PER_STEP = 100;
+const STEPS_PER_TURN = 128;
+/** A read or accept of what the kernel already has settles within three. */
+const SETTLE_MICROTASKS = 4;
+const MAX_MS_WITHOUT_TURN = 10;
+/** Longer timers fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * What {@linkcode Socket} can be made of: a `Deno.Conn` of any kind (TCP, TLS,
+ * Unix), `Deno.stdin`, a `Deno.FsFile`, or an object of one's own.
+ */
+export interface ByteStream {
+  /** Remote address, if there is one. */
+  readonly remoteAddr?: Deno.Addr;
+  /** Local address, if there is one. */
+  readonly localAddr?: Deno.Addr;
+  /**
+   * Fills `p` from the front; resolves to the number of bytes, `null` at end of
+   * file. A 0 counts as "nothing yet" and is asked again later.
+   */
+  read(p: Uint8Array): Promise<number | null>;
+  /** Takes bytes from the front of `p`; resolves to how many. Without it the source is never writable. */
+  write?(p: Uint8Array): Promise<number>;
+  /** Ends the writing direction (FIN). */
+  closeWrite?(): Promise<void> | void;
+  /** Frees the stream; a pending read must settle. Without it a pending read stays pending. */
+  close?(): void;
+}
+
+/** What {@linkcode ServerSocket} can be made of: a `Deno.Listener`, or an object of one's own. */
+export interface Acceptor {
+  /** Local address, if there is one. */
+  readonly addr?: Deno.Addr;
+  /** Resolves to the next connection. */
+  accept(): Promise<ByteStream>;
+  /** Stops listening; a pending accept must settle. */
+  close(): void;
+}
+
+/** What {@linkcode select} and {@linkcode Poller} can watch. */
+export type Source = ServerSocket | Socket;
+
+/** Connection to the state behind a source; the static blocks of the two classes supply it. */
+let listenerOf: (source: ServerSocket) => Endpoint;
+let streamOf: (source: Socket) => Endpoint;
+let lastId = 0;
+
+/**
+ * A listener made non-blocking: {@linkcode accept} never waits.
+ *
+ * Wrapping starts nothing. Watching it with {@linkcode select} or
+ * {@linkcode Poller} accepts one connection ahead, which waits for
+ * {@linkcode accept}.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * await using server = new ServerSocket(listener);
+ * using client = await Deno.connect({ port: listener.addr.port });
+ * assertEquals(await select([server], [], []), [[server], [], []]);
+ * using peer = server.accept();
+ * assertEquals(peer.remoteAddr, client.localAddr);
+ * ```
+ */
+export class ServerSocket implements Disposable, AsyncDisposable {
+  readonly #endpoint: ListenerEndpoint;
+  /** Positive integer, never used twice in a process. */
+  readonly id: number = ++lastId;
+
+  static {
+    listenerOf = (source) => source.#endpoint;
+  }
+
+  /**
+   * Takes the listener over: nobody else may accept from it any more.
+   *
+   * @param listener A listener of any transport, TLS included.
+   */
+  constructor(listener: Acceptor) {
+    this.#endpoint = new ListenerEndpoint(listener);
+  }
+
+  /** Address listened on, with the real port when 0 was asked for. */
+  get addr(): Deno.Addr | undefined {
+    return this.#endpoint.listener.addr;
+  }
+
+  /**
+   * Settles when a closed listener is really gone. Only then are its port, or
+   * the file of its Unix socket, free: the accept that was pending at
+   * {@linkcode close} must have settled first.
+   */
+  get closed(): Promise<void> {
+    return this.#endpoint.released;
+  }
+
+  /**
+   * Returns the connection that waits, as accept(2) on a non-blocking socket.
+   *
+   * @returns The connection.
+   * @throws {Deno.errors.WouldBlock} If none waits.
+   * @throws {Deno.errors.BadResource} If this listener is closed.
+   * @throws The error with which accepting failed, once; the listener stays
+   * usable. `NotConnected` is a client that was gone before it was accepted;
+   * an `Error` with `code` "EMFILE" or "ENFILE" says that descriptors ran out.
+   */
+  accept(): Socket {
+    return new Socket(this.#endpoint.take());
+  }
+
+  /** Stops listening. A connection accepted ahead is closed unheard. Idempotent. */
+  close(): void {
+    this.#endpoint.close();
+  }
+
+  /** Same as {@linkcode close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** {@linkcode close}, then waits for {@linkcode closed}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.closed;
+  }
+}
+
+/**
+ * A byte stream made non-blocking: {@linkcode recv} and {@linkcode send} never
+ * wait.
+ *
+ * Wrapping starts nothing. Only a source that {@linkcode select} or
+ * {@linkcode Poller} watches is read, so ask one of them who is ready before
+ * receiving.
+ *
+ * @example Standard input, or anything else with a `read` method
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines = ["one\n", "two\n"].map((line) => new TextEncoder().encode(line));
+ * using source = new Socket({
+ *   read: (p) => {
+ *     const line = lines.shift();
+ *     if (line) p.set(line);
+ *     return Promise.resolve(line?.length ?? null);
+ *   },
+ * });
+ * await select([source], [], []);
+ * assertEquals(source.recv(100), new TextEncoder().encode("one\n"));
+ * ```
+ */
+export class Socket implements Disposable, AsyncDisposable {
+  readonly #endpoint: StreamEndpoint;
+  /** Positive integer, never used twice in a process. */
+  readonly id: number = ++lastId;
+
+  static {
+    streamOf = (source) => source.#endpoint;
+  }
+
+  /**
+   * Takes the stream over: nobody else may read from it or write to it any more.
+   *
+   * @param stream A `Deno.Conn`, `Deno.stdin`, a file or anything like them.
+   */
+  constructor(stream: ByteStream) {
+    this.#endpoint = new StreamEndpoint(stream);
+  }
+
+  /** Address of the peer, if the stream has one. Known after a reset, too. */
+  get remoteAddr(): Deno.Addr | undefined {
+    return this.#endpoint.stream.remoteAddr;
+  }
+
+  /** Address of this end, if the stream has one. */
+  get localAddr(): Deno.Addr | undefined {
+    return this.#endpoint.stream.localAddr;
+  }
+
+  /**
+   * Settles when a closed stream is really gone, its pending read included. A
+   * stream that cannot cancel its read delays this for ever.
+   */
+  get closed(): Promise<void> {
+    return this.#endpoint.released;
+  }
+
+  /**
+   * Receives what has arrived, as recv(2) on a non-blocking socket.
+   *
+   * @param max Most bytes to return, an integer from 0.
+   * @returns A fresh copy of 1 to `max` bytes; the rest stays readable. Empty at
+   * end of file, again and again, and if `max` is 0.
+   * @throws {Deno.errors.WouldBlock} If nothing has arrived.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws {RangeError} If `max` is not an integer from 0.
+   * @throws The error of a failed read, once and after the data that came
+   * before it; from then on there is end of file.
+   */
+  recv(max: number): Uint8Array<ArrayBuffer> {
+    if (!Number.isInteger(max) || max < 0) {
+      throw new RangeError(`Cannot receive ${max} bytes: expected an integer from 0`);
+    }
+    return this.#endpoint.take(max).slice();
+  }
+
+  /**
+   * Like {@linkcode recv}, into memory of the caller's.
+   *
+   * @param target Where to put the bytes; its length is the most to receive.
+   * @returns How many bytes were written to the front of `target`, 0 at end of
+   * file and if `target` is empty.
+   * @throws {Deno.errors.WouldBlock} If nothing has arrived.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws The error of a failed read, once; see {@linkcode recv}.
+   */
+  recvInto(target: Uint8Array): number {
+    const bytes = this.#endpoint.take(target.length);
+    target.set(bytes);
+    return bytes.length;
+  }
+
+  /**
+   * Queues bytes for sending, as send(2) on a non-blocking socket: as many as
+   * fit below the high-water mark of 64 KiB. They leave in order and on their
+   * own; that they arrive is not known, as with any socket.
+   *
+   * @param bytes Copied, so free for reuse when this returns.
+   * @returns How many bytes were taken, from the front.
+   * @throws {Deno.errors.WouldBlock} If the buffer is full: wait for `POLLOUT`.
+   * @throws {Deno.errors.BrokenPipe} After {@linkcode shutdown}, and once the
+   * connection is known to be broken.
+   * @throws {Deno.errors.NotSupported} If the stream has no `write`.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws The error of a failed write, once, unless `recv` threw it before.
+   */
+  send(bytes: Uint8Array): number {
+    return this.#endpoint.send(bytes);
+  }
+
+  /**
+   * Half-closes: what was queued is sent, then the peer sees end of file.
+   * Receiving goes on. `POLLHUP` tells when both directions are shut, so it also
+   * tells that everything queued has left. Idempotent; nothing happens if the
+   * stream has no `write`.
+   *
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   */
+  shutdown(): void {
+    this.#endpoint.shutdown();
+  }
+
+  /**
+   * Closes at once: the pending read is cancelled, and what `send` still holds
+   * is dropped. For an orderly end use {@linkcode shutdown} and close at
+   * `POLLHUP`. Idempotent.
+   */
+  close(): void {
+    this.#endpoint.close();
+  }
+
+  /** Same as {@linkcode close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** {@linkcode close}, then waits for {@linkcode closed}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.closed;
+  }
+}
+
+/**
+ * Waits until at least one source is ready, as Python's `select.select()`.
+ *
+ * A literal race over its arguments, so a call costs time in proportion to
+ * their number; for more than a few hundred sources use {@linkcode Poller}. Any
+ * number of selects may wait at the same time, for the same sources, too.
+ *
+ * A signal handler wakes a waiting `select()` with the self-pipe trick: put a
+ * `Socket` over an in-memory stream into `rlist` and let its `read` resolve.
+ *
+ * @typeParam R Kind of source in `rlist`.
+ * @typeParam W Kind of source in `wlist`.
+ * @typeParam X Kind of source in `xlist`.
+ * @param rlist Any iterable: sources to be reported when they are readable.
+ * @param wlist Any iterable: sources to be reported when there is room to send.
+ * @param xlist Any iterable: sources to be reported when they are in error.
+ * @param timeoutSeconds Absent or `null` waits for ever, 0 only looks, more waits
+ * at least that many **seconds**, fractions allowed. Three empty lists with a
+ * timeout sleep.
+ * @returns Three new arrays, subsets of the arguments in their order, duplicates
+ * kept; all empty if the timeout passed.
+ * @throws {TypeError} If a list is not iterable, has something else than
+ * sources, or if the timeout is not a number.
+ * @throws {RangeError} If the timeout is negative or `NaN`.
+ * @throws {Deno.errors.BadResource} If a source is closed, before or while waiting.
+ *
+ * @example The classic server
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * await using server = new ServerSocket(listener);
+ * using client = await Deno.connect({ port: listener.addr.port });
+ * await client.write(new TextEncoder().encode("hello"));
+ * await client.closeWrite();
+ *
+ * const inputs = new Set<Source>([server]);
+ * let heard = "";
+ * do {
+ *   const [readable] = await select(inputs, [], []);
+ *   for (const source of readable) {
+ *     if (source instanceof ServerSocket) {
+ *       inputs.add(source.accept());
+ *       continue;
+ *     }
+ *     const data = source.recv(1024);
+ *     heard += new TextDecoder().decode(data);
+ *     if (data.length === 0) { // end of file
+ *       inputs.delete(source);
+ *       source.close();
+ *     }
+ *   }
+ * } while (inputs.size > 1);
+ * assertEquals(heard, "hello");
+ * ```
+ */
+export async function select<
+  R extends Source,
+  W extends Source,
+  X extends Source,
+>(
+  rlist: Iterable<R>,
+  wlist: Iterable<W>,
+  xlist: Iterable<X>,
+  timeoutSeconds?: number | null,
+): Promise<[R[], W[], X[]]> {
+  const timeoutMs = parseSelectTimeout(timeoutSeconds);
+  const reading = [...entriesOf("rlist", rlist)];
+  const writing = [...entriesOf("wlist", wlist)];
+  const failing = [...entriesOf("xlist", xlist)];
+  const race = new SelectRace([
+    ...reading.map(([, endpoint]) => ({ endpoint, mask: POLLIN })),
+    ...writing.map(([, endpoint]) => ({ endpoint, mask: POLLOUT })),
+    ...failing.map(([, endpoint]) => ({ endpoint, mask: POLLERR })),
+  ]);
+  await waitUntilDue(race, timeoutMs);
+  race.report();
+  return [having(POLLIN, reading), having(POLLOUT, writing), having(POLLERR, failing)];
+}
+
+/**
+ * The poll object: remembers what to watch, and answers who is ready. As
+ * Python's `select.poll()`, in the time of its `epoll()`: a call costs in
+ * proportion to the sources that are ready, whatever the number of quiet ones.
+ *
+ * - **Level-triggered.** A source stays in the answer until it is read.
+ * - **In order of readiness**, one entry per source with all its bits.
+ * - **Changes count from the next call.** `register`, `modify` and `unregister`
+ *   are allowed while `poll()` waits, and do not touch that wait.
+ * - **One wait at a time.** Two pollers may watch the same source; both report it.
+ * - **Usable after errors.** A call that throws leaves everything as it was.
+ *
+ * @example The classic server
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * await using server = new ServerSocket(listener);
+ * using client = await Deno.connect({ port: listener.addr.port });
+ * await client.write(new TextEncoder().encode("hello"));
+ * await client.closeWrite();
+ *
+ * using poller = new Poller();
+ * poller.register(server);
+ * let heard = "";
+ * do {
+ *   for (const [source, events] of await poller.poll()) {
+ *     if (source instanceof ServerSocket) {
+ *       poller.register(source.accept());
+ *     } else if (events & POLLIN) {
+ *       const data = source.recv(1024);
+ *       heard += new TextDecoder().decode(data);
+ *       if (data.length > 0) continue;
+ *       poller.unregister(source); // end of file
+ *       source.close();
+ *     }
+ *   }
+ * } while (poller.size > 1);
+ * assertEquals(heard, "hello");
+ * ```
+ */
+export class Poller implements Disposable {
+  readonly #registrations = new Map<Source, Registration>();
+  /** Registrations that were added, changed or removed; applied between two waits. */
+  readonly #amended = new Set<Registration>();
+  readonly #list = new ReadyList();
+  #state: "idle" | "polling" | "closed" = "idle";
+
+  /** Number of registered sources. */
+  get size(): number {
+    return this.#registrations.size;
+  }
+
+  /**
+   * Starts watching a source, or gives one that is watched a new mask.
+   *
+   * A source is read ahead whatever its mask, even 0, or a reset could not be
+   * seen. A closed source may be registered and is reported as `POLLNVAL`.
+   *
+   * @param source What to watch.
+   * @param mask Events to be reported, an integer from 0 to 0xFFFF; `POLLERR`,
+   * `POLLHUP` and `POLLNVAL` are reported in any case. `POLLIN | POLLPRI` by
+   * default, without the `POLLOUT` of Python: there is nearly always room to
+   * send, so a loop that asks for it without need spins.
+   * @throws {TypeError} If `source` is not a source or `mask` not an integer.
+   * @throws {RangeError} If `mask` is not in 0 to 0xFFFF.
+   * @throws {Deno.errors.BadResource} If this poller is closed.
+   */
+  register(source: Source, mask: number = POLLIN | POLLPRI): void {
+    this.#assertOpen();
+    const endpoint = endpointOf(source);
+    assertEventMask(mask);
+    let registration = this.#registrations.get(source);
+    if (!registration) {
+      registration = new Registration(this.#list, source, endpoint);
+      this.#registrations.set(source, registration);
+    }
+    registration.mask = mask;
+    this.#amend(registration);
+  }
+
+  /**
+   * Gives a watched source a new mask.
+   *
+   * @param source A registered source.
+   * @param mask As for {@linkcode register}.
+   * @throws {Deno.errors.NotFound} If the source is not registered.
+   * @throws {TypeError} If `source` is not a source or `mask` not an integer.
+   * @throws {RangeError} If `mask` is not in 0 to 0xFFFF.
+   * @throws {Deno.errors.BadResource} If this poller is closed.
+   */
+  modify(source: Source, mask: number): void {
+    const registration = this.#find("modify", source);
+    assertEventMask(mask);
+    registration.mask = mask;
+    this.#amend(registration);
+  }
+
+  /**
+   * Stops watching a source. A read that is pending stays pending, and what it
+   * brings waits in the source for the next reader. Works for closed sources.
+   *
+   * @param source A registered source.
+   * @throws {Deno.errors.NotFound} If the source is not registered.
+   * @throws {TypeError} If `source` is not a source.
+   * @throws {Deno.errors.BadResource} If this poller is closed.
+   */
+  unregister(source: Source): void {
+    const registration = this.#find("unregister", source);
+    this.#registrations.delete(source);
+    registration.removed = true;
+    this.#amend(registration);
+  }
+
+  /**
+   * Waits until a registered source is ready, the timeout passes, or
+   * {@linkcode wake} is called.
+   *
+   * @param timeoutMs Absent, `null` or negative waits for ever, 0 only looks,
+   * more waits at least that many **milliseconds**; fractions are rounded up.
+   * @returns One entry per ready source: the source and its event bits. Empty if
+   * the timeout passed, and possibly after {@linkcode wake}.
+   * @throws {TypeError} If the timeout is not a number.
+   * @throws {RangeError} If the timeout is `NaN`.
+   * @throws {Deno.errors.Busy} If a call of this poller is already waiting.
+   * @throws {Deno.errors.BadResource} If this poller is closed, before or while waiting.
+   */
+  async poll(timeoutMs?: number | null): Promise<[source: Source, events: number][]> {
+    const waitMs = parsePollTimeout(timeoutMs);
+    this.#assertOpen();
+    if (this.#state === "polling") {
+      throw new Deno.errors.Busy("Cannot poll: another poll() is waiting");
+    }
+    this.#state = "polling";
+    try {
+      await waitUntilDue(this.#list, waitMs);
+      this.#assertOpen();
+      return this.#list.report();
+    } finally {
+      if (this.#state === "polling") this.#state = "idle";
+      this.#applyAmendments();
+    }
+  }
+
+  /**
+   * Ends the current `poll()`, or else the next one, at once. Remembered until
+   * then; several calls count as one. For signal handlers, which only set a flag
+   * and wake: it is what the self-pipe trick is for.
+   */
+  wake(): void {
+    this.#list.wake();
+  }
+
+  /**
+   * Stops watching everything; the sources stay open and keep what they have
+   * read. A waiting `poll()` rejects with `BadResource`. Idempotent.
+   */
+  close(): void {
+    if (this.#state === "closed") return;
+    for (const source of [...this.#registrations.keys()]) {
+      this.unregister(source);
+    }
+    const waiting = this.#state === "polling";
+    this.#state = "closed";
+    if (waiting) this.#list.wake();
+  }
+
+  /** Same as {@linkcode close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #find(action: string, source: Source): Registration {
+    this.#assertOpen();
+    endpointOf(source);
+    const registration = this.#registrations.get(source);
+    if (registration) return registration;
+    throw new Deno.errors.NotFound(`Cannot ${action} source ${source.id}: it is not registered`);
+  }
+
+  #assertOpen(): void {
+    if (this.#state === "closed") throw new Deno.errors.BadResource("Poller is closed");
+  }
+
+  #amend(registration: Registration): void {
+    this.#amended.add(registration);
+    if (this.#state === "idle") this.#applyAmendments();
+  }
+
+  #applyAmendments(): void {
+    for (const registration of this.#amended) registration.apply();
+    this.#amended.clear();
+  }
+}
+
+/** Wants to hear when the readiness of a source changes. */
+interface Watcher {
+  /** Called after each change; `served` if somebody has just read from the source. */
+  changed(served: boolean): void;
+}
+
+/** What select() and Poller.poll() wait for. */
+interface Wait {
+  /** Starts reads that are due, at most READS_PER_STEP; tells whether more are due. */
+  startReads(): boolean;
+  /** Whether there is something to report. */
+  isDue(): boolean;
+  /** Whether some of it was not in the last report. */
+  hasNews(): boolean;
+  /** Settles when something may have become due. */
+  arrival(): Promise<void>;
+  /** Lets go of everything that arrival() set up. */
+  scratch(): void;
+}
+
+/**
+ * The part of a source that pollers see. Readiness is state kept here; a
+ * completion changes the state, and tells the watchers.
+ */
+abstract class Endpoint {
+  /** Replaced, never changed in place, so that telling them is safe. */
+  #watchers: readonly Watcher[] = [];
+  #released = false;
+  #releasing: PromiseWithResolvers<void> | undefined;
+  /** Number of changes so far, and that number when select() last reported this endpoint. */
+  changes = 0;
+  reported = 0;
+  /** When it was last read from, on a clock of all reads. */
+  servedAt = 0;
+
+  /** Event bits that the state implies. Starts nothing and consumes nothing. */
+  abstract readiness(): number;
+  /** Whether a read could be started. */
+  abstract isIdle(): boolean;
+  /** Starts a read if none is pending and nothing waits to be taken. */
+  abstract startRead(): void;
+
+  /** Settles when the endpoint is closed and no operation is pending. */
+  get released(): Promise<void> {
+    this.#releasing ??= Promise.withResolvers();
+    if (this.#released) this.#releasing.resolve();
+    return this.#releasing.promise;
+  }
+
+  watch(watcher: Watcher): void {
+    this.#watchers = [...this.#watchers, watcher];
+  }
+
+  unwatch(watcher: Watcher): void {
+    this.#watchers = this.#watchers.filter((other) => other !== watcher);
+  }
+
+  protected release(): void {
+    this.#released = true;
+    this.#releasing?.resolve();
+  }
+
+  protected changed(served = false): void {
+    this.changes++;
+    if (served) this.servedAt = ++readClock;
+    for (const watcher of this.#watchers) watcher.changed(served);
+  }
+}
+
+let readClock = 0;
+
+/** What accepting is doing. */
+type AcceptState =
+  | { readonly tag: "idle" | "pending" | "closed" }
+  | { readonly tag: "ready"; readonly conn: ByteStream }
+  | { readonly tag: "failed"; readonly error: unknown };
+
+/** What receiving is doing. */
+type ReadState =
+  | { readonly tag: "idle" | "closed" }
+  | { readonly tag: "pending"; readonly buffer: Uint8Array }
+  | {
+    readonly tag: "ready";
+    readonly buffer: Uint8Array;
+    start: number;
+    readonly end: number;
+  }
+  | { readonly tag: "ended"; readonly reset: boolean }
+  | { readonly tag: "failed"; readonly error: unknown };
+
+/** What sending is doing; `shutting` still has bytes or the FIN to send. */
+type WriteState =
+  | { readonly tag: "absent" | "open" | "shutting" | "shut" | "broken" }
+  | { readonly tag: "failed"; readonly error: unknown };
+
+const IDLE = { tag: "idle" } as const;
+const PENDING = { tag: "pending" } as const;
+const CLOSED = { tag: "closed" } as const;
+const ENDED = { tag: "ended", reset: false } as const;
+const RESET = { tag: "ended", reset: true } as const;
+const NOTHING = new Uint8Array(0);
+
+/** A listener and its one accept ahead. */
+class ListenerEndpoint extends Endpoint {
+  readonly listener: Acceptor;
+  #state: AcceptState = IDLE;
+
+  constructor(listener: Acceptor) {
+    super();
+    this.listener = listener;
+  }
+
+  readiness(): number {
+    switch (this.#state.tag) {
+      case "idle":
+      case "pending":
+        return 0;
+      case "ready":
+        return POLLIN;
+      // The next accept() throws it, so it must be invited.
+      case "failed":
+        return POLLIN | POLLERR;
+      case "closed":
+        return POLLNVAL;
+    }
+  }
+
+  isIdle(): boolean {
+    return this.#state.tag === "idle";
+  }
+
+  startRead(): void {
+    if (this.#state.tag !== "idle") return;
+    this.#state = PENDING;
+    attempt(() => this.listener.accept()).then(
+      (conn) => this.#settle({ tag: "ready", conn }),
+      (error) => this.#settle({ tag: "failed", error }),
+    );
+  }
+
+  #settle(state: AcceptState): void {
+    if (this.#state.tag === "closed") {
+      if (state.tag === "ready") state.conn.close?.();
+      this.release();
+      return;
+    }
+    this.#state = state;
+    this.changed();
+  }
+
+  take(): ByteStream {
+    const state = this.#state;
+    switch (state.tag) {
+      case "idle":
+      case "pending":
+        throw new Deno.errors.WouldBlock("Cannot accept: no connection is waiting");
+      case "closed":
+        throw new Deno.errors.BadResource("Cannot accept: the listener is closed");
+      case "ready":
+        this.#serve();
+        return state.conn;
+      case "failed":
+        this.#serve();
+        throw state.error;
+    }
+  }
+
+  #serve(): void {
+    this.#state = IDLE;
+    this.changed(true);
+  }
+
+  close(): void {
+    const state = this.#state;
+    if (state.tag === "closed") return;
+    this.#state = CLOSED;
+    if (state.tag === "ready") state.conn.close?.();
+    closeQuietly(this.listener);
+    if (state.tag !== "pending") this.release();
+    this.changed();
+  }
+}
+
+/** A byte stream, its one read ahead and its send buffer. */
+class StreamEndpoint extends Endpoint {
+  readonly stream: ByteStream;
+  #reading: ReadState = IDLE;
+  #writing: WriteState;
+  readonly #buffers = new BufferChoice();
+  /** Copies of what was sent and not yet handed to the stream. */
+  #unsent: Uint8Array[] = [];
+  /** Bytes in `#unsent` and in the write that is pending. */
+  #unsentBytes = 0;
+  #flushing = false;
+
+  constructor(stream: ByteStream) {
+    super();
+    this.stream = stream;
+    this.#writing = { tag: stream.write ? "open" : "absent" };
+  }
+
+  readiness(): number {
+    if (this.#reading.tag === "closed") return POLLNVAL;
+    const events = this.#readReadiness() | this.#writeReadiness();
+    const shut = this.#reading.tag === "ended" && isShut(this.#writing);
+    return shut ? events | POLLHUP : events;
+  }
+
+  #readReadiness(): number {
+    const state = this.#reading;
+    switch (state.tag) {
+      case "idle":
+      case "pending":
+      case "closed":
+        return 0;
+      case "ready":
+        return POLLIN;
+      case "ended":
+        return POLLIN | POLLRDHUP | (state.reset ? POLLHUP : 0);
+      // The next recv() throws it, so it must be invited.
+      case "failed":
+        return POLLIN | POLLRDHUP | POLLERR | POLLHUP;
+    }
+  }
+
+  #writeReadiness(): number {
+    switch (this.#writing.tag) {
+      case "absent":
+        return 0;
+      case "open":
+        return this.#unsentBytes < HIGH_WATER_BYTES ? POLLOUT : 0;
+      // The next send() does not wait: it throws.
+      case "shutting":
+      case "shut":
+      case "broken":
+        return POLLOUT;
+      case "failed":
+        return POLLOUT | POLLERR;
+    }
+  }
+
+  isIdle(): boolean {
+    return this.#reading.tag === "idle";
+  }
+
+  startRead(): void {
+    if (this.#reading.tag !== "idle") return;
+    const buffer = this.#buffers.take();
+    this.#reading = { tag: "pending", buffer };
+    attempt(() => this.stream.read(buffer)).then(this.#onRead, this.#onReadFailed);
+  }
+
+  readonly #onRead = (count: number | null): void => {
+    if (this.#reading.tag !== "pending") return this.release();
+    const buffer = this.#reading.buffer;
+    if (count === null || count === 0) {
+      this.#buffers.give(buffer);
+      this.#reading = count === null ? ENDED : IDLE;
+    } else if (Number.isInteger(count) && count > 0 && count <= buffer.length) {
+      this.#buffers.record(count, buffer);
+      this.#reading = { tag: "ready", buffer, start: 0, end: count };
+    } else {
+      const error = new RangeError(
+        `Cannot receive: read() of ${buffer.length} bytes returned ${count}`,
+      );
+      return this.#onReadFailed(error);
+    }
+    this.changed();
+  };
+
+  readonly #onReadFailed = (error: unknown): void => {
+    if (this.#reading.tag !== "pending") return this.release();
+    this.#buffers.give(this.#reading.buffer);
+    this.#reading = { tag: "failed", error };
+    if (this.#writing.tag !== "absent") this.#breakWriting({ tag: "broken" });
+    this.changed();
+  };
+
+  /** Returns at most `max` bytes in place; they are valid until control is given up. */
+  take(max: number): Uint8Array {
+    const state = this.#reading;
+    if (state.tag === "closed") {
+      throw new Deno.errors.BadResource("Cannot receive: the socket is closed");
+    }
+    if (max === 0) return NOTHING;
+    switch (state.tag) {
+      case "ready":
+        return this.#consume(state, max);
+      case "failed":
+        this.#reading = RESET;
+        this.#writing = forgetError(this.#writing);
+        this.changed(true);
+        throw state.error;
+      case "ended":
+        if (this.#writing.tag === "failed") this.#throwWriteError(this.#writing.error);
+        return NOTHING;
+      case "idle":
+      case "pending":
+        if (this.#writing.tag === "failed") this.#throwWriteError(this.#writing.error);
+        throw new Deno.errors.WouldBlock("Cannot receive: nothing has arrived");
+    }
+  }
+
+  #consume(state: ReadState & { tag: "ready" }, max: number): Uint8Array {
+    const { buffer, start, end } = state;
+    const taken = Math.min(end, start + max);
+    if (taken < end) {
+      state.start = taken;
+    } else {
+      this.#buffers.give(buffer);
+      this.#reading = IDLE;
+    }
+    this.changed(true);
+    return buffer.subarray(start, taken);
+  }
+
+  send(bytes: Uint8Array): number {
+    if (!(bytes instanceof Uint8Array)) throw new TypeError("Cannot send: expected a Uint8Array");
+    this.#assertSendable();
+    const taken = Math.min(bytes.length, HIGH_WATER_BYTES - this.#unsentBytes);
+    if (bytes.length === 0) return 0;
+    if (taken === 0) {
+      throw new Deno.errors.WouldBlock(`Cannot send: ${this.#unsentBytes} bytes wait to be sent`);
+    }
+    this.#unsent.push(bytes.slice(0, taken));
+    this.#unsentBytes += taken;
+    this.#flush();
+    this.changed();
+    return taken;
+  }
+
+  #assertSendable(): void {
+    if (this.#reading.tag === "closed") {
+      throw new Deno.errors.BadResource("Cannot send: the socket is closed");
+    }
+    switch (this.#writing.tag) {
+      case "open":
+        return;
+      case "absent":
+        throw new Deno.errors.NotSupported("Cannot send: the stream has no write()");
+      case "shutting":
+      case "shut":
+        throw new Deno.errors.BrokenPipe("Cannot send: sending was shut down");
+      case "broken":
+        throw new Deno.errors.BrokenPipe("Cannot send: the connection is broken");
+      case "failed":
+        return this.#throwWriteError(this.#writing.error);
+    }
+  }
+
+  #throwWriteError(error: unknown): never {
+    this.#writing = forgetError(this.#writing);
+    this.changed();
+    throw error;
+  }
+
+  shutdown(): void {
+    if (this.#reading.tag === "closed") {
+      throw new Deno.errors.BadResource("Cannot shut down: the socket is closed");
+    }
+    if (this.#writing.tag !== "open") return;
+    this.#writing = { tag: "shutting" };
+    this.#flush();
+    this.changed();
+  }
+
+  /** Hands what is queued to the stream, then the FIN if it is asked for. One at a time. */
+  async #flush(): Promise<void> {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    try {
+      while (this.#unsent.length > 0) await this.#write(this.#takeUnsent());
+      if (this.#writing.tag === "shutting") {
+        await this.stream.closeWrite?.();
+        this.#writing = { tag: "shut" };
+        this.changed();
+      }
+    } catch (error) {
+      // A failed read has told of the same fault already; after close() nobody asks.
+      if (this.#writing.tag !== "broken" && this.#reading.tag !== "closed") {
+        this.#breakWriting({ tag: "failed", error });
+        this.changed();
+      }
+    } finally {
+      this.#flushing = false;
+    }
+  }
+
+  #takeUnsent(): Uint8Array {
+    const [first] = this.#unsent;
+    const bytes = this.#unsent.length === 1 && first ? first : concat(this.#unsent);
+    this.#unsent = [];
+    return bytes;
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    for (let sent = 0; sent < bytes.length;) {
+      const count = await this.stream.write!(sent === 0 ? bytes : bytes.subarray(sent));
+      if (!(count > 0 && count <= bytes.length - sent)) {
+        throw new Deno.errors.WriteZero(
+          `Cannot send: write() of ${bytes.length - sent} bytes returned ${count}`,
+        );
+      }
+      sent += count;
+      const wasFull = this.#unsentBytes >= HIGH_WATER_BYTES;
+      this.#unsentBytes -= count;
+      if (wasFull) this.changed();
+    }
+  }
+
+  #breakWriting(state: WriteState): void {
+    this.#writing = state;
+    this.#unsent = [];
+    this.#unsentBytes = 0;
+  }
+
+  close(): void {
+    const state = this.#reading;
+    if (state.tag === "closed") return;
+    this.#reading = CLOSED;
+    if (this.#writing.tag !== "absent") this.#breakWriting({ tag: "broken" });
+    if (state.tag === "ready") this.#buffers.give(state.buffer);
+    closeQuietly(this.stream);
+    if (state.tag !== "pending") this.release();
+    this.changed();
+  }
+}
+
+/** Buffers of one size, cut from slabs so that untouched ones cost no memory, and used again. */
+class BufferPool {
+  readonly #size: number;
+  readonly #free: Uint8Array[] = [];
+  #slab: Uint8Array = NOTHING;
+  /** Buffers taken and not given back. */
+  taken = 0;
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  take(): Uint8Array {
+    this.taken++;
+    return this.#free.pop() ?? this.#cut();
+  }
+
+  give(buffer: Uint8Array): void {
+    this.taken--;
+    this.#free.push(buffer);
+  }
+
+  #cut(): Uint8Array {
+    if (this.#slab.length === 0) this.#slab = new Uint8Array(SLAB_BYTES);
+    const buffer = this.#slab.subarray(0, this.#size);
+    this.#slab = this.#slab.subarray(this.#size);
+    return buffer;
+  }
+}
+
+const smallBuffers = new BufferPool(SMALL_READ_BYTES);
+const largeBuffers = new BufferPool(LARGE_READ_BYTES);
+
+/** Chooses the size of the next read: large after a full one, small after two that were small. */
+class BufferChoice {
+  #large = false;
+  #smallReads = 0;
+
+  take(): Uint8Array {
+    return (this.#large && largeBuffers.taken < MAX_LARGE_READS ? largeBuffers : smallBuffers)
+      .take();
+  }
+
+  give(buffer: Uint8Array): void {
+    (buffer.length === LARGE_READ_BYTES ? largeBuffers : smallBuffers).give(buffer);
+  }
+
+  record(count: number, buffer: Uint8Array): void {
+    this.#smallReads = count <= SMALL_READ_BYTES ? this.#smallReads + 1 : 0;
+    if (count === buffer.length) this.#large = true;
+    else if (this.#smallReads >= 2) this.#large = false;
+  }
+}
+
+/** One source in one poller. */
+class Registration implements Watcher {
+  readonly source: Source;
+  readonly endpoint: Endpoint;
+  readonly #list: ReadyList;
+  #attached = false;
+  /** The mask that counts. */
+  #mask = 0;
+  /** The mask, and whether to go, that count after the next {@linkcode apply}. */
+  mask = 0;
+  removed = false;
+
+  constructor(list: ReadyList, source: Source, endpoint: Endpoint) {
+    this.#list = list;
+    this.source = source;
+    this.endpoint = endpoint;
+  }
+
+  events(): number {
+    return this.endpoint.readiness() & (this.#mask | ALWAYS_REPORTED);
+  }
+
+  apply(): void {
+    if (this.removed) {
+      this.endpoint.unwatch(this);
+      this.#list.remove(this);
+      return;
+    }
+    if (!this.#attached) this.endpoint.watch(this);
+    this.#attached = true;
+    this.#mask = this.mask;
+    this.#list.update(this);
+  }
+
+  changed(served: boolean): void {
+    this.#list.update(this, served);
+  }
+}
+
+/** What the registrations of one poller have to tell: the kernel's ready list. */
+class ReadyList implements Wait {
+  /** In order of readiness. */
+  readonly #ready = new Set<Registration>();
+  /** Registrations whose source needs a read, in order of service. */
+  readonly #unread = new Set<Registration>();
+  #news = false;
+  #woken = false;
+  #arrival: PromiseWithResolvers<void> | undefined;
+
+  /** Takes note of a change; a source that was `served` goes behind all others. */
+  update(registration: Registration, served = false): void {
+    if (served) this.#ready.delete(registration);
+    if (registration.events() !== 0) {
+      this.#ready.add(registration);
+      this.#news = true;
+      this.#arrival?.resolve();
+    } else {
+      this.#ready.delete(registration);
+    }
+    if (registration.endpoint.isIdle()) {
+      this.#unread.add(registration);
+      this.#arrival?.resolve();
+    }
+  }
+
+  remove(registration: Registration): void {
+    this.#ready.delete(registration);
+    this.#unread.delete(registration);
+  }
+
+  wake(): void {
+    this.#woken = true;
+    this.#arrival?.resolve();
+  }
+
+  startReads(): boolean {
+    let started = 0;
+    for (const registration of this.#unread) {
+      if (started++ === READS_PER_STEP) return true;
+      this.#unread.delete(registration);
+      registration.endpoint.startRead();
+    }
+    return false;
+  }
+
+  isDue(): boolean {
+    return this.#woken || this.#ready.size > 0;
+  }
+
+  hasNews(): boolean {
+    return this.#woken || this.#news;
+  }
+
+  arrival(): Promise<void> {
+    this.#arrival = Promise.withResolvers();
+    return this.#arrival.promise;
+  }
+
+  scratch(): void {
+    this.#arrival = undefined;
+  }
+
+  report(): [Source, number][] {
+    this.#news = false;
+    this.#woken = false;
+    return Array.from(this.#ready, (registration) => [registration.source, registration.events()]);
+  }
+}
+
+/** The race of one select(): each argument with what would make it win. */
+class SelectRace implements Wait {
+  readonly #runners: readonly { endpoint: Endpoint; mask: number }[];
+  /** Endpoints to be read ahead: all but those that are only to be written. */
+  readonly #reading: Set<Endpoint>;
+  #watchers: { endpoint: Endpoint; watcher: Watcher }[] = [];
+
+  constructor(runners: readonly { endpoint: Endpoint; mask: number }[]) {
+    this.#runners = runners;
+    this.#reading = new Set(
+      runners.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
+    );
+  }
+
+  startReads(): boolean {
+    const idle = [...this.#reading].filter((endpoint) => endpoint.isIdle());
+    if (idle.length > READS_PER_STEP) {
+      idle.sort((a, b) => a.servedAt - b.servedAt);
+    }
+    for (const endpoint of idle.slice(0, READS_PER_STEP)) endpoint.startRead();
+    return idle.length > READS_PER_STEP;
+  }
+
+  isDue(): boolean {
+    const closed = this.#runners.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
+    if (closed) throw new Deno.errors.BadResource("Cannot select: a source is closed");
+    return this.#winners().length > 0;
+  }
+
+  hasNews(): boolean {
+    return this.#winners().some(({ endpoint }) => endpoint.changes !== endpoint.reported);
+  }
+
+  /** Each contender is a fresh promise, so that scratching its watcher leaves nothing on a loser. */
+  async arrival(): Promise<void> {
+    await Promise.race(this.#runners.map(({ endpoint }) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const watcher = { changed: () => resolve() };
+      endpoint.watch(watcher);
+      this.#watchers.push({ endpoint, watcher });
+      return promise;
+    }));
+  }
+
+  scratch(): void {
+    for (const { endpoint, watcher } of this.#watchers) {
+      endpoint.unwatch(watcher);
+    }
+    this.#watchers = [];
+  }
+
+  report(): void {
+    for (const { endpoint } of this.#winners()) {
+      endpoint.reported = endpoint.changes;
+    }
+  }
+
+  #winners() {
+    return this.#runners.filter(({ endpoint, mask }) => endpoint.readiness() & mask);
+  }
+}
+
+/** Knows whether the event loop has turned lately; asking costs next to nothing. */
+class LoopWatch {
+  #checkedAt = 0;
+  #turning = false;
+
+  isStarved(): boolean {
+    const now = performance.now();
+    if (now - this.#checkedAt < MAX_MS_WITHOUT_TURN) return false;
+    // What was asked to run at the next turn has not run: there was none.
+    if (this.#turning) return true;
+    this.#checkedAt = now;
+    this.#turning = true;
+    setImmediate(() => this.#turning = false);
+    return false;
+  }
+}
+
+const loopWatch = new LoopWatch();
+
+/**
+ * The wait of select() and Poller.poll(): returns when there is something to
+ * report or the timeout has passed.
+ */
+async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<void> {
+  const deadlineMs = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
+  for (let turned = false, step = 1;; step++) {
+    const moreReads = wait.startReads();
+    for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+    const due = wait.isDue();
+    if (due && (turned || wait.hasNews() && !loopWatch.isStarved())) return;
+    if (!due && moreReads && step % STEPS_PER_TURN !== 0) continue;
+    const passed = deadlineMs < Infinity && performance.now() >= deadlineMs;
+    if ((passed || due) && turned) return;
+    if (passed || due || moreReads) {
+      await turnLoop();
+      turned = true;
+    } else {
+      await arrivalOrDeadline(wait, deadlineMs);
+    }
+  }
+}
+
+/** Lets timers, I/O and signals have their turn: unlike an immediate, a timer parks the loop. */
+function turnLoop(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+async function arrivalOrDeadline(wait: Wait, deadlineMs: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const deadline = new Promise<void>((resolve) => {
+    if (deadlineMs === Infinity) return;
+    const restMs = Math.ceil(deadlineMs - performance.now());
+    timer = setTimeout(resolve, Math.min(restMs, MAX_TIMER_MS));
+  });
+  try {
+    await Promise.race([wait.arrival(), deadline]);
+  } finally {
+    clearTimeout(timer);
+    wait.scratch();
+  }
+}
+
+function endpointOf(source: unknown): Endpoint {
+  if (source instanceof Socket) return streamOf(source);
+  if (source instanceof ServerSocket) return listenerOf(source);
+  throw new TypeError(`Cannot watch ${typeof source}: expected a Socket or a ServerSocket`);
+}
+
+function entriesOf<S extends Source>(name: string, list: Iterable<S>): [S, Endpoint][] {
+  if (typeof list?.[Symbol.iterator] !== "function") {
+    throw new TypeError(`Cannot select: ${name} must be an iterable of sources`);
+  }
+  return Array.from(list, (source) => [source, endpointOf(source)]);
+}
+
+function having<S extends Source>(mask: number, entries: [S, Endpoint][]): S[] {
+  return entries.filter(([, endpoint]) => endpoint.readiness() & mask).map(([source]) => source);
+}
+
+function parseSelectTimeout(timeoutSeconds: number | null | undefined): number | undefined {
+  const timeoutMs = parseTimeout("timeoutSeconds", timeoutSeconds, 1000);
+  if (timeoutMs !== undefined && timeoutMs < 0) {
+    throw new RangeError(`Cannot wait: timeoutSeconds must not be negative: ${timeoutSeconds}`);
+  }
+  return timeoutMs;
+}
+
+function parsePollTimeout(timeoutMs: number | null | undefined): number | undefined {
+  const waitMs = parseTimeout("timeoutMs", timeoutMs, 1);
+  return waitMs !== undefined && waitMs < 0 ? undefined : waitMs;
+}
+
+/** Milliseconds, rounded away from zero so that nothing ends early; `undefined` is for ever. */
+function parseTimeout(name: string, value: unknown, unitMs: number): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== "number") {
+    throw new TypeError(`Cannot wait: ${name} must be a number, not ${typeof value}`);
+  }
+  if (Number.isNaN(value)) throw new RangeError(`Cannot wait: ${name} must not be NaN`);
+  return value < 0 ? Math.floor(value * unitMs) : Math.ceil(value * unitMs);
+}
+
+function assertEventMask(mask: unknown): void {
+  if (!Number.isInteger(mask)) {
+    throw new TypeError(`Cannot watch for ${mask}: an event mask is an integer`);
+  }
+  if ((mask as number) < 0 || (mask as number) > MAX_EVENT_MASK) {
+    throw new RangeError(`Cannot watch for ${mask}: an event mask is in 0 to ${MAX_EVENT_MASK}`);
+  }
+}
+
+/** Starts an operation of somebody else's stream; one that throws at once has failed. */
+function attempt<T>(start: () => Promise<T>): Promise<T> {
+  try {
+    return start();
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Closes what its owner may have closed behind our back. */
+function closeQuietly(resource: { close?(): void }): void {
+  try {
+    resource.close?.();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
+}
+
+function isShut(state: WriteState): boolean {
+  return state.tag === "shut" || state.tag === "broken" ||
+    state.tag === "failed";
+}
+
+function forgetError(state: WriteState): WriteState {
+  return state.tag === "failed" ? { tag: "broken" } : state;
+}
+
+function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
+}
