@@ -292,6 +292,11 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#endpoint = new StreamEndpoint(stream);
   }
 
+  /** The stream underneath, for what is not reading or writing: `handshake()`, `setNoDelay()`. */
+  get stream(): ByteStream {
+    return this.#endpoint.stream;
+  }
+
   /** Address of the peer, if the stream has one. Known after a reset, too. */
   get remoteAddr(): Deno.Addr | undefined {
     return this.#endpoint.stream.remoteAddr;
@@ -365,14 +370,14 @@ export class Socket implements Disposable, AsyncDisposable {
 
   /**
    * Half-closes: what was queued is sent, then the peer sees end of file.
-   * Receiving goes on. `POLLHUP` tells when both directions are shut, so it also
-   * tells that everything queued has left. Idempotent; nothing happens if the
-   * stream has no `write`.
+   * Receiving goes on. Idempotent; nothing happens if the stream has no `write`.
    *
+   * @returns Settles when the FIN is on its way, or when it is clear that it
+   * never will be (broken connection, {@linkcode close}). Need not be awaited.
    * @throws {Deno.errors.BadResource} If this socket is closed.
    */
-  shutdown(): void {
-    this.#endpoint.shutdown();
+  shutdown(): Promise<void> {
+    return this.#endpoint.shutdown();
   }
 
   /**
@@ -864,7 +869,7 @@ class StreamEndpoint extends Endpoint {
   #unsent: Uint8Array[] = [];
   /** Bytes in `#unsent` and in the write that is pending. */
   #unsentBytes = 0;
-  #flushing = false;
+  #flushed: Promise<void> | undefined;
 
   constructor(stream: ByteStream) {
     super();
@@ -1027,36 +1032,43 @@ class StreamEndpoint extends Endpoint {
     throw error;
   }
 
-  shutdown(): void {
+  shutdown(): Promise<void> {
     if (this.#reading.tag === "closed") {
       throw new Deno.errors.BadResource("Cannot shut down: the socket is closed");
     }
-    if (this.#writing.tag !== "open") return;
-    this.#writing = { tag: "shutting" };
-    this.#flush();
-    this.changed();
+    if (this.#writing.tag === "open") {
+      this.#writing = { tag: "shutting" };
+      this.#flush();
+      this.changed();
+    }
+    return this.#flushed ?? Promise.resolve();
   }
 
-  /** Hands what is queued to the stream, then the FIN if it is asked for. One at a time. */
-  async #flush(): Promise<void> {
-    if (this.#flushing) return;
-    this.#flushing = true;
+  #flush(): void {
+    this.#flushed ??= this.#drain();
+  }
+
+  /** Hands what is queued to the stream, then the FIN if it is asked for. */
+  async #drain(): Promise<void> {
     try {
       while (this.#unsent.length > 0) await this.#write(this.#takeUnsent());
       if (this.#writing.tag === "shutting") {
         await this.stream.closeWrite?.();
-        this.#writing = { tag: "shut" };
-        this.changed();
+        this.#setWriting({ tag: "shut" });
       }
     } catch (error) {
-      // A failed read has told of the same fault already; after close() nobody asks.
-      if (this.#writing.tag !== "broken" && this.#reading.tag !== "closed") {
-        this.#breakWriting({ tag: "failed", error });
-        this.changed();
-      }
+      this.#setWriting({ tag: "failed", error });
     } finally {
-      this.#flushing = false;
+      this.#flushed = undefined;
     }
+  }
+
+  /** A failed read or close() has told of the end already, and has the last word. */
+  #setWriting(state: WriteState): void {
+    if (this.#writing.tag === "broken") return;
+    if (state.tag === "failed") this.#breakWriting(state);
+    this.#writing = state;
+    this.changed();
   }
 
   #takeUnsent(): Uint8Array {
@@ -1075,6 +1087,7 @@ class StreamEndpoint extends Endpoint {
         );
       }
       sent += count;
+      if (this.#writing.tag === "broken") return;
       const wasFull = this.#unsentBytes >= HIGH_WATER_BYTES;
       this.#unsentBytes -= count;
       if (wasFull) this.changed();
