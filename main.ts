@@ -57,13 +57,15 @@ export const DEFAULTS = {
   "multiplexer": "poll",
 } as const;
 
+type ChoiceName = "framing" | "format" | "time" | "color" | "multiplexer";
+
 const CHOICES = {
   framing: ["newline", "nul", "octet", "none"],
   format: ["text", "json", "raw", "hex"],
   time: ["utc", "local", "elapsed", "none"],
   color: ["auto", "always", "never"],
   multiplexer: ["poll", "select"],
-} as const;
+} as const satisfies { [Name in ChoiceName]: readonly Config[Name][] };
 
 const FLAGS = ["reuse-port", "echo", "quiet", "help", "version"] as const;
 const REPEATABLE = ["port", "unix", "allow", "deny"] as const;
@@ -120,8 +122,6 @@ const MAX_COUNT = 2 ** 31 - 1;
 const MAX_SECONDS = 1e9;
 const OUTPUT_MODE = 0o640;
 
-type Choice<Name extends keyof typeof CHOICES> = typeof CHOICES[Name][number];
-
 /** What a command line asks for; {@linkcode parseConfig} makes it. */
 export interface Config {
   /** What to do: serve, or print and exit. */
@@ -147,15 +147,15 @@ export interface Config {
   /** Silence after which a client is disconnected; 0 for never. */
   readonly idleTimeoutMs: number;
   /** How data is cut into lines. */
-  readonly framing: Choice<"framing">;
+  readonly framing: "newline" | "nul" | "octet" | "none";
   /** Longest line in one piece. */
   readonly maxLineBytes: number;
   /** How records are written. */
-  readonly format: Choice<"format">;
+  readonly format: "text" | "json" | "raw" | "hex";
   /** How records are dated. */
-  readonly time: Choice<"time">;
+  readonly time: "utc" | "local" | "elapsed" | "none";
   /** Whether clients have colours. */
-  readonly color: Choice<"color">;
+  readonly color: "auto" | "always" | "never";
   /** File to append to; stdout if `undefined`. */
   readonly output: string | undefined;
   /** Whether clients get back what they send. */
@@ -165,7 +165,7 @@ export interface Config {
   /** Time between two summaries; 0 for none. */
   readonly statsMs: number;
   /** What waits for the clients. */
-  readonly multiplexer: Choice<"multiplexer">;
+  readonly multiplexer: "poll" | "select";
 }
 
 /** A command line that cannot be obeyed. The message says what is wrong and what is right. */
@@ -334,9 +334,9 @@ function parseSeconds(name: string, text: string): number {
   throw malformed(name, text);
 }
 
-function parseChoice<Name extends keyof typeof CHOICES>(name: Name, parsed: Parsed): Choice<Name> {
+function parseChoice<Name extends ChoiceName>(name: Name, parsed: Parsed): Config[Name] {
   const word = single(parsed, name);
-  const known: readonly Choice<Name>[] = CHOICES[name];
+  const known: readonly Config[Name][] = CHOICES[name];
   const choice = known.find((choice) => choice === word);
   if (choice !== undefined) return choice;
   throw malformed(name, word);
@@ -1099,7 +1099,9 @@ class RecordWriter {
     const isRaw = this.#config.format === "raw";
     const text = notice.event === "refused"
       ? `${textStamp(this.#clock.text)}refused ${peerText(party.peer)}`
-      : `${textHead(this.#clock.text, party, this.#isColored)}${noticeText(notice, !isRaw)}`;
+      : `${textHead(this.#clock.text, party, this.#isColored)}${
+        noticeText(notice, isFramed(this.#config))
+      }`;
     (isRaw ? this.aside : this.out).appendText(`${text}\n`);
   }
 
