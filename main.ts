@@ -59,13 +59,13 @@ export const DEFAULTS = {
 
 type ChoiceName = "framing" | "format" | "time" | "color" | "multiplexer";
 
-const CHOICES = {
+const CHOICES: { readonly [Name in ChoiceName]: readonly Config[Name][] } = {
   framing: ["newline", "nul", "octet", "none"],
   format: ["text", "json", "raw", "hex"],
   time: ["utc", "local", "elapsed", "none"],
   color: ["auto", "always", "never"],
   multiplexer: ["poll", "select"],
-} as const satisfies { [Name in ChoiceName]: readonly Config[Name][] };
+};
 
 const FLAGS = ["reuse-port", "echo", "quiet", "help", "version"] as const;
 const REPEATABLE = ["port", "unix", "allow", "deny"] as const;
