@@ -106,8 +106,10 @@ const EXIT = { ok: 0, failure: 1, usage: 2, signal: 128 } as const;
 
 /** One receive; also the most that one client can take of one round. */
 const READ_BYTES = 64 * 1024;
-/** Sources ready in one round, from which on the loop needs a real turn to be fair to those that were not. */
-const SMALL_ROUND = 64;
+/** Above this number of clients that talk, a real turn of the loop is what keeps them equal. */
+const FEW_TALKERS = 100;
+/** Who has talked in this or the last span counts as talking. */
+const TALK_SPAN_MS = 500;
 /** Output of a round is written early when it gets longer than this. */
 const ROUND_BYTES = 1024 * 1024;
 /** Echo that a client may leave unread before it is not read any more. */
@@ -1370,6 +1372,8 @@ interface Client {
   heardAtMs: number;
   bytes: number;
   lines: number;
+  /** The last span in which it talked, for {@linkcode Talkers}. */
+  talkedIn: number;
   /** Whether the last frame was a piece of a line that goes on. */
   isInLine: boolean;
   /** Bytes to be sent back that the socket did not take, and their number. */
@@ -1377,6 +1381,31 @@ interface Client {
   echoBytes: number;
   /** Whether the client has sent its end of file and only waits for its echo. */
   isEnding: boolean;
+}
+
+/** Counts the clients that talk. */
+class Talkers {
+  #span = 0;
+  #count = 0;
+  #lastCount = 0;
+
+  setTime(nowMs: number): void {
+    const span = Math.ceil(nowMs / TALK_SPAN_MS);
+    if (span === this.#span) return;
+    this.#lastCount = span === this.#span + 1 ? this.#count : 0;
+    this.#count = 0;
+    this.#span = span;
+  }
+
+  add(client: Client): void {
+    if (client.talkedIn === this.#span) return;
+    client.talkedIn = this.#span;
+    this.#count++;
+  }
+
+  get areFew(): boolean {
+    return Math.max(this.#count, this.#lastCount) <= FEW_TALKERS;
+  }
 }
 
 /** Numbers for the summary. */
@@ -1519,7 +1548,7 @@ class LogServer implements Server {
   /** What is done beside the loop and comes back to it. */
   readonly #returned: (() => void)[] = [];
   #handshakes = 0;
-  #isSmallRound = true;
+  readonly #talkers = new Talkers();
   #state: "running" | "stopping" = "running";
   #accepting: "yes" | "full" | "paused" = "yes";
   #isFull = false;
@@ -1564,7 +1593,7 @@ class LogServer implements Server {
     const oversleptMs = performance.now() - calledAtMs - (timeoutMs ?? Infinity);
     if (oversleptMs > RETRY_OUTPUT_MS) this.#inattentiveMs += oversleptMs;
     this.#records.setTime(this.#io.now());
-    this.#isSmallRound = ready.length < SMALL_ROUND;
+    this.#talkers.setTime(calledAtMs);
     for (const [source, events] of ready) {
       if (source instanceof ServerSocket) this.#onAcceptable(source);
       else this.#onReady(source, events);
@@ -1594,6 +1623,7 @@ class LogServer implements Server {
   #hear(client: Client): void {
     const input = this.#receive(client);
     if (input.length === 0) return this.#onEnd(client);
+    this.#talkers.add(client);
     client.bytes += input.length;
     this.#totals.bytes += input.length;
     this.#touch(client);
@@ -1764,6 +1794,7 @@ class LogServer implements Server {
       lines: 0,
       echo: [],
       echoBytes: 0,
+      talkedIn: 0,
       isInLine: false,
       isEnding: false,
     };
@@ -1925,7 +1956,7 @@ class LogServer implements Server {
     }
     const startedAtMs = performance.now();
     if (out.length > 0) {
-      await this.#output.write(out.bytes.subarray(0, out.length), this.#isSmallRound);
+      await this.#output.write(out.bytes.subarray(0, out.length), this.#talkers.areFew);
     } else if (this.#mustReopen) await this.#output.write(NO_BYTES, true);
     this.#mustReopen = false;
     out.clear();

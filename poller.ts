@@ -122,6 +122,8 @@ const SLAB_BYTES = 1024 * 1024;
 /** Below the 128 operations that the runtime grants in one turn; 64 to 120 are all the same. */
 const READS_PER_STEP = 100;
 const STEPS_PER_TURN = 128;
+/** Half of those 128: so many late arrivals at once mean that more are to come. */
+const LATE_BURST = 64;
 /** A read or accept of what the kernel already has settles within three. */
 const SETTLE_MICROTASKS = 4;
 const MAX_MS_WITHOUT_TURN = 10;
@@ -686,6 +688,8 @@ interface Watcher {
 interface Wait {
   /** Starts reads that are due, at most READS_PER_STEP; tells whether more are due. */
   startReads(): boolean;
+  /** Whether a read is due that startReads() has not started. */
+  hasUnread(): boolean;
   /** Whether there is something to report. */
   isDue(): boolean;
   /** Whether some of it was not in the last report. */
@@ -755,7 +759,8 @@ type AcceptState =
 
 /** What receiving is doing. */
 type ReadState =
-  | { readonly tag: "idle" | "closed" }
+  | { readonly tag: "idle" }
+  | { readonly tag: "closed"; readonly buffer?: Uint8Array }
   | { readonly tag: "pending"; readonly buffer: Uint8Array }
   | {
     readonly tag: "ready";
@@ -870,6 +875,8 @@ class StreamEndpoint extends Endpoint {
   /** Bytes in `#unsent` and in the write that is pending. */
   #unsentBytes = 0;
   #flushed: Promise<void> | undefined;
+  /** What shutdown() has promised. */
+  #finished: PromiseWithResolvers<void> | undefined;
 
   constructor(stream: ByteStream) {
     super();
@@ -929,7 +936,7 @@ class StreamEndpoint extends Endpoint {
   }
 
   readonly #onRead = (count: number | null): void => {
-    if (this.#reading.tag !== "pending") return this.release();
+    if (this.#reading.tag !== "pending") return this.#onCancelled();
     const buffer = this.#reading.buffer;
     if (count === null || count === 0) {
       this.#buffers.give(buffer);
@@ -947,12 +954,21 @@ class StreamEndpoint extends Endpoint {
   };
 
   readonly #onReadFailed = (error: unknown): void => {
-    if (this.#reading.tag !== "pending") return this.release();
+    if (this.#reading.tag !== "pending") return this.#onCancelled();
     this.#buffers.give(this.#reading.buffer);
     this.#reading = { tag: "failed", error };
     if (this.#writing.tag !== "absent") this.#breakWriting({ tag: "broken" });
     this.changed();
   };
+
+  /** The read that was pending at close() has settled: its buffer is free. */
+  #onCancelled(): void {
+    if (this.#reading.tag === "closed" && this.#reading.buffer) {
+      this.#buffers.give(this.#reading.buffer);
+      this.#reading = CLOSED;
+    }
+    this.release();
+  }
 
   /** Returns at most `max` bytes in place; they are valid until control is given up. */
   take(max: number): Uint8Array {
@@ -1041,7 +1057,9 @@ class StreamEndpoint extends Endpoint {
       this.#flush();
       this.changed();
     }
-    return this.#flushed ?? Promise.resolve();
+    if (!this.#flushed) return Promise.resolve();
+    this.#finished ??= Promise.withResolvers();
+    return this.#finished.promise;
   }
 
   #flush(): void {
@@ -1060,6 +1078,7 @@ class StreamEndpoint extends Endpoint {
       this.#setWriting({ tag: "failed", error });
     } finally {
       this.#flushed = undefined;
+      this.#finished?.resolve();
     }
   }
 
@@ -1098,17 +1117,21 @@ class StreamEndpoint extends Endpoint {
     this.#writing = state;
     this.#unsent = [];
     this.#unsentBytes = 0;
+    this.#finished?.resolve();
   }
 
   close(): void {
     const state = this.#reading;
     if (state.tag === "closed") return;
-    this.#reading = CLOSED;
+    this.#reading = state.tag === "pending" ? { tag: "closed", buffer: state.buffer } : CLOSED;
     if (this.#writing.tag !== "absent") this.#breakWriting({ tag: "broken" });
     if (state.tag === "ready") this.#buffers.give(state.buffer);
-    closeQuietly(this.stream);
-    if (state.tag !== "pending") this.release();
-    this.changed();
+    try {
+      closeQuietly(this.stream);
+    } finally {
+      if (state.tag !== "pending") this.release();
+      this.changed();
+    }
   }
 }
 
@@ -1213,12 +1236,16 @@ class ReadyList implements Wait {
   readonly #unread = new Set<Registration>();
   #news = false;
   #woken = false;
+  /** Sources that became ready by a read that had to wait, since reads were last started. */
+  #lateArrivals = 0;
+  #isStarting = false;
   #arrival: PromiseWithResolvers<void> | undefined;
 
   /** Takes note of a change; a source that was `served` goes behind all others. */
   update(registration: Registration, served = false): void {
     if (served) this.#ready.delete(registration);
     if (registration.events() !== 0) {
+      if (!this.#isStarting && !this.#ready.has(registration)) this.#lateArrivals++;
       this.#ready.add(registration);
       this.#news = true;
       this.#arrival?.resolve();
@@ -1241,7 +1268,17 @@ class ReadyList implements Wait {
     this.#arrival?.resolve();
   }
 
+  /**
+   * In order of service, so that nobody is read twice before all were read once.
+   * A burst of late arrivals says that the runtime has more of them than it
+   * serves in a turn, and it serves those first that come last: whoever is read
+   * again now would go before them. So they are let in first.
+   */
   startReads(): boolean {
+    const isBurst = this.#lateArrivals >= LATE_BURST;
+    this.#lateArrivals = 0;
+    if (isBurst) return true;
+    this.#isStarting = true;
     let started = 0;
     for (const registration of this.#unread) {
       if (started++ === READS_PER_STEP) return true;
@@ -1251,7 +1288,12 @@ class ReadyList implements Wait {
     return false;
   }
 
+  hasUnread(): boolean {
+    return this.#unread.size > 0;
+  }
+
   isDue(): boolean {
+    this.#isStarting = false;
     return this.#woken || this.#ready.size > 0;
   }
 
@@ -1296,6 +1338,10 @@ class SelectRace implements Wait {
     }
     for (const endpoint of idle.slice(0, READS_PER_STEP)) endpoint.startRead();
     return idle.length > READS_PER_STEP;
+  }
+
+  hasUnread(): boolean {
+    return this.#reading.values().some((endpoint) => endpoint.isIdle());
   }
 
   isDue(): boolean {
@@ -1363,9 +1409,11 @@ const loopWatch = new LoopWatch();
 async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<void> {
   const deadlineMs = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
   for (let turned = false, step = 1;; step++) {
-    const moreReads = wait.startReads();
+    const delayed = wait.startReads();
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
     const due = wait.isDue();
+    // A read of 0 bytes, or another reader, can have left a source idle meanwhile.
+    const moreReads = delayed || wait.hasUnread();
     if (due && (turned || wait.hasNews() && !loopWatch.isStarved())) return;
     if (!due && moreReads && step % STEPS_PER_TURN !== 0) continue;
     const passed = deadlineMs < Infinity && performance.now() >= deadlineMs;
@@ -1451,7 +1499,7 @@ function assertEventMask(mask: unknown): void {
 /** Starts an operation of somebody else's stream; one that throws at once has failed. */
 function attempt<T>(start: () => Promise<T>): Promise<T> {
   try {
-    return start();
+    return Promise.resolve(start());
   } catch (error) {
     return Promise.reject(error);
   }
