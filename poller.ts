@@ -121,9 +121,11 @@ const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
 /** Below the 128 operations that the runtime grants in one turn; 64 to 120 are all the same. */
 const READS_PER_STEP = 100;
-const STEPS_PER_TURN = 128;
-/** Half of those 128: so many late arrivals at once mean that more are to come. */
-const LATE_BURST = 64;
+/**
+ * How long those started may take before the next are: the runtime serves the
+ * pending reads of a turn last in, first out, so the fewer are pending the better.
+ */
+const MS_PER_STEP = 1;
 /** A read or accept of what the kernel already has settles within three. */
 const SETTLE_MICROTASKS = 4;
 const MAX_MS_WITHOUT_TURN = 10;
@@ -686,9 +688,9 @@ interface Watcher {
 
 /** What select() and Poller.poll() wait for. */
 interface Wait {
-  /** Starts reads that are due, at most READS_PER_STEP; tells whether more are due. */
-  startReads(): boolean;
-  /** Whether a read is due that startReads() has not started. */
+  /** Starts reads that are due, at most READS_PER_STEP. */
+  startReads(): void;
+  /** Whether a read is due that has not been started. */
   hasUnread(): boolean;
   /** Whether there is something to report. */
   isDue(): boolean;
@@ -1236,16 +1238,12 @@ class ReadyList implements Wait {
   readonly #unread = new Set<Registration>();
   #news = false;
   #woken = false;
-  /** Sources that became ready by a read that had to wait, since reads were last started. */
-  #lateArrivals = 0;
-  #isStarting = false;
   #arrival: PromiseWithResolvers<void> | undefined;
 
   /** Takes note of a change; a source that was `served` goes behind all others. */
   update(registration: Registration, served = false): void {
     if (served) this.#ready.delete(registration);
     if (registration.events() !== 0) {
-      if (!this.#isStarting && !this.#ready.has(registration)) this.#lateArrivals++;
       this.#ready.add(registration);
       this.#news = true;
       this.#arrival?.resolve();
@@ -1268,24 +1266,14 @@ class ReadyList implements Wait {
     this.#arrival?.resolve();
   }
 
-  /**
-   * In order of service, so that nobody is read twice before all were read once.
-   * A burst of late arrivals says that the runtime has more of them than it
-   * serves in a turn, and it serves those first that come last: whoever is read
-   * again now would go before them. So they are let in first.
-   */
-  startReads(): boolean {
-    const isBurst = this.#lateArrivals >= LATE_BURST;
-    this.#lateArrivals = 0;
-    if (isBurst) return true;
-    this.#isStarting = true;
+  /** In order of service, so that nobody is read twice before all were read once. */
+  startReads(): void {
     let started = 0;
     for (const registration of this.#unread) {
-      if (started++ === READS_PER_STEP) return true;
+      if (started++ === READS_PER_STEP) return;
       this.#unread.delete(registration);
       registration.endpoint.startRead();
     }
-    return false;
   }
 
   hasUnread(): boolean {
@@ -1293,7 +1281,6 @@ class ReadyList implements Wait {
   }
 
   isDue(): boolean {
-    this.#isStarting = false;
     return this.#woken || this.#ready.size > 0;
   }
 
@@ -1331,13 +1318,12 @@ class SelectRace implements Wait {
     );
   }
 
-  startReads(): boolean {
+  startReads(): void {
     const idle = [...this.#reading].filter((endpoint) => endpoint.isIdle());
     if (idle.length > READS_PER_STEP) {
       idle.sort((a, b) => a.servedAt - b.servedAt);
     }
     for (const endpoint of idle.slice(0, READS_PER_STEP)) endpoint.startRead();
-    return idle.length > READS_PER_STEP;
   }
 
   hasUnread(): boolean {
@@ -1408,17 +1394,19 @@ const loopWatch = new LoopWatch();
  */
 async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<void> {
   const deadlineMs = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
-  for (let turned = false, step = 1;; step++) {
-    const delayed = wait.startReads();
+  for (let turned = false;;) {
+    wait.startReads();
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
     const due = wait.isDue();
-    // A read of 0 bytes, or another reader, can have left a source idle meanwhile.
-    const moreReads = delayed || wait.hasUnread();
     if (due && (turned || wait.hasNews() && !loopWatch.isStarved())) return;
-    if (!due && moreReads && step % STEPS_PER_TURN !== 0) continue;
+    if (!due && wait.hasUnread()) {
+      const stepMs = performance.now() + MS_PER_STEP;
+      await (loopWatch.isStarved() ? turnLoop() : arrivalOrDeadline(wait, stepMs));
+      continue;
+    }
     const passed = deadlineMs < Infinity && performance.now() >= deadlineMs;
     if ((passed || due) && turned) return;
-    if (passed || due || moreReads) {
+    if (passed || due) {
       await turnLoop();
       turned = true;
     } else {
