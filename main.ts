@@ -206,6 +206,10 @@ type Parsed = Record<string, string | boolean | string[] | undefined>;
  */
 export function parseConfig(args: readonly string[]): Config {
   const parsed = parseOptions(args);
+  if (args.length > 0 && (parsed.help || parsed.version)) {
+    const action = parsed.help ? "help" : "version";
+    return { ...parseConfig([]), action };
+  }
   const given = (name: string) => parsed[name] !== undefined && parsed[name] !== false;
   const config: Config = {
     action: given("help") ? "help" : given("version") ? "version" : "serve",
@@ -266,6 +270,8 @@ function bindValues(args: readonly string[]): string[] {
   for (let i = 0; i < args.length; i++) {
     const arg = args[i]!;
     if (arg === "--") return [...bound, ...args.slice(i)];
+    // parseArgs keeps its stray arguments under this name.
+    if (/^-(-_(=|$)|[A-Za-z]*_)/.test(arg)) throw new UsageError(`Unknown option "${arg}"`);
     const [, long, , inline] = /^--([^=]+)(=([^]*))?$/.exec(arg) ?? [];
     const [, cluster, letter] = /^-([A-Za-z]*)([A-Za-z])$/.exec(arg) ?? [];
     const name = long ?? (letter && ALIASES[letter]) ?? "";
@@ -384,7 +390,9 @@ function addressRules(name: "allow" | "deny", rules: readonly string[]): BlockLi
     const family = isIP(mapped);
     const width = family === 4 ? 32 : 128;
     const prefix = Number(bits ?? (isIP(address) === 4 ? 32 : 128)) - (mapped === address ? 0 : 96);
-    if (family === 0 || prefix < 0 || prefix > width) throw malformed(name, rule);
+    if (family === 0 || address.includes("%") || prefix < 0 || prefix > width) {
+      throw malformed(name, rule);
+    }
     blockList.addSubnet(mapped, prefix, family === 4 ? "ipv4" : "ipv6");
   }
   return blockList;
@@ -1280,6 +1288,7 @@ function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const [flag] = /--allow-[a-z]+/.exec(message) ?? [];
   if (error instanceof Deno.errors.NotCapable && flag) return `run again with ${flag}`;
+  if (codeOf(error) === "EPIPE") return "broken pipe";
   const words = message.replace(/ \(os error \d+\).*$/, "");
   return words.charAt(0).toLowerCase() + words.slice(1);
 }
@@ -1549,7 +1558,7 @@ class LogServer implements Server {
   readonly #returned: (() => void)[] = [];
   #handshakes = 0;
   readonly #talkers = new Talkers();
-  #state: "running" | "stopping" = "running";
+  #state: "running" | "stopping" | "ended" = "running";
   #accepting: "yes" | "full" | "paused" = "yes";
   #isFull = false;
   #resumeAcceptAtMs = Infinity;
@@ -1991,7 +2000,7 @@ class LogServer implements Server {
   // -- End --
 
   stop(): void {
-    if (this.#state === "stopping") return;
+    if (this.#state !== "running") return;
     this.#state = "stopping";
     this.#finalTimer = setTimeout(() => this.#output.abandon(), DRAIN_MS + FINAL_WRITE_MS);
     this.#multiplexer.wake();
@@ -2014,6 +2023,7 @@ class LogServer implements Server {
 
   /** Frees everything; a Unix socket's file is gone only when its pending accept has settled. */
   async #close(): Promise<void> {
+    this.#state = "ended";
     clearTimeout(this.#finalTimer);
     for (const end of this.#endHandshakes) end("shutting down");
     for (const socket of this.#clients.keys()) socket.close();
@@ -2095,13 +2105,15 @@ export async function main(args: readonly string[], io: Io = processIo()): Promi
     const config = parseConfig(args);
     if (config.action === "help") return await print(usage(), io);
     if (config.action === "version") return await print(`earshot ${manifest.version}\n`, io);
-    await using server = await startServer(config, io);
-    using _signals = handleSignals(server, io);
+    // Started after the handlers are in place: a script may signal as soon as it sees the greeting.
+    const starting = Promise.resolve().then(() => startServer(config, io));
+    using _signals = handleSignals(starting, io);
+    await using server = await starting;
     await server.finished;
     return EXIT.ok;
   } catch (error) {
     if (error instanceof UsageError) {
-      say(io, `earshot: ${error.message}, see --help`);
+      say(io, `earshot: ${error.message.replace(UNSAFE_REGEXP, escapeCharacter)}, see --help`);
       return EXIT.usage;
     }
     say(
@@ -2128,18 +2140,20 @@ async function print(text: string, io: Io): Promise<number> {
 const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15, SIGUSR2: 12 } as const;
 
 /** Signals only set flags and wake the loop; a second stop signal ends the process. */
-function handleSignals(server: Server, io: Io): Disposable {
+function handleSignals(starting: Promise<Server>, io: Io): Disposable {
+  // A start that failed is told by main().
+  const tell = (action: (server: Server) => void) => void starting.then(action, () => {});
   let isStopping = false;
   const stop = (signal: keyof typeof SIGNAL_NUMBERS) => {
     if (isStopping) io.exit(EXIT.signal + SIGNAL_NUMBERS[signal]);
     isStopping = true;
-    server.stop();
+    tell((server) => server.stop());
   };
   const handlers: Partial<Record<Deno.Signal, () => void>> = {
     SIGINT: () => stop("SIGINT"),
     SIGTERM: () => stop("SIGTERM"),
-    SIGHUP: () => server.reopenOutput() || stop("SIGHUP"),
-    SIGUSR2: () => server.reportStats(),
+    SIGHUP: () => tell((server) => server.reopenOutput() || stop("SIGHUP")),
+    SIGUSR2: () => tell((server) => server.reportStats()),
   };
   const stack = new DisposableStack();
   for (const [name, handler] of Object.entries(handlers)) {

@@ -1,10 +1,26 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertNotStrictEquals,
   assertRejects,
   assertThrows,
 } from "@std/assert";
+import { once } from "node:events";
+import { createConnection } from "node:net";
+import {
+  type Config,
+  createFramer,
+  DEFAULTS,
+  Failure,
+  type Io,
+  main,
+  parseConfig,
+  startServer,
+  usage,
+  UsageError,
+} from "./main.ts";
+
 import {
   type Acceptor,
   type ByteStream,
@@ -23,6 +39,8 @@ import {
 } from "./poller.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
+
+// Tests that need a permission are ignored without it; `deno task test` grants them all.
 
 // -- Helpers --
 
@@ -2095,3 +2113,1543 @@ Deno.test("Socket.close() tells pollers although close() of the stream throws", 
   assertThrows(() => source.close(), SyntaxError);
   assertEquals(await waiting, [[source, POLLNVAL]]);
 });
+
+// -- server: helpers --
+
+const NOW_MS = Date.UTC(2026, 10, 22, 23, 31, 5, 123);
+const MULTIPLEXERS = ["poll", "select"] as const;
+
+const lacks = (...names: ("net" | "read" | "write" | "run" | "sys")[]) =>
+  names.some((name) => Deno.permissions.querySync({ name }).state !== "granted");
+const noNet = lacks("net");
+const noFiles = lacks("net", "read", "write");
+const noRun = lacks("net", "read", "write", "run", "sys");
+const noSignals = noRun || Deno.build.os === "windows";
+
+/** Whether a program is installed; what it says to `--version` does not matter. */
+function hasProgram(name: string): boolean {
+  if (noRun) return false;
+  try {
+    const quiet = { stdin: "null", stdout: "null", stderr: "null" } as const;
+    new Deno.Command(name, { args: ["--version"], ...quiet }).outputSync();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function hasIpv6(): boolean {
+  if (noNet) return false;
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function utf8(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}
+
+/** One character a byte, so that bytes can be compared as text. */
+function latin1(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+}
+
+function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
+
+/** Numbers from 0 to below `limit`, the same at every run (mulberry32). */
+function randomNumbers(seed: number): (limit: number) => number {
+  return (limit) => {
+    seed = seed + 0x6D2B79F5 | 0;
+    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) % limit;
+  };
+}
+
+async function writeAll(writer: { write(p: Uint8Array): Promise<number> }, bytes: Uint8Array) {
+  for (let sent = 0; sent < bytes.length;) sent += await writer.write(bytes.subarray(sent));
+}
+
+/** Reads until there are `count` bytes or the end. */
+async function readUpTo(conn: Deno.Conn, count: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(count);
+  let length = 0;
+  while (length < count) {
+    const read = await conn.read(bytes.subarray(length));
+    if (read === null) break;
+    length += read;
+  }
+  return bytes.subarray(0, length);
+}
+
+/** Takes what is written, and lets a test wait for it. */
+class Capture {
+  #text = "";
+  readonly #waiting = new Set<() => void>();
+
+  write(bytes: Uint8Array): Promise<number> {
+    return Promise.resolve(this.writeSync(bytes));
+  }
+
+  writeSync(bytes: Uint8Array): number {
+    this.#text += latin1(bytes);
+    for (const check of this.#waiting) check();
+    return bytes.length;
+  }
+
+  /** One character a byte. */
+  get binary(): string {
+    return this.#text;
+  }
+
+  get text(): string {
+    return new TextDecoder().decode(bytesOf(this.#text));
+  }
+
+  /** Lines with what differs between runs, ports and durations, made equal. */
+  get lines(): string[] {
+    return this.text.split("\n").slice(0, -1).map((line) =>
+      line.replace(/(127\.0\.0\.1|\[::1\]):\d+/, "$1:PORT").replace(/"port":\d+/, `"port":1`)
+        .replace(/ \d+\.\d s\b/, " 0.0 s").replace(/"seconds":[\d.]+/, `"seconds":0`)
+    );
+  }
+
+  count(part: string): number {
+    return this.#text.split(part).length - 1;
+  }
+
+  /** Waits until `part` is there `count` times. */
+  async until(part: string, count = 1): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const check = () => this.count(part) >= count && resolve();
+    this.#waiting.add(check);
+    check();
+    await promise;
+    this.#waiting.delete(check);
+  }
+}
+
+/** A server in this process, with its output captured and its clock standing still. */
+async function serve(args: readonly string[], overrides: Partial<Io> = {}) {
+  const out = new Capture();
+  const err = new Capture();
+  const io: Io = {
+    stdout: out,
+    stderr: err,
+    wantsColor: false,
+    now: () => NOW_MS,
+    exit: (code) => {
+      throw new Error(`exit(${code})`);
+    },
+    ...overrides,
+  };
+  const where = args.includes("--unix") ? [] : ["--port", "0"];
+  const server = await startServer(parseConfig([...where, ...args]), io);
+  const [addr] = server.addrs;
+  const { hostname, port } = { hostname: "127.0.0.1", port: 0, ...addr } as Deno.NetAddr;
+  return {
+    server,
+    out,
+    err,
+    port,
+    connect: () => Deno.connect({ hostname: hostname === "::" ? "127.0.0.1" : hostname, port }),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+/** The lines logged of one client that sends `bytes` and ends. */
+async function logOf(args: readonly string[], bytes: Uint8Array): Promise<string[]> {
+  await using running = await serve(["--time", "none", ...args]);
+  using client = await running.connect();
+  await writeAll(client, bytes);
+  await client.closeWrite();
+  await running.out.until("disconnected");
+  return running.out.lines;
+}
+
+/** A directory that is gone after the test. */
+function tempDir() {
+  const path = Deno.makeTempDirSync({ prefix: "earshot-" });
+  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
+}
+
+interface CliOptions {
+  readonly permissions?: readonly string[];
+  /** Whether stdout is read, left alone, or closed. */
+  readonly stdout?: "read" | "unread" | "closed";
+}
+
+/** The command as a process. Disposing kills it. */
+function spawnCli(args: readonly string[], options: CliOptions = {}) {
+  const { permissions = ["--allow-all"], stdout = "read" } = options;
+  const script = new URL("./main.ts", import.meta.url).href;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", ...permissions, script, ...args],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const out = new Capture();
+  const err = new Capture();
+  const collect = async (stream: ReadableStream<Uint8Array>, capture: Capture) => {
+    for await (const bytes of stream) capture.writeSync(bytes);
+  };
+  const collecting = [collect(child.stderr, err)];
+  if (stdout === "read") collecting.push(collect(child.stdout, out));
+  if (stdout === "closed") collecting.push(child.stdout.cancel());
+  const ended = async () => {
+    const { code } = await child.status;
+    await Promise.all(collecting);
+    return code;
+  };
+  return {
+    out,
+    err,
+    kill: (signal: Deno.Signal) => child.kill(signal),
+    /** Waits for the end and all output; resolves to the exit status. */
+    ended,
+    async port(): Promise<number> {
+      await err.until("listening on 127.0.0.1:");
+      await err.until("\n");
+      return Number(/127\.0\.0\.1:(\d+)/.exec(err.text)![1]);
+    },
+    async [Symbol.asyncDispose]() {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      if (stdout === "unread") await child.stdout.cancel();
+      await ended();
+    },
+  };
+}
+
+async function connectTo(port: number) {
+  return await Deno.connect({ hostname: "127.0.0.1", port });
+}
+
+/** Waits for what only looking can tell, such as a file. */
+async function untilTrue(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// -- parseConfig() --
+
+const DEFAULT_CONFIG: Config = {
+  action: "serve",
+  ports: [1234],
+  host: "127.0.0.1",
+  unixPaths: [],
+  tls: undefined,
+  backlog: 4096,
+  reusePort: false,
+  maxConnections: 1000,
+  allow: [],
+  deny: [],
+  idleTimeoutMs: 0,
+  framing: "newline",
+  maxLineBytes: 65536,
+  format: "text",
+  time: "utc",
+  color: "auto",
+  output: undefined,
+  echo: false,
+  quiet: false,
+  statsMs: 0,
+  multiplexer: "poll",
+};
+
+const GOOD: [args: string, expected: Partial<Config>][] = [
+  ["", {}],
+  ["-p 5140", { ports: [5140] }],
+  ["--port=0", { ports: [0] }],
+  ["-p65535", { ports: [65535] }],
+  ["-p 1 --port 2 -p 1", { ports: [1, 2, 1] }],
+  ["-H 0.0.0.0", { host: "0.0.0.0" }],
+  ["--host [::1]", { host: "::1" }],
+  ["-u /run/a -u b", { unixPaths: ["/run/a", "b"], ports: [] }],
+  ["-u /run/a -p 5", { unixPaths: ["/run/a"], ports: [5] }],
+  ["--tls-cert c.pem --tls-key k.pem", { tls: { certFile: "c.pem", keyFile: "k.pem" } }],
+  ["--backlog 1", { backlog: 1 }],
+  ["--reuse-port", { reusePort: true }],
+  ["-m 2147483647", { maxConnections: 2147483647 }],
+  ["--allow 10.0.0.0/8 --allow fd00::/8", { allow: ["10.0.0.0/8", "fd00::/8"] }],
+  ["--deny ::ffff:10.0.0.0/104", { deny: ["::ffff:10.0.0.0/104"] }],
+  ["-i 30", { idleTimeoutMs: 30_000 }],
+  ["-i .5", { idleTimeoutMs: 500 }],
+  ["--idle-timeout 0.0001", { idleTimeoutMs: 1 }],
+  ["--framing nul", { framing: "nul" }],
+  ["--max-line 1", { maxLineBytes: 1 }],
+  ["-f raw -f json", { format: "json" }],
+  ["-t elapsed", { time: "elapsed" }],
+  ["--color never", { color: "never" }],
+  ["-o -", { output: "-" }],
+  ["-eq", { echo: true, quiet: true }],
+  ["-eqp 7", { echo: true, quiet: true, ports: [7] }],
+  ["--echo --echo", { echo: true }],
+  ["--stats 2.5", { statsMs: 2500 }],
+  ["--multiplexer select", { multiplexer: "select" }],
+];
+
+Deno.test("parseConfig() takes every option", () => {
+  for (const [args, expected] of GOOD) {
+    const actual = parseConfig(args.split(" ").filter(Boolean));
+    assertEquals(actual, { ...DEFAULT_CONFIG, ...expected }, args);
+  }
+});
+
+const COUNT = "expected an integer from 1 to 2147483647";
+const PORT = "expected an integer from 0 to 65535";
+const NETWORK = "expected an address or a network, such as 10.0.0.0/8 or fd00::/8";
+const SECONDS = "expected a number of seconds, 0 for never";
+
+const BAD: [args: string[], message: string][] = [
+  [["--prot", "1"], `Unknown option "--prot"`],
+  [["-x"], `Unknown option "-x"`],
+  [["-ofile"], `Unknown option "-ofile"`],
+  [["--no-echo"], `Unknown option "--no-echo"`],
+  [["--constructor"], `Unknown option "--constructor"`],
+  [["--__proto__", "x"], `Unknown option "--__proto__"`],
+  [["-_"], `Unknown option "-_"`],
+  [["--_", "x"], `Unknown option "--_"`],
+  [["stray"], `Cannot use argument "stray"`],
+  [["-"], `Cannot use argument "-"`],
+  [["--", "stray"], `Cannot use argument "stray"`],
+  [["-p", "1", "2"], `Cannot use argument "2"`],
+  [["--echo", "no"], `Cannot use argument "no"`],
+  [["--echo=no"], `Option "--echo" takes no value: got "no"`],
+  [["--port"], `Option "--port" needs a value: ${PORT}`],
+  [["--port="], `Option "--port" needs a value: ${PORT}`],
+  [["-p", ""], `Option "--port" needs a value: ${PORT}`],
+  [["-p", "--echo"], `Option "--port" needs a value: ${PORT}`],
+  [["-p", "abc"], `Cannot use --port "abc": ${PORT}`],
+  [["-p", "-1"], `Cannot use --port "-1": ${PORT}`],
+  [["-p", "65536"], `Cannot use --port "65536": ${PORT}`],
+  [["-p", "1.5"], `Cannot use --port "1.5": ${PORT}`],
+  [["-p", "0x50"], `Cannot use --port "0x50": ${PORT}`],
+  [["-p", "5", "-p", "x"], `Cannot use --port "x": ${PORT}`],
+  [
+    ["-H", ""],
+    `Option "--host" needs a value: expected an address, such as 127.0.0.1, 0.0.0.0 or ::`,
+  ],
+  [["-u"], `Option "--unix" needs a value: expected the path of a socket`],
+  [["-o", ""], `Option "--output" needs a value: expected the path of a file`],
+  [["--tls-cert"], `Option "--tls-cert" needs a value: expected a file in PEM format`],
+  [["--backlog", "0"], `Cannot use --backlog "0": ${COUNT}`],
+  [["-m", "2147483648"], `Cannot use --max-connections "2147483648": ${COUNT}`],
+  [["--max-line", "64k"], `Cannot use --max-line "64k": ${COUNT}`],
+  [["-i", "1e3"], `Cannot use --idle-timeout "1e3": ${SECONDS}`],
+  [["-i", "-5"], `Cannot use --idle-timeout "-5": ${SECONDS}`],
+  [["--stats", "soon"], `Cannot use --stats "soon": ${SECONDS}`],
+  [["--framing", "lf"], `Cannot use --framing "lf": expected newline, nul, octet or none`],
+  [["-f", "xml"], `Cannot use --format "xml": expected text, json, raw or hex`],
+  [["-t", "gmt"], `Cannot use --time "gmt": expected utc, local, elapsed or none`],
+  [["--color", "yes"], `Cannot use --color "yes": expected auto, always or never`],
+  [["--multiplexer", "epoll"], `Cannot use --multiplexer "epoll": expected poll or select`],
+  [["--allow", "10.0.0.0/33"], `Cannot use --allow "10.0.0.0/33": ${NETWORK}`],
+  [["--allow", "example.org"], `Cannot use --allow "example.org": ${NETWORK}`],
+  [["--allow", "fe80::1%eth0"], `Cannot use --allow "fe80::1%eth0": ${NETWORK}`],
+  [["--deny", "10.0.0.0/"], `Cannot use --deny "10.0.0.0/": ${NETWORK}`],
+  [["--deny", "::ffff:10.0.0.0/90"], `Cannot use --deny "::ffff:10.0.0.0/90": ${NETWORK}`],
+  [["--tls-cert", "c"], "--tls-cert and --tls-key go together: give both or neither"],
+  [["--tls-key", "k"], "--tls-cert and --tls-key go together: give both or neither"],
+  [
+    ["-u", "s", "--tls-cert", "c", "--tls-key", "k"],
+    "--tls-cert is for TCP ports: add --port",
+  ],
+  [["-u", "s", "--reuse-port"], "--reuse-port is for TCP ports: add --port"],
+  [
+    ["--framing", "nul", "-f", "raw"],
+    "--framing does not go with --format raw: it takes reads as they come",
+  ],
+  [
+    ["--max-line", "9", "-f", "hex"],
+    "--max-line does not go with --format hex: it takes reads as they come",
+  ],
+];
+
+for (const [args, message] of BAD) {
+  Deno.test(`parseConfig() says what is right when given ${JSON.stringify(args)}`, () => {
+    const error = assertThrows(() => parseConfig(args), UsageError);
+    assertEquals(error.message, message);
+  });
+}
+
+Deno.test("parseConfig() lets --help and --version win over everything else", () => {
+  assertEquals(parseConfig(["--nonsense", "-h"]).action, "help");
+  assertEquals(parseConfig(["stray", "--version"]).action, "version");
+  assertEquals(parseConfig(["-V", "--help"]).action, "help");
+  assertEquals(parseConfig(["--tls-cert", "c", "-h"]).action, "help");
+  assertEquals(parseConfig(["--port", "abc", "--help"]).action, "help");
+});
+
+Deno.test("usage() lists every option", () => {
+  const text = usage();
+  const options = [
+    ...["-p, --port", "-H, --host", "-u, --unix", "--tls-cert", "--tls-key", "--backlog"],
+    ...["--reuse-port", "-m, --max-connections", "--allow", "--deny", "-i, --idle-timeout"],
+    ...["--framing", "--max-line", "-f, --format", "-t, --time", "--color", "-o, --output"],
+    ...["-q, --quiet", "-e, --echo", "--stats", "--multiplexer", "-h, --help", "-V, --version"],
+  ];
+  for (const option of options) assertMatch(text, new RegExp(`^ +${option}\\b`, "m"));
+});
+
+Deno.test("usage() fits 100 columns", () => {
+  assertEquals(usage().split("\n").filter((line) => line.length > 100), []);
+});
+
+Deno.test("usage() takes its defaults from DEFAULTS, as parseConfig() does", () => {
+  const text = usage().replaceAll(/\s+/g, " ");
+  for (const [name, value] of Object.entries(DEFAULTS)) {
+    if (name !== "color") assert(text.includes(`(default ${value}`), name);
+  }
+  assertEquals(parseConfig(Object.entries(DEFAULTS).flatMap(([k, v]) => [`--${k}`, v])), {
+    ...parseConfig([]),
+  });
+});
+
+// -- framing --
+
+type Frame = [text: string, isWhole: boolean];
+
+/** The frames of `reads`, one character a byte, and why the input was given up. */
+function framesOf(framing: Config["framing"], maxBytes: number, reads: readonly Uint8Array[]) {
+  const frames: Frame[] = [];
+  const framer = createFramer(framing, maxBytes);
+  const sink = (bytes: Uint8Array, start: number, end: number, isWhole: boolean) => {
+    frames.push([latin1(bytes.subarray(start, end)), isWhole]);
+  };
+  for (const read of reads) {
+    // A copy that is overwritten afterwards: a framer must not keep its input.
+    const bytes = read.slice();
+    const reason = framer.push(bytes, sink);
+    bytes.fill(0x21);
+    if (reason !== undefined) return { frames, reason };
+  }
+  framer.end(sink);
+  return { frames, reason: undefined };
+}
+
+/** The input in one read, byte by byte, and in two reads cut everywhere. */
+function* everySplit(input: Uint8Array): Generator<Uint8Array[]> {
+  yield [input];
+  yield Array.from(input, (byte) => Uint8Array.of(byte));
+  for (let at = 1; at < input.length; at++) yield [input.subarray(0, at), input.subarray(at)];
+}
+
+function octetFrame(message: string): string {
+  return `${utf8(message).length} ${message}`;
+}
+
+const WHOLE = true;
+const CUT = false;
+
+const FRAMED: [framing: Config["framing"], maxBytes: number, input: string, frames: Frame[]][] = [
+  ["newline", 99, "", []],
+  ["newline", 99, "\n", [["", WHOLE]]],
+  ["newline", 99, "one\ntwo\r\n\r\nthree", [
+    ["one", WHOLE],
+    ["two", WHOLE],
+    ["", WHOLE],
+    ["three", CUT],
+  ]],
+  ["newline", 99, "a\rb\r\r\nc\r", [["a\rb\r", WHOLE], ["c\r", CUT]]],
+  ["newline", 99, "a\0b\n", [["a\0b", WHOLE]]],
+  ["newline", 4, "1234\r\n", [["1234", WHOLE]]],
+  ["newline", 4, "1234\n", [["1234", WHOLE]]],
+  ["newline", 4, "12345\r\n", [["1234", CUT], ["5", WHOLE]]],
+  ["newline", 4, "12345678\r\nx\n", [["1234", CUT], ["5678", WHOLE], ["x", WHOLE]]],
+  ["newline", 4, "1234\r5\n", [["1234", CUT], ["\r5", WHOLE]]],
+  ["newline", 4, "1234\r", [["1234", CUT], ["\r", CUT]]],
+  ["newline", 4, "123456789", [["1234", CUT], ["5678", CUT], ["9", CUT]]],
+  ["newline", 4, "123\xE2\x82\xAC4\n", [["123", CUT], ["\xE2\x82\xAC4", WHOLE]]],
+  ["newline", 5, "1\xF0\x9F\x98\x80\xF0\x9F\x98\x80\n", [
+    ["1\xF0\x9F\x98\x80", CUT],
+    ["\xF0\x9F\x98\x80", WHOLE],
+  ]],
+  ["newline", 2, "\x80\x80\x80\x80\x80\n", [["\x80\x80", CUT], ["\x80\x80", CUT], ["\x80", WHOLE]]],
+  ["nul", 99, "one\0two\r\n\0\0three", [
+    ["one", WHOLE],
+    ["two\r\n", WHOLE],
+    ["", WHOLE],
+    ["three", CUT],
+  ]],
+  ["nul", 4, "123\r\0", [["123\r", WHOLE]]],
+  ["nul", 4, "12345\0", [["1234", CUT], ["5", WHOLE]]],
+  ["octet", 99, "5 hello3 a\nb1 \n", [["hello", WHOLE], ["a\nb", WHOLE], ["\n", WHOLE]]],
+  ["octet", 99, "5 hello\n3 abc\n2 de", [["hello", WHOLE], ["abc", WHOLE], ["de", WHOLE]]],
+  ["octet", 99, "9 hello", [["hello", CUT]]],
+  ["octet", 99, "12345678 hello", [["hello", CUT]]],
+  ["octet", 99, "5 hello12", [["hello", WHOLE], ["12", CUT]]],
+  ["octet", 4, "9 1234567893 abc", [["1234", CUT], ["5678", CUT], ["9", WHOLE], ["abc", WHOLE]]],
+  ["octet", 4, "4 1234", [["1234", WHOLE]]],
+  ["octet", 4, "8 123\xE2\x82\xAC45", [["123", CUT], ["\xE2\x82\xAC4", CUT], ["5", WHOLE]]],
+];
+
+for (const [framing, maxBytes, input, frames] of FRAMED) {
+  Deno.test(`createFramer() cuts ${JSON.stringify(input)} the same when split anywhere (${framing}, ${maxBytes})`, () => {
+    for (const reads of everySplit(bytesOf(input))) {
+      assertEquals(framesOf(framing, maxBytes, reads), { frames, reason: undefined });
+    }
+  });
+}
+
+const BAD_COUNTS: [input: string, good: string[], rest: string][] = [
+  ["hello world", [], "hello world"],
+  ["05 hello", [], "05 hello"],
+  ["0 ", [], "0 "],
+  [" 5 hello", [], " 5 hello"],
+  ["\n5 hello", [], "\n5 hello"],
+  ["123456789 x", [], "123456789 x"],
+  ["5x hello", [], "5x hello"],
+  ["5 hello\n\n3 abc", ["hello"], "\n3 abc"],
+  ["5 hello\r\n3 abc", ["hello"], "\r\n3 abc"],
+  ["5 hello3 abc-1 x", ["hello", "abc"], "-1 x"],
+];
+
+for (const [input, good, rest] of BAD_COUNTS) {
+  Deno.test(`createFramer() gives what came when the octet count is bad: ${JSON.stringify(input)}`, () => {
+    const whole = good.map((text): Frame => [text, WHOLE]);
+    const expected = { frames: [...whole, [rest, CUT]], reason: "bad octet count" };
+    assertEquals(framesOf("octet", 99, [bytesOf(input)]), expected);
+    for (const reads of everySplit(bytesOf(input))) {
+      const { frames, reason } = framesOf("octet", 99, reads);
+      const [last, isWhole] = frames.pop()!;
+      assertEquals([frames, isWhole, reason], [whole, CUT, "bad octet count"]);
+      assert(last.length > 0 && rest.startsWith(last), last);
+    }
+  });
+}
+
+Deno.test("createFramer() gives each read as it comes when framing is none", () => {
+  const input = bytesOf("one\ntwo\r\nthree\0");
+  for (const reads of everySplit(input)) {
+    const frames = reads.map((read): Frame => [latin1(read), WHOLE]);
+    assertEquals(framesOf("none", 99, reads).frames, frames);
+  }
+  assertEquals(framesOf("none", 4, [bytesOf("123456789")]).frames, [
+    ["1234", CUT],
+    ["5678", CUT],
+    ["9", WHOLE],
+  ]);
+});
+
+Deno.test("createFramer() loses nothing of random data, however it is read", () => {
+  const random = randomNumbers(1);
+  const alphabet = [
+    ..."\n\n\r\r\0a",
+    "\xC3",
+    "\xA9",
+    "\xE2",
+    "\x82",
+    "\xAC",
+    "\xF0",
+    "\x9F",
+    "\xFF",
+  ];
+  for (let run = 0; run < 300; run++) {
+    const input = bytesOf(
+      Array.from({ length: random(60) }, () => alphabet[random(alphabet.length)]).join(""),
+    );
+    const maxBytes = 1 + random(12);
+    for (const framing of ["newline", "nul"] as const) {
+      const { frames } = framesOf(framing, maxBytes, [input]);
+      for (const reads of everySplit(input)) {
+        assertEquals(framesOf(framing, maxBytes, reads).frames, frames);
+      }
+      const end = framing === "nul" ? "\0" : "\n";
+      const joined = frames.map(([text, isWhole]) => isWhole ? text + end : text).join("");
+      const expected = latin1(input);
+      assertEquals(joined, framing === "nul" ? expected : expected.replaceAll("\r\n", "\n"));
+      for (const [text] of frames) assert(text.length <= maxBytes);
+    }
+  }
+});
+
+Deno.test("createFramer() gives back random messages when they are counted", () => {
+  const random = randomNumbers(2);
+  for (let run = 0; run < 100; run++) {
+    const messages = Array.from(
+      { length: 1 + random(5) },
+      () => Array.from({ length: 1 + random(15) }, () => "\n 09é€😀"[random(5)]).join(""),
+    );
+    const end = () => random(2) === 0 ? "\n" : "";
+    const input = utf8(messages.map((text) => octetFrame(text) + end()).join(""));
+    const frames = messages.map((text): Frame => [latin1(utf8(text)), WHOLE]);
+    for (const reads of everySplit(input)) {
+      assertEquals(framesOf("octet", 99, reads), { frames, reason: undefined });
+    }
+  }
+});
+
+Deno.test("createFramer() cuts between characters, at most 3 bytes early", () => {
+  const text = "aé€😀€éa😀".repeat(20);
+  for (let maxBytes = 4; maxBytes < 20; maxBytes++) {
+    for (const reads of [[utf8(text)], Array.from(utf8(text), (byte) => Uint8Array.of(byte))]) {
+      const { frames } = framesOf("newline", maxBytes, reads);
+      const strict = new TextDecoder("utf-8", { fatal: true });
+      assertEquals(frames.map(([piece]) => strict.decode(bytesOf(piece))).join(""), text);
+      for (const [piece] of frames.slice(0, -1)) {
+        assert(piece.length <= maxBytes && piece.length >= maxBytes - 3);
+      }
+    }
+  }
+});
+
+// -- records --
+
+Deno.test({
+  name: "startServer() shows control characters and does not obey them",
+  ignore: noNet,
+  async fn() {
+    const shown: [sent: string, logged: string][] = [
+      ["tab\there", "tab\there"],
+      ["a\x1B[2Jb\rc\x7F", "a\\x1B[2Jb\\x0Dc\\x7F"],
+      [
+        "\xFF\xFE \xC0\xAF \xED\xA0\x80 \xE2\x82",
+        "\\xFF\\xFE \\xC0\\xAF \\xED\\xA0\\x80 \\xE2\\x82",
+      ],
+      ["\xF4\x90\x80\x80", "\\xF4\\x90\\x80\\x80"],
+      [latin1(utf8("é€😀")), "é€😀"],
+      [latin1(utf8("\uFEFFbom")), "\uFEFFbom"],
+    ];
+    for (let code = 0; code <= 0x1F; code++) {
+      const name = code.toString(16).toUpperCase().padStart(2, "0");
+      if (code !== 0x09 && code !== 0x0A) {
+        shown.push([`<${String.fromCharCode(code)}>`, `<\\x${name}>`]);
+      }
+    }
+    const unsafe = [0x2028, 0x2029, 0x061C, 0x200E, 0x200F];
+    for (let code = 0x80; code <= 0x9F; code++) unsafe.push(code);
+    for (let code = 0x202A; code <= 0x202E; code++) unsafe.push(code);
+    for (let code = 0x2066; code <= 0x2069; code++) unsafe.push(code);
+    for (const code of unsafe) {
+      const name = code.toString(16).toUpperCase().padStart(4, "0");
+      shown.push([latin1(utf8(`<${String.fromCharCode(code)}>`)), `<\\u{${name}}>`]);
+    }
+    const lines = await logOf([], bytesOf(shown.map(([sent]) => `${sent}\n`).join("")));
+    assertEquals(
+      lines.slice(1, -1),
+      shown.map(([, logged]) => `#1 127.0.0.1:PORT | ${logged}`),
+    );
+  },
+});
+
+Deno.test({
+  name: "startServer() shows line ends inside a record when lines end otherwise",
+  ignore: noNet,
+  async fn() {
+    const lines = await logOf(["--framing", "nul"], utf8("a\r\nb\0rest\n"));
+    assertEquals(lines, [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT | a\\x0D\\x0Ab",
+      "#1 127.0.0.1:PORT + rest\\x0A",
+      "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s",
+    ]);
+    const reads = await logOf(["--framing", "none"], utf8("a\nb"));
+    assertEquals(reads[1], "#1 127.0.0.1:PORT | a\\x0Ab");
+  },
+});
+
+Deno.test({
+  name: "startServer() counts the pieces of a cut line as one",
+  ignore: noNet,
+  async fn() {
+    assertEquals(await logOf(["--max-line", "4"], utf8("123456\r\nabcdefg")), [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT + 1234",
+      "#1 127.0.0.1:PORT | 56",
+      "#1 127.0.0.1:PORT + abcd",
+      "#1 127.0.0.1:PORT + efg",
+      "#1 127.0.0.1:PORT disconnected: 15 bytes, 2 lines, 0.0 s",
+    ]);
+  },
+});
+
+Deno.test({
+  name: "startServer() disconnects when an octet count is bad",
+  ignore: noNet,
+  async fn() {
+    assertEquals(await logOf(["--framing", "octet"], utf8("2 hi hello")), [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT | hi",
+      "#1 127.0.0.1:PORT +  hello",
+      "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s (bad octet count)",
+    ]);
+  },
+});
+
+Deno.test({
+  name: "startServer() writes an object a line when the format is json",
+  ignore: noNet,
+  async fn() {
+    const input = bytesOf(`plain\nq"\\\t${latin1(utf8("é\u2028\x9B"))}\n\xFF\x00\ncut`);
+    const peer = `"connection":1,"host":"127.0.0.1","port":1`;
+    assertEquals(await logOf(["--format", "json"], input), [
+      `{"event":"connected",${peer}}`,
+      `{"event":"line",${peer},"message":"plain"}`,
+      `{"event":"line",${peer},"message":"q\\"\\\\\\té\\u2028\\u009B"}`,
+      `{"event":"line",${peer},"message_base64":"/wA="}`,
+      `{"event":"line",${peer},"message":"cut","cut":true}`,
+      `{"event":"disconnected",${peer},"bytes":${input.length},"lines":4,"seconds":0,"reason":"closed"}`,
+    ]);
+  },
+});
+
+Deno.test({
+  name: "startServer() writes json that can be parsed and loses nothing, whatever comes",
+  ignore: noNet,
+  async fn() {
+    const random = randomNumbers(3);
+    const input = Uint8Array.from({ length: 50_000 }, () => {
+      return random(20) === 0 ? random(256) : random(8) === 0 ? 0 : 0x20 + random(0x60);
+    });
+    const lines = await logOf(["--format", "json", "--framing", "nul"], input);
+    const records = lines.map((line) => JSON.parse(line)).filter(({ event }) => event === "line");
+    const messages = records.map(({ message, message_base64, cut }) => {
+      const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : utf8(message);
+      return latin1(bytes) + (cut ? "" : "\0");
+    });
+    assertEquals(messages.join("") === latin1(input), true);
+    assert(records.some(({ message_base64 }) => message_base64));
+    assert(records.some(({ message }) => message));
+  },
+});
+
+Deno.test({
+  name: "startServer() writes exactly the bytes received when the format is raw",
+  ignore: noNet,
+  async fn() {
+    await using running = await serve(["--format", "raw", "--time", "none"]);
+    const bytes = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7);
+    {
+      using client = await running.connect();
+      await writeAll(client, bytes);
+    }
+    await running.err.until("disconnected");
+    assertEquals(running.out.binary === latin1(bytes), true);
+    assertEquals(running.err.lines.slice(1), [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT disconnected: 300000 bytes, 0.0 s",
+    ]);
+  },
+});
+
+Deno.test({
+  name: "startServer() shows chunks with offsets when the format is hex",
+  ignore: noNet,
+  async fn() {
+    await using running = await serve(["--format", "hex", "--time", "none", "--quiet"]);
+    using client = await running.connect();
+    await writeAll(client, bytesOf("GET / HTTP/1.1\r\n\x7F~\xFF"));
+    await running.out.until("|.~.|\n");
+    await writeAll(client, utf8("x"));
+    await running.out.until("|x|\n");
+    assertEquals(running.out.lines, [
+      "#1 127.0.0.1:PORT > 19 bytes",
+      "00000000  47 45 54 20 2f 20 48 54  54 50 2f 31 2e 31 0d 0a  |GET / HTTP/1.1..|",
+      "00000010  7f 7e ff                                          |.~.|",
+      "#1 127.0.0.1:PORT > 1 byte",
+      "00000013  78                                                |x|",
+    ]);
+  },
+});
+
+Deno.test({
+  name: "startServer() shows what hexdump -vC shows",
+  ignore: noNet || !hasProgram("hexdump"),
+  async fn() {
+    const bytes = Uint8Array.from({ length: 300 }, (_, i) => i < 260 ? i : 0);
+    await using hexdump = new Deno.Command("hexdump", {
+      args: ["-vC"],
+      stdin: "piped",
+      stdout: "piped",
+    }).spawn();
+    const writer = hexdump.stdin.getWriter();
+    await writer.write(bytes);
+    await writer.close();
+    const expected = (await hexdump.stdout.text()).split("\n").slice(0, -2);
+    const lines = await logOf(["--format", "hex"], bytes);
+    assertEquals(lines.slice(2, -1), expected);
+  },
+});
+
+Deno.test({
+  name: "startServer() dates records in each kind of time",
+  ignore: noNet,
+  async fn() {
+    const stamps: string[] = [];
+    const objects: unknown[] = [];
+    for (const time of ["utc", "local", "elapsed", "none"]) {
+      for (const format of ["text", "json"]) {
+        let nowMs = NOW_MS - 1234;
+        await using running = await serve(["-t", time, "-f", format], { now: () => nowMs });
+        nowMs = NOW_MS;
+        using _client = await running.connect();
+        await running.out.until("connected");
+        if (format === "text") stamps.push(running.out.text.split("#")[0]!);
+        else objects.push(JSON.parse(running.out.text));
+      }
+    }
+    assertEquals([stamps[0], stamps[2], stamps[3]], ["2026-11-22T23:31:05.123Z ", "1.234 ", ""]);
+    assertMatch(stamps[1], /^2026-11-2\dT\d\d:\d\d:05\.123[+-]\d\d:\d\d $/);
+    assertEquals(Date.parse(stamps[1]!.trim()), NOW_MS);
+    const [utc, local, elapsed, none] = objects as Record<string, unknown>[];
+    assertEquals(utc?.timestamp, "2026-11-22T23:31:05.123Z");
+    assertEquals(`${local?.timestamp} `, stamps[1]);
+    assertEquals([elapsed?.elapsed, elapsed?.timestamp], [1.234, undefined]);
+    assertEquals([none?.elapsed, none?.timestamp], [undefined, undefined]);
+  },
+});
+
+Deno.test({
+  name: "startServer() colours labels and nothing else when it is wanted",
+  ignore: noNet,
+  async fn() {
+    for (const wantsColor of [true, false]) {
+      for (const color of ["auto", "always", "never"]) {
+        await using running = await serve(["--color", color, "-t", "none"], { wantsColor });
+        using client = await running.connect();
+        await writeAll(client, utf8("\x1B[31mred\n"));
+        await running.out.until("red\n");
+        const line = running.out.lines[1]!;
+        if (color === "always" || color === "auto" && wantsColor) {
+          assertMatch(
+            line,
+            // deno-lint-ignore no-control-regex -- colours are control characters
+            /^\x1B\[38;5;\d+m#1 127\.0\.0\.1:PORT\x1B\[0m \| \\x1B\[31mred$/,
+          );
+        } else {
+          assertEquals(line, "#1 127.0.0.1:PORT | \\x1B[31mred");
+        }
+      }
+    }
+  },
+});
+
+Deno.test({
+  name: "startServer() brackets IPv6 peers and shows mapped ones as IPv4",
+  ignore: !hasIpv6(),
+  async fn() {
+    await using six = await serve(["--host", "::1", "-t", "none"]);
+    using _six = await six.connect();
+    await six.out.until("connected\n");
+    assertEquals(six.out.lines, ["#1 [::1]:PORT connected"]);
+    assertMatch(six.err.text, /^listening on \[::1\]:\d+ \(this machine only; /);
+
+    await using both = await serve(["--host", "::", "--allow", "127.0.0.0/8", "-t", "none"]);
+    using _four = await both.connect();
+    await both.out.until("connected\n");
+    assertEquals(both.out.lines, ["#1 127.0.0.1:PORT connected"]);
+  },
+});
+
+// -- server --
+
+for (const multiplexer of MULTIPLEXERS) {
+  const test = (name: string, fn: (extra: string[]) => Promise<void>) => {
+    Deno.test({
+      name: `startServer() ${name} (${multiplexer})`,
+      ignore: noNet,
+      fn: () => fn(["--multiplexer", multiplexer, "--time", "none"]),
+    });
+  };
+
+  test("gives whole labelled lines when clients are interleaved", async (extra) => {
+    await using running = await serve(extra);
+    using clients = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 8; i++) conns.push(clients.use(await running.connect()));
+    const [talkers, rounds] = [conns.length, 20];
+    for (let round = 0; round < rounds; round++) {
+      await Promise.all(conns.map((conn, i) => writeAll(conn, utf8(`from ${i}, `))));
+      await Promise.all(conns.map((conn, i) => writeAll(conn, utf8(`round ${round} of ${i}\n`))));
+    }
+    await running.out.until(" | from", talkers * rounds);
+    const said = Map.groupBy(running.out.text.split("\n").slice(0, -1), (line) => {
+      return line.split(" ").slice(0, 2).join(" ");
+    });
+    assertEquals(said.size, talkers);
+    for (const [i, conn] of conns.entries()) {
+      const { port } = conn.localAddr as Deno.NetAddr;
+      const [label, lines] = [...said].find(([label]) => label.endsWith(`:${port}`))!;
+      const expected = Array.from(
+        { length: rounds },
+        (_, round) => `${label} | from ${i}, round ${round} of ${i}`,
+      );
+      assertEquals(lines, [`${label} connected`, ...expected]);
+    }
+  });
+
+  test("logs the last line without an end when a client half-closes", async (extra) => {
+    await using running = await serve(extra);
+    using client = await running.connect();
+    await writeAll(client, utf8("whole\nlast"));
+    await client.closeWrite();
+    assertEquals(await client.read(new Uint8Array(1)), null);
+    await running.out.until("disconnected");
+    assertEquals(running.out.lines, [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT | whole",
+      "#1 127.0.0.1:PORT + last",
+      "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s",
+    ]);
+  });
+
+  test("logs the cut line and the reason when a client resets", async (extra) => {
+    await using running = await serve(extra);
+    const client = createConnection(running.port, "127.0.0.1");
+    client.write("whole\npart");
+    await running.out.until("| whole\n");
+    const closed = once(client, "close");
+    client.resetAndDestroy();
+    await closed;
+    await running.out.until("disconnected");
+    assertEquals(running.out.lines, [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT | whole",
+      "#1 127.0.0.1:PORT + part",
+      "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s (reset by peer)",
+    ]);
+  });
+
+  test("holds the third client of two until one leaves, and loses nothing", async (extra) => {
+    await using running = await serve(["--max-connections", "2", ...extra]);
+    using first = await running.connect();
+    using second = await running.connect();
+    await running.out.until("connected\n", 2);
+    await running.err.until("2 connections, no more are accepted (--max-connections)\n");
+    {
+      using third = await running.connect();
+      await writeAll(third, utf8("from the third\n"));
+    }
+    for (const client of [first, second, first]) await writeAll(client, utf8("hello\n"));
+    await running.out.until("| hello\n", 3);
+    assertEquals(running.out.count("#3"), 0);
+    await first.closeWrite();
+    await running.out.until("disconnected", 2);
+    assertEquals(running.out.lines.slice(-3), [
+      "#3 127.0.0.1:PORT connected",
+      "#3 127.0.0.1:PORT | from the third",
+      "#3 127.0.0.1:PORT disconnected: 15 bytes, 1 line, 0.0 s",
+    ]);
+    await running.err.until("earshot: connections are accepted again\n");
+    assertEquals(running.err.count("no more are accepted"), 1);
+  });
+
+  test("disconnects the silent client and keeps the talking one", async (extra) => {
+    await using running = await serve(["--idle-timeout", "0.3", ...extra]);
+    using talking = await running.connect();
+    using _silent = await running.connect();
+    while (!running.out.text.includes("disconnected")) {
+      await writeAll(talking, utf8("x\n"));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const ends = running.out.lines.filter((line) => line.includes("disconnected"));
+    assertEquals(ends, [
+      "#2 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (idle for 0.3 s)",
+    ]);
+  });
+
+  test("refuses peers kept out by the rules", async (extra) => {
+    const rules: [rules: string[], isWelcome: boolean][] = [
+      [["--deny", "127.0.0.0/8"], false],
+      [["--deny", "127.0.0.1"], false],
+      [["--deny", "0.0.0.0/0"], false],
+      [["--deny", "::ffff:127.0.0.0/104"], false],
+      [["--allow", "10.0.0.0/8"], false],
+      [["--allow", "::/0"], false],
+      [["--allow", "127.0.0.0/8", "--deny", "127.0.0.1"], false],
+      [["--allow", "10.0.0.0/8", "--allow", "127.0.0.1"], true],
+      [["--allow", "0.0.0.0/0"], true],
+      [["--deny", "127.0.0.2", "--deny", "::/0"], true],
+    ];
+    for (const [args, isWelcome] of rules) {
+      await using running = await serve([...args, ...extra]);
+      using _client = await running.connect();
+      await running.out.until("\n");
+      const expected = isWelcome ? "#1 127.0.0.1:PORT connected" : "refused 127.0.0.1:PORT";
+      assertEquals(running.out.lines, [expected], args.join(" "));
+    }
+    await using running = await serve(["--deny", "127.0.0.1", "-f", "json", ...extra]);
+    using _client = await running.connect();
+    await running.out.until("\n");
+    assertEquals(running.out.lines, [`{"event":"refused","host":"127.0.0.1","port":1}`]);
+  });
+
+  test("writes no records of connects, disconnects and refusals when quiet", async (extra) => {
+    await using running = await serve(["--quiet", ...extra]);
+    {
+      using client = await running.connect();
+      await writeAll(client, utf8("one\ntwo"));
+    }
+    await running.out.until("two\n");
+    await running.server[Symbol.asyncDispose]();
+    assertEquals(running.out.lines, ["#1 127.0.0.1:PORT | one", "#1 127.0.0.1:PORT + two"]);
+  });
+
+  test("sends 3 MB back as they came", async (extra) => {
+    await using running = await serve(["--echo", "--format", "hex", ...extra], {
+      stdout: { write: (bytes) => Promise.resolve(bytes.length) },
+    });
+    using client = await running.connect();
+    const random = randomNumbers(4);
+    const sent = Uint8Array.from({ length: 3_000_000 }, () => random(256));
+    const sending = writeAll(client, sent).then(() => client.closeWrite());
+    const received = await readUpTo(client, sent.length + 1);
+    await sending;
+    assertEquals(received.length, sent.length);
+    assert(received.every((byte, i) => byte === sent[i]));
+  });
+
+  test("serves others when a client never reads its echo", async (extra) => {
+    await using running = await serve(["--echo", "--format", "raw", "--quiet", ...extra], {
+      stdout: { write: (bytes) => Promise.resolve(bytes.length) },
+    });
+    using greedy = await running.connect();
+    using other = await running.connect();
+    const size = 20_000_000;
+    let isSent = false;
+    const sending = writeAll(greedy, new Uint8Array(size)).then(() => isSent = true);
+    for (let i = 0; i < 200; i++) {
+      await writeAll(other, utf8("ping\n"));
+      assertEquals(latin1(await readUpTo(other, 5)), "ping\n");
+    }
+    assertEquals(isSent, false);
+    assertEquals((await readUpTo(greedy, size)).length, size);
+    await sending;
+  });
+
+  test("logs what had arrived when it is stopped", async (extra) => {
+    await using running = await serve(extra);
+    using client = await running.connect();
+    await writeAll(client, utf8("one\ntwo"));
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(running.out.lines, [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT | one",
+      "#1 127.0.0.1:PORT + two",
+      "#1 127.0.0.1:PORT disconnected: 7 bytes, 2 lines, 0.0 s (shutting down)",
+    ]);
+  });
+
+  test("loses nothing and says so once when the disk is full", async (extra) => {
+    const out = new Capture();
+    let failures = 2;
+    const fullDisk = {
+      write(bytes: Uint8Array): Promise<number> {
+        if (failures-- <= 0) return out.write(bytes.subarray(0, 100));
+        const error = new Error("No space left on device (os error 28)");
+        return Promise.reject(Object.assign(error, { code: "ENOSPC" }));
+      },
+    };
+    await using running = await serve(extra, { stdout: fullDisk });
+    using client = await running.connect();
+    for (let i = 0; i < 100; i++) await writeAll(client, utf8(`line ${i}\n`));
+    await out.until("line 99\n");
+    assertEquals(
+      out.lines.slice(1),
+      Array.from({ length: 100 }, (_, i) => `#1 127.0.0.1:PORT | line ${i}`),
+    );
+    assertEquals(running.err.lines.slice(1), [
+      "earshot: Cannot write to stdout: no space left on device; clients wait",
+      "earshot: stdout works again",
+    ]);
+  });
+
+  test("ends with a Failure when the disk is full until the end", async (extra) => {
+    const { promise: tried, resolve } = Promise.withResolvers<void>();
+    const fullDisk = {
+      write(): Promise<number> {
+        resolve();
+        return Promise.reject(Object.assign(new Error("No space left"), { code: "ENOSPC" }));
+      },
+    };
+    await using running = await serve(extra, { stdout: fullDisk });
+    using _client = await running.connect();
+    await tried;
+    running.server.stop();
+    await assertRejects(() => running.server.finished, Failure, "Cannot write to stdout");
+  });
+
+  test("ends with a Failure when nobody takes its output", async (extra) => {
+    const { promise: tried, resolve } = Promise.withResolvers<void>();
+    const stuck = {
+      write(): Promise<number> {
+        resolve();
+        return new Promise(() => {});
+      },
+    };
+    await using running = await serve(extra, { stdout: stuck });
+    using _client = await running.connect();
+    await tried;
+    running.server.stop();
+    await assertRejects(() => running.server.finished, Failure, "nobody takes it");
+  });
+
+  test("ends with a Failure when its output is a broken pipe", async (extra) => {
+    const broken = { write: () => Promise.reject(new Deno.errors.BrokenPipe("Broken pipe")) };
+    await using running = await serve(extra, { stdout: broken });
+    using _client = await running.connect();
+    await assertRejects(
+      () => running.server.finished,
+      Failure,
+      "Cannot write to stdout: broken pipe",
+    );
+  });
+
+  test("prints a summary when asked to", async (extra) => {
+    await using running = await serve(extra);
+    using client = await running.connect();
+    await writeAll(client, utf8("one\ntwo\n"));
+    await running.out.until("| two\n");
+    running.server.reportStats();
+    assertMatch(
+      running.err.lines.at(-1)!,
+      /^stats: up \d+ s, connections 1 open 1 total 0 refused, 2 lines, 8 bytes, 0 cut, 0 accept errors, [\d.]+ lines\/s$/,
+    );
+  });
+}
+
+Deno.test({
+  name: "startServer() takes mapped IPv4 rules in hexadecimal, too",
+  ignore: noNet,
+  async fn() {
+    for (const rule of ["::ffff:7f00:1", "::ffff:7f00:0/104", "::ffff:0:0/96"]) {
+      await using running = await serve(["--deny", rule, "-t", "none"]);
+      using _client = await running.connect();
+      await running.out.until("\n");
+      assertEquals(running.out.lines, ["refused 127.0.0.1:PORT"], rule);
+    }
+  },
+});
+
+Deno.test({
+  name: "startServer() listens on every port and says where",
+  ignore: noNet,
+  async fn() {
+    await using running = await serve(["--port", "0"]);
+    const ports = running.server.addrs.map((addr) => (addr as Deno.NetAddr).port);
+    assertEquals(
+      running.err.text,
+      ports.map((port) =>
+        `listening on 127.0.0.1:${port} (this machine only; --host 0.0.0.0 for every interface)\n`
+      ).join(""),
+    );
+    for (const port of ports) {
+      using client = await connectTo(port);
+      await writeAll(client, utf8("hello\n"));
+    }
+    await running.out.until("| hello\n", 2);
+  },
+});
+
+Deno.test({
+  name: "startServer() replaces a stale socket file and removes its own",
+  ignore: noFiles || Deno.build.os === "windows",
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/socket`;
+    // A file that has moved is not found, and so not removed, by the one that made it.
+    const stale = Deno.listen({ transport: "unix", path: `${path}.old` });
+    Deno.renameSync(`${path}.old`, path);
+    stale.close();
+    assert(exists(path));
+    await using running = await serve(["--unix", path, "-t", "none"]);
+    assertEquals(running.err.text, `listening on ${path}\n`);
+    using client = await Deno.connect({ transport: "unix", path });
+    await writeAll(client, utf8("hello\n"));
+    await running.out.until("| hello\n");
+    assertEquals(running.out.lines, ["#1 unix connected", "#1 unix | hello"]);
+    await running.server[Symbol.asyncDispose]();
+    assert(!exists(path));
+  },
+});
+
+Deno.test({
+  name: "startServer() names the path of a Unix socket when the format is json",
+  ignore: noFiles || Deno.build.os === "windows",
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/socket`;
+    await using running = await serve(["--unix", path, "-t", "none", "-f", "json"]);
+    using _client = await Deno.connect({ transport: "unix", path });
+    await running.out.until("\n");
+    assertEquals(JSON.parse(running.out.text), { event: "connected", connection: 1, path });
+  },
+});
+
+Deno.test({
+  name: "startServer() fails when a socket is in use or another file is there",
+  ignore: noFiles || Deno.build.os === "windows",
+  async fn() {
+    using dir = tempDir();
+    const [path, file] = [`${dir.path}/socket`, `${dir.path}/file`];
+    Deno.writeTextFileSync(file, "precious");
+    await using _running = await serve(["--unix", path]);
+    const live = await assertRejects(() => serve(["--unix", path]), Failure);
+    assertEquals(live.message, `Cannot listen on ${path}: another process listens there`);
+    const other = await assertRejects(() => serve(["--unix", file]), Failure);
+    assertEquals(other.message, `Cannot listen on ${file}: another file is there`);
+    assertEquals(Deno.readTextFileSync(file), "precious");
+    assert(exists(path));
+  },
+});
+
+Deno.test({
+  name: "startServer() serves TLS, and junk costs one record",
+  ignore: noRun || !hasProgram("openssl"),
+  async fn() {
+    using dir = tempDir();
+    const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
+    const { success } = new Deno.Command("openssl", {
+      args: [
+        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
+        ...["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        ...["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", cert],
+      ],
+      stdout: "null",
+      stderr: "null",
+    }).outputSync();
+    assert(success);
+    await using running = await serve(["--tls-cert", cert, "--tls-key", key, "-t", "none"]);
+    assertMatch(running.err.text, /^listening on 127\.0\.0\.1:\d+ \(TLS; this machine only; /);
+    {
+      using junk = await running.connect();
+      await writeAll(junk, utf8("GET / HTTP/1.1\r\n\r\n"));
+      await running.out.until("\n");
+    }
+    assertMatch(
+      running.out.lines[0]!,
+      /^#1 127\.0\.0\.1:PORT disconnected: 0 bytes, 0 lines, 0\.0 s \(TLS handshake failed: .+\)$/,
+    );
+    const caCerts = [Deno.readTextFileSync(cert)];
+    {
+      using client = await Deno.startTls(await running.connect() as Deno.TcpConn, {
+        hostname: "localhost",
+        caCerts,
+      });
+      await writeAll(client, utf8("secret\n"));
+      await running.out.until("| secret\n");
+    }
+    await running.out.until("#2", 3);
+    assertEquals(running.out.lines.slice(1, 3), [
+      "#2 127.0.0.1:PORT connected",
+      "#2 127.0.0.1:PORT | secret",
+    ]);
+    assertEquals(running.out.lines.length, 4);
+  },
+});
+
+Deno.test({
+  name: "startServer() gives a silent TLS client no longer than the idle timeout",
+  ignore: noRun || !hasProgram("openssl"),
+  async fn() {
+    using dir = tempDir();
+    const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
+    new Deno.Command("openssl", {
+      args: [
+        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
+        ...["-subj", "/CN=localhost", "-keyout", key, "-out", cert],
+      ],
+      stdout: "null",
+      stderr: "null",
+    }).outputSync();
+    const tls = ["--tls-cert", cert, "--tls-key", key, "-t", "none", "-i", "0.2"];
+    await using running = await serve(tls);
+    using _silent = await running.connect();
+    await running.out.until("\n");
+    assertEquals(running.out.lines, [
+      "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (no TLS handshake within 0.2 s)",
+    ]);
+  },
+});
+
+Deno.test({
+  name: "main() says what is wrong in one line and gives 2 when the usage is wrong",
+  async fn() {
+    for (const args of [["-p", "x"], ["-q_"], ["--allow", "fe80::1%eth0"], ["two\nlines"]]) {
+      const err = new Capture();
+      const io: Io = {
+        stdout: new Capture(),
+        stderr: err,
+        wantsColor: false,
+        now: () => NOW_MS,
+        exit: () => {},
+      };
+      assertEquals(await main(args, io), 2, err.text);
+      assertMatch(err.text, /^earshot: .+, see --help\n$/);
+    }
+  },
+});
+
+// -- CLI --
+
+Deno.test({
+  name: "main() prints help and version to stdout",
+  ignore: noRun,
+  async fn() {
+    for (const [option, start] of [["--help", usage()], ["--version", "earshot "]] as const) {
+      await using cli = spawnCli([option], { permissions: [] });
+      assertEquals(await cli.ended(), 0);
+      assert(cli.out.text.startsWith(start));
+      assertEquals(cli.err.text, "");
+    }
+  },
+});
+
+Deno.test({
+  name: "main() exits with 2 and prints one line to stderr for an unknown option",
+  ignore: noRun,
+  async fn() {
+    await using cli = spawnCli(["--prot", "1"], { permissions: [] });
+    assertEquals(await cli.ended(), 2);
+    assertEquals(cli.err.text, `earshot: Unknown option "--prot", see --help\n`);
+    assertEquals(cli.out.text, "");
+  },
+});
+
+Deno.test({
+  name: "main() exits with 1 when the port is in use",
+  ignore: noRun,
+  async fn() {
+    using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = taken.addr as Deno.NetAddr;
+    await using cli = spawnCli(["--port", `${port}`]);
+    assertEquals(await cli.ended(), 1);
+    assertMatch(
+      cli.err.text,
+      new RegExp(`^earshot: Cannot listen on 127\\.0\\.0\\.1:${port}: address already in use\\n$`),
+    );
+  },
+});
+
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+  Deno.test({
+    name: `main() logs what has arrived and exits with 0 at ${signal}`,
+    ignore: noSignals,
+    async fn() {
+      await using cli = spawnCli(["-p", "0", "-t", "none"], { permissions: ["--allow-net"] });
+      using client = await connectTo(await cli.port());
+      await cli.out.until("connected");
+      await writeAll(client, utf8("one\ntwo"));
+      cli.kill(signal);
+      assertEquals(await cli.ended(), 0);
+      assertEquals(cli.out.lines, [
+        "#1 127.0.0.1:PORT connected",
+        "#1 127.0.0.1:PORT | one",
+        "#1 127.0.0.1:PORT + two",
+        "#1 127.0.0.1:PORT disconnected: 7 bytes, 2 lines, 0.0 s (shutting down)",
+      ]);
+      assertEquals(cli.err.lines.length, 1);
+    },
+  });
+}
+
+Deno.test({
+  name: "main() obeys a signal as soon as it says that it listens",
+  ignore: noSignals,
+  async fn() {
+    for (let run = 0; run < 5; run++) {
+      await using cli = spawnCli(["-p", "0"], { permissions: ["--allow-net"] });
+      await cli.port();
+      cli.kill("SIGTERM");
+      assertEquals(await cli.ended(), 0);
+    }
+  },
+});
+
+/** A process that cannot get rid of its output, because it has heard much and stdout is not read. */
+async function spawnStuckCli() {
+  const cli = spawnCli(["-p", "0", "--echo"], { stdout: "unread" });
+  const client = await connectTo(await cli.port());
+  await writeAll(client, utf8("x\n"));
+  // The echo tells that the loop turns.
+  await readUpTo(client, 2);
+  const flooding = writeAll(client, utf8(`${"x".repeat(999)}\n`.repeat(20_000))).catch(() => {});
+  /** Has a summary printed: what was signalled before has been heard, too. Resolves to the bytes. */
+  const summarize = async () => {
+    const count = cli.err.count("lines/s\n");
+    cli.kill("SIGUSR2");
+    await cli.err.until("lines/s\n", count + 1);
+    return Number(/(\d+) bytes/.exec(cli.err.lines.at(-1)!)![1]);
+  };
+  let last = 0;
+  for (let same = 0; same < 5;) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const heard = await summarize();
+    same = heard === last && heard > 60_000 ? same + 1 : 0;
+    last = heard;
+  }
+  return {
+    ...cli,
+    summarize,
+    async [Symbol.asyncDispose]() {
+      await cli[Symbol.asyncDispose]();
+      await flooding;
+      client.close();
+    },
+  };
+}
+
+Deno.test({
+  name: "main() exits with 1 when nobody reads stdout after a signal",
+  ignore: noSignals,
+  async fn() {
+    await using cli = await spawnStuckCli();
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 1);
+    assertEquals(cli.err.lines.slice(1).filter((line) => !line.startsWith("stats: ")), [
+      "earshot: Cannot write to stdout: nobody takes it; what was not written is lost",
+    ]);
+  },
+});
+
+Deno.test({
+  name: "main() exits with 128 and the signal's number at a second signal",
+  ignore: noSignals,
+  async fn() {
+    for (const [signal, number] of [["SIGINT", 2], ["SIGTERM", 15], ["SIGHUP", 1]] as const) {
+      await using cli = await spawnStuckCli();
+      cli.kill("SIGTERM");
+      await cli.summarize();
+      await cli.summarize();
+      cli.kill(signal);
+      assertEquals(await cli.ended(), 128 + number);
+    }
+  },
+});
+
+Deno.test({
+  name: "main() exits with 1 and one line when stdout is closed",
+  ignore: noSignals,
+  async fn() {
+    await using cli = spawnCli(["-p", "0"], { stdout: "closed" });
+    using _client = await connectTo(await cli.port());
+    assertEquals(await cli.ended(), 1);
+    assertEquals(cli.err.lines.slice(1), ["earshot: Cannot write to stdout: broken pipe"]);
+  },
+});
+
+Deno.test({
+  name: "main() opens --output anew at SIGHUP and neither loses nor doubles a line",
+  ignore: noSignals,
+  async fn() {
+    using dir = tempDir();
+    const [path, moved] = [`${dir.path}/log`, `${dir.path}/log.1`];
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-q", "-o", path]);
+    using client = await connectTo(await cli.port());
+    let count = 0;
+    const send = () => writeAll(client, utf8(`line ${count++}\n`));
+    const size = (file: string) => exists(file) ? Deno.statSync(file).size : 0;
+    while (size(path) < 2000) await send();
+    assertEquals(Deno.statSync(path).mode! & 0o777, 0o640 & ~Deno.umask());
+    Deno.renameSync(path, moved);
+    cli.kill("SIGHUP");
+    while (size(path) < 2000) await send();
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const text = Deno.readTextFileSync(moved) + Deno.readTextFileSync(path);
+    assertEquals(
+      text.replaceAll(/^#1 127\.0\.0\.1:\d+ \| /gm, ""),
+      Array.from({ length: count }, (_, i) => `line ${i}\n`).join(""),
+    );
+    assertEquals(Deno.statSync(path).mode! & 0o777, 0o640 & ~Deno.umask());
+  },
+});
+
+Deno.test({
+  name: "main() keeps the old file when --output cannot be opened anew",
+  ignore: noSignals,
+  async fn() {
+    using dir = tempDir();
+    const [path, moved] = [`${dir.path}/log`, `${dir.path}/log.1`];
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-q", "-o", path]);
+    using client = await connectTo(await cli.port());
+    await writeAll(client, utf8("before\n"));
+    await untilTrue(() => Deno.readTextFileSync(path).includes("before"));
+    Deno.renameSync(path, moved);
+    Deno.mkdirSync(path);
+    cli.kill("SIGHUP");
+    await cli.err.until("the old file stays open\n");
+    await writeAll(client, utf8("after\n"));
+    await untilTrue(() => Deno.readTextFileSync(moved).includes("after"));
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+  },
+});
+
+Deno.test({
+  name: "main() names the flag to add when a permission is missing",
+  ignore: noRun,
+  async fn() {
+    using dir = tempDir();
+    const file = `${dir.path}/file`;
+    const cases: [args: string[], permissions: string[], message: string][] = [
+      [["-o", file], ["--allow-net"], `Cannot write to ${file}: run again with --allow-write`],
+      [[], [], "Cannot listen on 127.0.0.1:0: run again with --allow-net"],
+      [
+        ["--tls-cert", file, "--tls-key", file],
+        ["--allow-net"],
+        `Cannot read ${file}: run again with --allow-read`,
+      ],
+    ];
+    for (const [args, permissions, message] of cases) {
+      await using cli = spawnCli(["-p", "0", ...args], { permissions });
+      assertEquals(await cli.ended(), 1);
+      assertEquals(cli.err.text, `earshot: ${message}\n`);
+    }
+  },
+});
+
+/** Programs that talk to a port, each saying "hello"; `PORT` stands for its number. */
+const CLIENTS: [program: string, args: string[], framing: Config["framing"]][] = [
+  ["nc", ["127.0.0.1", "PORT"], "newline"],
+  ["ncat", ["127.0.0.1", "PORT"], "newline"],
+  ["socat", ["-", "TCP:127.0.0.1:PORT"], "newline"],
+  ["bash", ["-c", "echo hello >/dev/tcp/127.0.0.1/PORT"], "newline"],
+  ["logger", ["-T", "-n", "127.0.0.1", "-P", "PORT", "hello"], "newline"],
+  ["logger", ["-T", "--octet-count", "-n", "127.0.0.1", "-P", "PORT", "hello"], "octet"],
+];
+
+for (const [program, args, framing] of CLIENTS) {
+  Deno.test({
+    name: `startServer() hears ${program} ${args.join(" ")}`,
+    ignore: noRun || !hasProgram(program),
+    async fn() {
+      await using running = await serve(["--framing", framing, "-t", "none"]);
+      await using client = new Deno.Command(program, {
+        args: args.map((arg) => arg.replace("PORT", `${running.port}`)),
+        stdin: "piped",
+        stdout: "null",
+        stderr: "null",
+      }).spawn();
+      const writer = client.stdin.getWriter();
+      try {
+        await writer.write(utf8("hello\n"));
+        await writer.close();
+      } catch {
+        // It does not read its input.
+      }
+      await running.out.until("hello\n");
+      assertMatch(running.out.lines[1]!, /^#1 127\.0\.0\.1:PORT \| (.* )?hello$/);
+    },
+  });
+}

@@ -690,8 +690,8 @@ interface Watcher {
 interface Wait {
   /** Starts reads that are due, at most READS_PER_STEP. */
   startReads(): void;
-  /** Whether a read is due that has not been started. */
-  hasUnread(): boolean;
+  /** Number of reads that are due and not started. */
+  countUnread(): number;
   /** Whether there is something to report. */
   isDue(): boolean;
   /** Whether some of it was not in the last report. */
@@ -1276,8 +1276,8 @@ class ReadyList implements Wait {
     }
   }
 
-  hasUnread(): boolean {
-    return this.#unread.size > 0;
+  countUnread(): number {
+    return this.#unread.size;
   }
 
   isDue(): boolean {
@@ -1326,8 +1326,8 @@ class SelectRace implements Wait {
     for (const endpoint of idle.slice(0, READS_PER_STEP)) endpoint.startRead();
   }
 
-  hasUnread(): boolean {
-    return this.#reading.values().some((endpoint) => endpoint.isIdle());
+  countUnread(): number {
+    return [...this.#reading].filter((endpoint) => endpoint.isIdle()).length;
   }
 
   isDue(): boolean {
@@ -1394,23 +1394,23 @@ const loopWatch = new LoopWatch();
  */
 async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<void> {
   const deadlineMs = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
-  for (let turned = false;;) {
+  // A look at all sources takes so many steps; those that say "nothing yet" at once do not add any.
+  let steps = Math.ceil(wait.countUnread() / READS_PER_STEP);
+  for (let turned = false;; steps--) {
     wait.startReads();
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
     const due = wait.isDue();
-    if (due && (turned || wait.hasNews() && !loopWatch.isStarved())) return;
-    if (!due && wait.hasUnread()) {
-      const stepMs = performance.now() + MS_PER_STEP;
-      await (loopWatch.isStarved() ? turnLoop() : arrivalOrDeadline(wait, stepMs));
-      continue;
-    }
+    const starved = loopWatch.isStarved();
+    if (due && (turned || wait.hasNews() && !starved)) return;
     const passed = deadlineMs < Infinity && performance.now() >= deadlineMs;
-    if ((passed || due) && turned) return;
-    if (passed || due) {
+    if (passed && turned && steps <= 1) return;
+    const unread = wait.countUnread() > 0;
+    if (due || starved || passed && !unread) {
       await turnLoop();
       turned = true;
     } else {
-      await arrivalOrDeadline(wait, deadlineMs);
+      const untilMs = unread ? performance.now() + MS_PER_STEP : deadlineMs;
+      if (await arrivalOrDeadline(wait, untilMs)) turned = true;
     }
   }
 }
@@ -1420,12 +1420,14 @@ function turnLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-async function arrivalOrDeadline(wait: Wait, deadlineMs: number): Promise<void> {
+/** Tells whether it was the deadline; its timer has turned the loop. */
+async function arrivalOrDeadline(wait: Wait, deadlineMs: number): Promise<boolean> {
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let fired = false;
   const deadline = new Promise<void>((resolve) => {
     if (deadlineMs === Infinity) return;
-    const restMs = Math.ceil(deadlineMs - performance.now());
-    timer = setTimeout(resolve, Math.min(restMs, MAX_TIMER_MS));
+    const restMs = Math.max(0, Math.ceil(deadlineMs - performance.now()));
+    timer = setTimeout(() => resolve(void (fired = true)), Math.min(restMs, MAX_TIMER_MS));
   });
   try {
     await Promise.race([wait.arrival(), deadline]);
@@ -1433,6 +1435,7 @@ async function arrivalOrDeadline(wait: Wait, deadlineMs: number): Promise<void> 
     clearTimeout(timer);
     wait.scratch();
   }
+  return fired;
 }
 
 function endpointOf(source: unknown): Endpoint {
