@@ -534,6 +534,8 @@ const CR = 0x0D;
 const SPACE = 0x20;
 const DEL = 0x7F;
 const NO_BYTES = new Uint8Array(0);
+/** Shared by all that have nothing queued; never added to. */
+const NO_CHUNKS: Uint8Array[] = [];
 
 /** The unfinished frame of a client. */
 class Held {
@@ -1372,10 +1374,9 @@ interface Client {
   readonly number: number;
   readonly peer: Peer;
   readonly socket: Socket;
-  readonly framer: Framer;
-  readonly head: LineHead;
-  /** Gives a frame of this client's to the log. */
-  readonly sink: FrameSink;
+  /** Made when it first sends, for a quiet client shall cost little. */
+  framer: Framer | undefined;
+  head: LineHead | undefined;
   readonly connectedAtMs: number;
   /** On the server's clock of attention. */
   heardAtMs: number;
@@ -1558,6 +1559,8 @@ class LogServer implements Server {
   readonly #returned: (() => void)[] = [];
   #handshakes = 0;
   readonly #talkers = new Talkers();
+  /** Whose input is being framed. */
+  #speaker: Client | undefined;
   #state: "running" | "stopping" | "ended" = "running";
   #accepting: "yes" | "full" | "paused" = "yes";
   #isFull = false;
@@ -1662,7 +1665,9 @@ class LogServer implements Server {
         return;
       case "text":
       case "json":
-        return client.framer.push(input, client.sink);
+        client.framer ??= createFramer(this.#config.framing, this.#config.maxLineBytes);
+        this.#speaker = client;
+        return client.framer.push(input, this.#sink);
     }
   }
 
@@ -1687,6 +1692,7 @@ class LogServer implements Server {
   // -- Echo --
 
   #queueEcho(client: Client, input: Uint8Array): void {
+    if (client.echo === NO_CHUNKS) client.echo = [];
     client.echo.push(input.slice());
     client.echoBytes += input.length;
     this.#sendEcho(client);
@@ -1784,31 +1790,32 @@ class LogServer implements Server {
   }
 
   #newClient(socket: Socket, peer: Peer): Client {
-    const party = { number: ++this.#totals.connections, peer };
-    const head = this.#records.headOf(party);
-    const { framing, maxLineBytes } = this.#config;
     const nowMs = performance.now();
-    const client: Client = {
-      ...party,
+    return {
+      number: ++this.#totals.connections,
+      peer,
       socket,
-      head,
-      framer: createFramer(framing, maxLineBytes),
-      sink: (bytes, start, end, isWhole) => {
-        this.#records.line(head, bytes, start, end, isWhole);
-        this.#countFrame(client, isWhole);
-      },
+      framer: undefined,
+      head: undefined,
       connectedAtMs: nowMs,
       heardAtMs: nowMs - this.#inattentiveMs,
       bytes: 0,
       lines: 0,
-      echo: [],
+      echo: NO_CHUNKS,
       echoBytes: 0,
       talkedIn: 0,
       isInLine: false,
       isEnding: false,
     };
-    return client;
   }
+
+  /** Gives a frame of the speaker's to the log. One for all clients, as memory counts. */
+  readonly #sink: FrameSink = (bytes, start, end, isWhole) => {
+    const client = this.#speaker!;
+    client.head ??= this.#records.headOf(client);
+    this.#records.line(client.head, bytes, start, end, isWhole);
+    this.#countFrame(client, isWhole);
+  };
 
   /** The pieces of a cut line count as one, at its end. */
   #countFrame(client: Client, isWhole: boolean): void {
@@ -1861,7 +1868,8 @@ class LogServer implements Server {
 
   #disconnect(client: Client, reason: string): void {
     if (!this.#clients.delete(client.socket)) return;
-    client.framer.end(client.sink);
+    this.#speaker = client;
+    client.framer?.end(this.#sink);
     if (client.isInLine) this.#countLine(client);
     this.#multiplexer.unregister(client.socket);
     client.socket.close();

@@ -781,6 +781,10 @@ type WriteState =
 const IDLE = { tag: "idle" } as const;
 const PENDING = { tag: "pending" } as const;
 const CLOSED = { tag: "closed" } as const;
+const OPEN = { tag: "open" } as const;
+const ABSENT = { tag: "absent" } as const;
+/** Shared by all that have nothing to send; never added to. */
+const NO_CHUNKS: Uint8Array[] = [];
 const ENDED = { tag: "ended", reset: false } as const;
 const RESET = { tag: "ended", reset: true } as const;
 const NOTHING = new Uint8Array(0);
@@ -871,9 +875,11 @@ class StreamEndpoint extends Endpoint {
   readonly stream: ByteStream;
   #reading: ReadState = IDLE;
   #writing: WriteState;
-  readonly #buffers = new BufferChoice();
+  /** Whether the next read is large: after a full one, until two in a row are small. */
+  #readsLarge = false;
+  #smallReads = 0;
   /** Copies of what was sent and not yet handed to the stream. */
-  #unsent: Uint8Array[] = [];
+  #unsent = NO_CHUNKS;
   /** Bytes in `#unsent` and in the write that is pending. */
   #unsentBytes = 0;
   #flushed: Promise<void> | undefined;
@@ -883,7 +889,7 @@ class StreamEndpoint extends Endpoint {
   constructor(stream: ByteStream) {
     super();
     this.stream = stream;
-    this.#writing = { tag: stream.write ? "open" : "absent" };
+    this.#writing = stream.write ? OPEN : ABSENT;
   }
 
   readiness(): number {
@@ -932,7 +938,7 @@ class StreamEndpoint extends Endpoint {
 
   startRead(): void {
     if (this.#reading.tag !== "idle") return;
-    const buffer = this.#buffers.take();
+    const buffer = takeBuffer(this.#readsLarge);
     this.#reading = { tag: "pending", buffer };
     attempt(() => this.stream.read(buffer)).then(this.#onRead, this.#onReadFailed);
   }
@@ -941,10 +947,10 @@ class StreamEndpoint extends Endpoint {
     if (this.#reading.tag !== "pending") return this.#onCancelled();
     const buffer = this.#reading.buffer;
     if (count === null || count === 0) {
-      this.#buffers.give(buffer);
+      giveBuffer(buffer);
       this.#reading = count === null ? ENDED : IDLE;
     } else if (Number.isInteger(count) && count > 0 && count <= buffer.length) {
-      this.#buffers.record(count, buffer);
+      this.#chooseSize(count, buffer.length);
       this.#reading = { tag: "ready", buffer, start: 0, end: count };
     } else {
       const error = new RangeError(
@@ -955,9 +961,15 @@ class StreamEndpoint extends Endpoint {
     this.changed();
   };
 
+  #chooseSize(count: number, offered: number): void {
+    this.#smallReads = count <= SMALL_READ_BYTES ? this.#smallReads + 1 : 0;
+    if (count === offered) this.#readsLarge = true;
+    else if (this.#smallReads >= 2) this.#readsLarge = false;
+  }
+
   readonly #onReadFailed = (error: unknown): void => {
     if (this.#reading.tag !== "pending") return this.#onCancelled();
-    this.#buffers.give(this.#reading.buffer);
+    giveBuffer(this.#reading.buffer);
     this.#reading = { tag: "failed", error };
     if (this.#writing.tag !== "absent") this.#breakWriting({ tag: "broken" });
     this.changed();
@@ -966,7 +978,7 @@ class StreamEndpoint extends Endpoint {
   /** The read that was pending at close() has settled: its buffer is free. */
   #onCancelled(): void {
     if (this.#reading.tag === "closed" && this.#reading.buffer) {
-      this.#buffers.give(this.#reading.buffer);
+      giveBuffer(this.#reading.buffer);
       this.#reading = CLOSED;
     }
     this.release();
@@ -1003,7 +1015,7 @@ class StreamEndpoint extends Endpoint {
     if (taken < end) {
       state.start = taken;
     } else {
-      this.#buffers.give(buffer);
+      giveBuffer(buffer);
       this.#reading = IDLE;
     }
     this.changed(true);
@@ -1018,6 +1030,7 @@ class StreamEndpoint extends Endpoint {
     if (taken === 0) {
       throw new Deno.errors.WouldBlock(`Cannot send: ${this.#unsentBytes} bytes wait to be sent`);
     }
+    if (this.#unsent === NO_CHUNKS) this.#unsent = [];
     this.#unsent.push(bytes.slice(0, taken));
     this.#unsentBytes += taken;
     this.#flush();
@@ -1095,7 +1108,7 @@ class StreamEndpoint extends Endpoint {
   #takeUnsent(): Uint8Array {
     const [first] = this.#unsent;
     const bytes = this.#unsent.length === 1 && first ? first : concat(this.#unsent);
-    this.#unsent = [];
+    this.#unsent = NO_CHUNKS;
     return bytes;
   }
 
@@ -1117,7 +1130,7 @@ class StreamEndpoint extends Endpoint {
 
   #breakWriting(state: WriteState): void {
     this.#writing = state;
-    this.#unsent = [];
+    this.#unsent = NO_CHUNKS;
     this.#unsentBytes = 0;
     this.#finished?.resolve();
   }
@@ -1127,7 +1140,7 @@ class StreamEndpoint extends Endpoint {
     if (state.tag === "closed") return;
     this.#reading = state.tag === "pending" ? { tag: "closed", buffer: state.buffer } : CLOSED;
     if (this.#writing.tag !== "absent") this.#breakWriting({ tag: "broken" });
-    if (state.tag === "ready") this.#buffers.give(state.buffer);
+    if (state.tag === "ready") giveBuffer(state.buffer);
     try {
       closeQuietly(this.stream);
     } finally {
@@ -1170,25 +1183,12 @@ class BufferPool {
 const smallBuffers = new BufferPool(SMALL_READ_BYTES);
 const largeBuffers = new BufferPool(LARGE_READ_BYTES);
 
-/** Chooses the size of the next read: large after a full one, small after two that were small. */
-class BufferChoice {
-  #large = false;
-  #smallReads = 0;
+function takeBuffer(isLarge: boolean): Uint8Array {
+  return (isLarge && largeBuffers.taken < MAX_LARGE_READS ? largeBuffers : smallBuffers).take();
+}
 
-  take(): Uint8Array {
-    return (this.#large && largeBuffers.taken < MAX_LARGE_READS ? largeBuffers : smallBuffers)
-      .take();
-  }
-
-  give(buffer: Uint8Array): void {
-    (buffer.length === LARGE_READ_BYTES ? largeBuffers : smallBuffers).give(buffer);
-  }
-
-  record(count: number, buffer: Uint8Array): void {
-    this.#smallReads = count <= SMALL_READ_BYTES ? this.#smallReads + 1 : 0;
-    if (count === buffer.length) this.#large = true;
-    else if (this.#smallReads >= 2) this.#large = false;
-  }
+function giveBuffer(buffer: Uint8Array): void {
+  (buffer.length === LARGE_READ_BYTES ? largeBuffers : smallBuffers).give(buffer);
 }
 
 /** One source in one poller. */
