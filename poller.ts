@@ -1300,7 +1300,11 @@ class ReadyList implements Wait {
   report(): [Source, number][] {
     this.#news = false;
     this.#woken = false;
-    return Array.from(this.#ready, (registration) => [registration.source, registration.events()]);
+    const report: [Source, number][] = [];
+    for (const registration of this.#ready) {
+      report.push([registration.source, registration.events()]);
+    }
+    return report;
   }
 }
 
