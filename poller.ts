@@ -126,6 +126,8 @@ const READS_PER_STEP = 100;
  * pending reads of a turn last in, first out, so the fewer are pending the better.
  */
 const MS_PER_STEP = 1;
+/** So many late arrivals at once mean that more wait for a turn of the loop. */
+const LATE_BURST = 12;
 /** A read or accept of what the kernel already has settles within three. */
 const SETTLE_MICROTASKS = 4;
 const MAX_MS_WITHOUT_TURN = 10;
@@ -1238,12 +1240,18 @@ class ReadyList implements Wait {
   readonly #unread = new Set<Registration>();
   #news = false;
   #woken = false;
+  /** Sources that became ready by a read that had to wait, since reads were last started. */
+  #lateArrivals = 0;
+  #isStarting = false;
+  /** Whether there were many of them, and have been some ever since. */
+  #isBurst = false;
   #arrival: PromiseWithResolvers<void> | undefined;
 
   /** Takes note of a change; a source that was `served` goes behind all others. */
   update(registration: Registration, served = false): void {
     if (served) this.#ready.delete(registration);
     if (registration.events() !== 0) {
+      if (!this.#isStarting && !this.#ready.has(registration)) this.#lateArrivals++;
       this.#ready.add(registration);
       this.#news = true;
       this.#arrival?.resolve();
@@ -1266,8 +1274,17 @@ class ReadyList implements Wait {
     this.#arrival?.resolve();
   }
 
-  /** In order of service, so that nobody is read twice before all were read once. */
+  /**
+   * In order of service, so that nobody is read twice before all were read once.
+   * None is started from a burst of late arrivals to their end: more of them are
+   * to come, and the runtime would serve a read that is started now before those.
+   */
   startReads(): void {
+    if (this.#lateArrivals >= LATE_BURST) this.#isBurst = true;
+    else if (this.#lateArrivals === 0) this.#isBurst = false;
+    this.#lateArrivals = 0;
+    if (this.#isBurst) return;
+    this.#isStarting = true;
     let started = 0;
     for (const registration of this.#unread) {
       if (started++ === READS_PER_STEP) return;
@@ -1281,6 +1298,7 @@ class ReadyList implements Wait {
   }
 
   isDue(): boolean {
+    this.#isStarting = false;
     return this.#woken || this.#ready.size > 0;
   }
 
