@@ -212,7 +212,7 @@ export function parseConfig(args: readonly string[]): Config {
   }
   const given = (name: string) => parsed[name] !== undefined && parsed[name] !== false;
   const config: Config = {
-    action: given("help") ? "help" : given("version") ? "version" : "serve",
+    action: "serve",
     ports: list(parsed, "port").map((port) => parseCount("port", port, 0, 65535)),
     host: single(parsed, "host").replace(/^\[(.*)\]$/, "$1"),
     unixPaths: list(parsed, "unix"),
@@ -236,7 +236,6 @@ export function parseConfig(args: readonly string[]): Config {
     statsMs: parseSeconds("stats", single(parsed, "stats")),
     multiplexer: parseChoice("multiplexer", parsed),
   };
-  if (config.action !== "serve") return config;
   assertCompatible(config, given);
   for (const name of ["allow", "deny"] as const) addressRules(name, config[name]);
   const alone = config.unixPaths.length > 0 || config.ports.length > 0;
