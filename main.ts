@@ -112,6 +112,8 @@ const FEW_TALKERS = 100;
 const TALK_SPAN_MS = 500;
 /** Output of a round is written early when it gets longer than this. */
 const ROUND_BYTES = 1024 * 1024;
+/** From this size on it pays to write a round while the next is read. */
+const BULK_BYTES = 16 * 1024;
 /** Echo that a client may leave unread before it is not read any more. */
 const MAX_ECHO_BYTES = 1024 * 1024;
 const ACCEPT_PAUSE_MS = 1000;
@@ -1072,7 +1074,8 @@ class RecordWriter {
   readonly #isColored: boolean;
   readonly #clock: Clock;
   /** Records to be written to the output. */
-  readonly out = new ByteBuffer();
+  out = new ByteBuffer();
+  #spare = new ByteBuffer();
   /** What `raw` must keep out of the output, for stderr. */
   readonly aside = new ByteBuffer();
 
@@ -1085,6 +1088,15 @@ class RecordWriter {
   /** Dates the records from here on. */
   setTime(nowMs: number): void {
     this.#clock.set(nowMs);
+  }
+
+  /** Gives the records away; they stay as they are until the next call. */
+  takeOut(): Uint8Array {
+    const full = this.out;
+    this.out = this.#spare;
+    this.out.clear();
+    this.#spare = full;
+    return full.bytes.subarray(0, full.length);
   }
 
   headOf(party: Party): LineHead {
@@ -1539,7 +1551,7 @@ class LogServer implements Server {
   readonly #multiplexer: Multiplexer;
   readonly #listeners: Map<ServerSocket, Listening>;
   readonly #allowed: BlockList | undefined;
-  readonly #denied: BlockList;
+  readonly #denied: BlockList | undefined;
   /** In the order in which they were last heard, if there is an idle timeout. */
   readonly #clients = new Map<Socket, Client>();
   readonly #input = new Uint8Array(READ_BYTES);
@@ -1579,7 +1591,7 @@ class LogServer implements Server {
     this.#multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
     this.#listeners = new Map(listeners.map((listening) => [listening.socket, listening]));
     this.#allowed = config.allow.length > 0 ? addressRules("allow", config.allow) : undefined;
-    this.#denied = addressRules("deny", config.deny);
+    this.#denied = config.deny.length > 0 ? addressRules("deny", config.deny) : undefined;
     this.#nextStatsAtMs = config.statsMs > 0 ? this.#startedAtMs + config.statsMs : Infinity;
     this.addrs = listeners.map(({ socket }) => socket.addr!);
     this.#setAccepting("yes");
@@ -1740,9 +1752,12 @@ class LogServer implements Server {
 
   #onAcceptable(listener: ServerSocket): void {
     const { isTls, path } = this.#listeners.get(listener)!;
-    const socket = this.#accept(listener);
-    if (!socket) return;
-    const peer = peerOf(socket, path);
+    for (let socket; this.#accepting === "yes" && (socket = this.#accept(listener));) {
+      this.#admit(socket, peerOf(socket, path), isTls);
+    }
+  }
+
+  #admit(socket: Socket, peer: Peer, isTls: boolean): void {
     if (!this.#isWelcome(peer)) {
       socket.close();
       this.#totals.refused++;
@@ -1782,9 +1797,9 @@ class LogServer implements Server {
   }
 
   #isWelcome(peer: Peer): boolean {
-    if (peer.kind === "unix") return true;
+    if (peer.kind === "unix" || !this.#allowed && !this.#denied) return true;
     const family = isIPv4(peer.host) ? "ipv4" : "ipv6";
-    if (this.#denied.check(peer.host, family)) return false;
+    if (this.#denied?.check(peer.host, family)) return false;
     return this.#allowed?.check(peer.host, family) ?? true;
   }
 
@@ -1964,6 +1979,11 @@ class LogServer implements Server {
 
   // -- Output --
 
+  /**
+   * Writes the records of a round. With few clients and much to write, the next
+   * round is read meanwhile; otherwise the wait is the turn of the loop that
+   * keeps many clients equal.
+   */
   async #flush(): Promise<void> {
     const { out, aside } = this.#records;
     if (aside.length > 0) {
@@ -1971,13 +1991,20 @@ class LogServer implements Server {
       aside.clear();
     }
     const startedAtMs = performance.now();
-    if (out.length > 0) {
-      await this.#output.write(out.bytes.subarray(0, out.length), this.#talkers.areFew);
-    } else if (this.#mustReopen) await this.#output.write(NO_BYTES, true);
-    this.#mustReopen = false;
-    out.clear();
+    await this.#writing;
+    if (out.length > 0 || this.#mustReopen) {
+      const { areFew } = this.#talkers;
+      this.#writing = this.#output.write(this.#records.takeOut(), areFew);
+      this.#mustReopen = false;
+      // Its failure shows when it is awaited, which must not take until somebody talks again.
+      if (areFew && out.length >= BULK_BYTES) this.#writing.catch(() => this.#multiplexer.wake());
+      else await this.#writing;
+    }
     this.#inattentiveMs += performance.now() - startedAtMs;
   }
+
+  /** The write of the last round. */
+  #writing = Promise.resolve();
 
   #mustReopen = false;
 
@@ -2026,6 +2053,7 @@ class LogServer implements Server {
     this.#records.setTime(this.#io.now());
     for (const client of this.#clients.values()) this.#disconnect(client, "shutting down");
     await this.#flush();
+    await this.#writing;
   }
 
   /** Frees everything; a Unix socket's file is gone only when its pending accept has settled. */

@@ -1789,16 +1789,53 @@ Deno.test("ServerSocket treats an accept() that throws as failed", async () => {
   assertThrows(() => server.accept(), SyntaxError);
 });
 
-Deno.test("ServerSocket accepts one connection ahead and no more", async () => {
+Deno.test("ServerSocket accepts 16 connections ahead, one after the other, and no more", async () => {
   let accepts = 0;
-  const accept = () => {
+  let pending = 0;
+  const accept = async () => {
     accepts++;
-    return Promise.resolve(new MemoryStream());
+    assertEquals(++pending, 1);
+    await undefined;
+    pending--;
+    return new MemoryStream();
   };
+  using poller = new Poller();
   using server = new ServerSocket({ accept, close: () => {} });
   assertThrows(() => server.accept(), Deno.errors.WouldBlock);
-  for (let i = 0; i < 5; i++) await eventsNow(server);
-  assertEquals(accepts, 1);
+  poller.register(server);
+  for (let i = 0; i < 40; i++) assertEquals(await poller.poll(), [[server, POLLIN]]);
+  assertEquals(accepts, 16);
+  for (let i = 0; i < 3; i++) server.accept().close();
+  for (let i = 0; i < 40; i++) await poller.poll();
+  assertEquals(accepts, 19);
+});
+
+Deno.test("ServerSocket.accept() returns what was accepted before it throws an error", async () => {
+  const streams = [new MemoryStream(), new MemoryStream()];
+  const accept = () => {
+    const stream = streams.shift();
+    return stream ? Promise.resolve(stream) : Promise.reject(new SyntaxError("no more"));
+  };
+  using poller = new Poller();
+  using server = new ServerSocket({ accept, close: () => {} });
+  poller.register(server);
+  while ((await poller.poll())[0]?.[1] !== (POLLIN | POLLERR));
+  server.accept().close();
+  server.accept().close();
+  assertThrows(() => server.accept(), SyntaxError);
+});
+
+Deno.test("ServerSocket stops accepting when it is not watched any more", async () => {
+  let accepts = 0;
+  const accept = () => Promise.resolve(new MemoryStream()).finally(() => accepts++);
+  using poller = new Poller();
+  using server = new ServerSocket({ accept, close: () => {} });
+  poller.register(server);
+  await poller.poll();
+  poller.unregister(server);
+  const before = accepts;
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert(accepts <= before + 1, `${accepts} accepts, ${before} before`);
 });
 
 Deno.test("Sources have ids that are positive and unique", () => {

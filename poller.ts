@@ -119,6 +119,8 @@ const LARGE_READ_BYTES = 64 * 1024;
 /** Bounds what large reads can hold; the other sources make do with small ones. */
 const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
+/** What a listener accepts before anybody asks for it; a storm of clients would overrun its backlog. */
+const MAX_ACCEPTS_AHEAD = 16;
 /** Below the 128 operations that the runtime grants in one turn; 64 to 120 are all the same. */
 const READS_PER_STEP = 100;
 /**
@@ -127,7 +129,7 @@ const READS_PER_STEP = 100;
  */
 const MS_PER_STEP = 1;
 /** So many late arrivals at once mean that more wait for a turn of the loop. */
-const LATE_BURST = 12;
+const LATE_BURST = 101;
 /** A read or accept of what the kernel already has settles within three. */
 const SETTLE_MICROTASKS = 4;
 const MAX_MS_WITHOUT_TURN = 10;
@@ -178,7 +180,7 @@ let lastId = 0;
  * A listener made non-blocking: {@linkcode accept} never waits.
  *
  * Wrapping starts nothing. Watching it with {@linkcode select} or
- * {@linkcode Poller} accepts one connection ahead, which waits for
+ * {@linkcode Poller} accepts up to 16 connections ahead, which wait for
  * {@linkcode accept}.
  *
  * @example
@@ -239,7 +241,7 @@ export class ServerSocket implements Disposable, AsyncDisposable {
     return new Socket(this.#endpoint.take());
   }
 
-  /** Stops listening. A connection accepted ahead is closed unheard. Idempotent. */
+  /** Stops listening. Connections accepted ahead are closed unheard. Idempotent. */
   close(): void {
     this.#endpoint.close();
   }
@@ -690,8 +692,8 @@ interface Watcher {
 
 /** What select() and Poller.poll() wait for. */
 interface Wait {
-  /** Starts reads that are due, at most READS_PER_STEP. */
-  startReads(): void;
+  /** Starts reads that are due, at most READS_PER_STEP; `parked` if a timer has just turned the loop. */
+  startReads(parked: boolean): void;
   /** Number of reads that are due and not started. */
   countUnread(): number;
   /** Whether there is something to report. */
@@ -733,6 +735,10 @@ abstract class Endpoint {
     return this.#releasing.promise;
   }
 
+  protected get isWatched(): boolean {
+    return this.#watchers.length > 0;
+  }
+
   watch(watcher: Watcher): void {
     this.#watchers = [...this.#watchers, watcher];
   }
@@ -758,7 +764,6 @@ let readClock = 0;
 /** What accepting is doing. */
 type AcceptState =
   | { readonly tag: "idle" | "pending" | "closed" }
-  | { readonly tag: "ready"; readonly conn: ByteStream }
   | { readonly tag: "failed"; readonly error: unknown };
 
 /** What receiving is doing. */
@@ -791,9 +796,10 @@ const ENDED = { tag: "ended", reset: false } as const;
 const RESET = { tag: "ended", reset: true } as const;
 const NOTHING = new Uint8Array(0);
 
-/** A listener and its one accept ahead. */
+/** A listener, its one pending accept and the connections that it accepted ahead. */
 class ListenerEndpoint extends Endpoint {
   readonly listener: Acceptor;
+  readonly #waiting: ByteStream[] = [];
   #state: AcceptState = IDLE;
 
   constructor(listener: Acceptor) {
@@ -802,12 +808,11 @@ class ListenerEndpoint extends Endpoint {
   }
 
   readiness(): number {
+    const waiting = this.#waiting.length > 0 ? POLLIN : 0;
     switch (this.#state.tag) {
       case "idle":
       case "pending":
-        return 0;
-      case "ready":
-        return POLLIN;
+        return waiting;
       // The next accept() throws it, so it must be invited.
       case "failed":
         return POLLIN | POLLERR;
@@ -817,57 +822,54 @@ class ListenerEndpoint extends Endpoint {
   }
 
   isIdle(): boolean {
-    return this.#state.tag === "idle";
+    return this.#state.tag === "idle" && this.#waiting.length < MAX_ACCEPTS_AHEAD;
   }
 
   startRead(): void {
-    if (this.#state.tag !== "idle") return;
+    if (!this.isIdle()) return;
     this.#state = PENDING;
-    attempt(() => this.listener.accept()).then(
-      (conn) => this.#settle({ tag: "ready", conn }),
-      (error) => this.#settle({ tag: "failed", error }),
-    );
+    attempt(() => this.listener.accept()).then(this.#onAccept, this.#onAcceptFailed);
   }
 
-  #settle(state: AcceptState): void {
+  readonly #onAccept = (conn: ByteStream): void => {
     if (this.#state.tag === "closed") {
-      if (state.tag === "ready") state.conn.close?.();
-      this.release();
-      return;
+      conn.close?.();
+      return this.release();
     }
-    this.#state = state;
+    this.#state = IDLE;
+    this.#waiting.push(conn);
     this.changed();
-  }
+    if (this.isWatched) this.startRead();
+  };
+
+  readonly #onAcceptFailed = (error: unknown): void => {
+    if (this.#state.tag === "closed") return this.release();
+    this.#state = { tag: "failed", error };
+    this.changed();
+  };
 
   take(): ByteStream {
     const state = this.#state;
-    switch (state.tag) {
-      case "idle":
-      case "pending":
-        throw new Deno.errors.WouldBlock("Cannot accept: no connection is waiting");
-      case "closed":
-        throw new Deno.errors.BadResource("Cannot accept: the listener is closed");
-      case "ready":
-        this.#serve();
-        return state.conn;
-      case "failed":
-        this.#serve();
-        throw state.error;
+    if (state.tag === "closed") {
+      throw new Deno.errors.BadResource("Cannot accept: the listener is closed");
     }
-  }
-
-  #serve(): void {
-    this.#state = IDLE;
+    const conn = this.#waiting.shift();
+    if (!conn && state.tag !== "failed") {
+      throw new Deno.errors.WouldBlock("Cannot accept: no connection is waiting");
+    }
+    if (!conn) this.#state = IDLE;
     this.changed(true);
+    if (conn) return conn;
+    throw (state as { error: unknown }).error;
   }
 
   close(): void {
-    const state = this.#state;
-    if (state.tag === "closed") return;
+    const { tag } = this.#state;
+    if (tag === "closed") return;
     this.#state = CLOSED;
-    if (state.tag === "ready") state.conn.close?.();
+    for (const conn of this.#waiting.splice(0)) conn.close?.();
     closeQuietly(this.listener);
-    if (state.tag !== "pending") this.release();
+    if (tag !== "pending") this.release();
     this.changed();
   }
 }
@@ -1243,7 +1245,7 @@ class ReadyList implements Wait {
   /** Sources that became ready by a read that had to wait, since reads were last started. */
   #lateArrivals = 0;
   #isStarting = false;
-  /** Whether there were many of them, and have been some ever since. */
+  /** Whether there were many of them, and no turn without any since. */
   #isBurst = false;
   #arrival: PromiseWithResolvers<void> | undefined;
 
@@ -1276,12 +1278,12 @@ class ReadyList implements Wait {
 
   /**
    * In order of service, so that nobody is read twice before all were read once.
-   * None is started from a burst of late arrivals to their end: more of them are
-   * to come, and the runtime would serve a read that is started now before those.
+   * None is started from a burst of late arrivals until the parked loop has brought
+   * no more: the runtime would serve a read that is started now before the others.
    */
-  startReads(): void {
+  startReads(parked: boolean): void {
     if (this.#lateArrivals >= LATE_BURST) this.#isBurst = true;
-    else if (this.#lateArrivals === 0) this.#isBurst = false;
+    else if (parked && this.#lateArrivals === 0) this.#isBurst = false;
     this.#lateArrivals = 0;
     if (this.#isBurst) return;
     this.#isStarting = true;
@@ -1418,8 +1420,9 @@ async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<
   const deadlineMs = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
   // A look at all sources takes so many steps; those that say "nothing yet" at once do not add any.
   let steps = Math.ceil(wait.countUnread() / READS_PER_STEP);
-  for (let turned = false;; steps--) {
-    wait.startReads();
+  let parked = false;
+  for (let turned = false;; steps--, turned ||= parked) {
+    wait.startReads(parked);
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
     const due = wait.isDue();
     const starved = loopWatch.isStarved();
@@ -1429,10 +1432,10 @@ async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<
     const unread = wait.countUnread() > 0;
     if (due || starved || passed && !unread) {
       await turnLoop();
-      turned = true;
+      parked = true;
     } else {
       const untilMs = unread ? performance.now() + MS_PER_STEP : deadlineMs;
-      if (await arrivalOrDeadline(wait, untilMs)) turned = true;
+      parked = await arrivalOrDeadline(wait, untilMs);
     }
   }
 }
