@@ -121,8 +121,11 @@ const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
 /** What a listener accepts before anybody asks for it; a storm of clients would overrun its backlog. */
 const MAX_ACCEPTS_AHEAD = 16;
-/** Below the 128 operations that the runtime grants in one turn; 64 to 120 are all the same. */
-const READS_PER_STEP = 100;
+/**
+ * The runtime grants 128 operations a turn, and two steps may share one: with more
+ * of them, reads that were started before get nothing and starve.
+ */
+const READS_PER_STEP = 64;
 /**
  * How long those started may take before the next are: the runtime serves the
  * pending reads of a turn last in, first out, so the fewer are pending the better.
