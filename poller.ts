@@ -841,8 +841,8 @@ class ListenerEndpoint extends Endpoint {
     }
     this.#state = IDLE;
     this.#waiting.push(conn);
-    this.changed();
     if (this.isWatched) this.startRead();
+    this.changed();
   };
 
   readonly #onAcceptFailed = (error: unknown): void => {
