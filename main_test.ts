@@ -3695,3 +3695,114 @@ for (const [program, args, framing] of CLIENTS) {
     },
   });
 }
+
+// -- README --
+
+const README = noFiles ? "" : Deno.readTextFileSync(new URL("./README.md", import.meta.url));
+
+Deno.test({
+  name: "README lists every option of usage() with the same default",
+  ignore: noFiles,
+  fn() {
+    const rows = new Map<string, string>();
+    for (const [, options = "", value = ""] of README.matchAll(/^\| (`-.+?) +\| (.*?) *\|/gm)) {
+      for (const [, name = ""] of options.matchAll(/--([a-z-]+)/g)) rows.set(name, value);
+    }
+    const names = [...usage().matchAll(/^ +(?:-\w, )?--([a-z-]+)/gm)].map(([, name = ""]) => name);
+    assertEquals([...rows.keys()].sort(), names.sort());
+    for (const [name, value] of Object.entries(DEFAULTS)) assertEquals(rows.get(name), value, name);
+  },
+});
+
+Deno.test({
+  name: "README names only tasks that exist",
+  ignore: noFiles,
+  async fn() {
+    const { tasks } = JSON.parse(
+      await Deno.readTextFile(new URL("./deno.json", import.meta.url)),
+    );
+    const named = [...README.matchAll(/\btask ([a-z]+)/g)].map(([, name = ""]) => name);
+    assert(named.length > 0);
+    assertEquals(named.filter((name) => !(name in tasks)), []);
+  },
+});
+
+Deno.test({
+  name: "README links only to headings that exist",
+  ignore: noFiles,
+  fn() {
+    const anchors = [...README.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+      heading.toLowerCase().replaceAll(/[^\w\s-]/g, "").replaceAll(" ", "-")
+    );
+    const links = [...README.matchAll(/\]\(#([^)]+)\)/g)].map(([, anchor = ""]) => anchor);
+    assertEquals(links.filter((anchor) => !anchors.includes(anchor)), []);
+  },
+});
+
+Deno.test({
+  name: "README's unit and logrotate stanza write and move the same file",
+  ignore: noFiles,
+  fn() {
+    const [, output] = /^ExecStart=.* --output (\S+)$/m.exec(README)!;
+    assert(README.includes(`\n${output} {\n`));
+    assertMatch(README, /^ExecReload=.* -HUP /m);
+  },
+});
+
+Deno.test({
+  name: "deno task bundle makes one file that runs in an empty folder",
+  ignore: noSignals,
+  async fn() {
+    using dir = tempDir();
+    const deno = (args: string[], cwd: string | URL) =>
+      new Deno.Command(Deno.execPath(), {
+        args,
+        cwd,
+        env: { NO_COLOR: "1" },
+        stdin: "null",
+        stdout: "piped",
+        stderr: "piped",
+      });
+    const here = new URL(".", import.meta.url);
+    const { bundle } = JSON.parse(await Deno.readTextFile(new URL("./deno.json", here))).tasks;
+    const args = bundle.command.replace("earshot.js", `${dir.path}/earshot.js`).split(" ").slice(1);
+    const made = await deno(args, here).output();
+    assertEquals(made.code, 0, new TextDecoder().decode(made.stderr));
+
+    await using child = deno(["run", "--allow-net", "earshot.js", "-p", "0"], dir.path).spawn();
+    const [err, out] = [new Capture(), new Capture()];
+    const reading = [[child.stderr, err] as const, [child.stdout, out] as const].map(
+      async ([stream, capture]) => {
+        for await (const bytes of stream) capture.writeSync(bytes);
+      },
+    );
+    await err.until("every interface)\n");
+    using client = await connectTo(Number(/127\.0\.0\.1:(\d+)/.exec(err.text)![1]));
+    await writeAll(client, utf8("hello\n"));
+    await out.until("| hello\n");
+    child.kill("SIGTERM");
+    assertEquals((await child.status).code, 0);
+    await Promise.all(reading);
+  },
+});
+
+Deno.test({
+  name: "main() prints help to a reader that has seen enough, and does not complain",
+  ignore: noSignals || !hasProgram("bash"),
+  async fn() {
+    const script = new URL("./main.ts", import.meta.url).href;
+    const { stdout, stderr } = await new Deno.Command("bash", {
+      args: [
+        "-c",
+        '"$0" run "$1" --help | head -n 1; echo "${PIPESTATUS[0]}"',
+        Deno.execPath(),
+        script,
+      ],
+      env: { NO_COLOR: "1" },
+      stdin: "null",
+    }).output();
+    const text = new TextDecoder().decode(stdout);
+    assertMatch(text, /^earshot .+\n0\n$/);
+    assertEquals(new TextDecoder().decode(stderr), "");
+  },
+});
