@@ -258,8 +258,8 @@ function parseOptions(args: readonly string[]): Parsed {
   }) as Parsed & { _: (string | number)[] };
   const [stranger] = [...strangers, ...parsed._.map(String)];
   if (stranger === undefined || parsed.help || parsed.version) return parsed;
-  const kind = /^-./.test(stranger) ? "Unknown option" : "Cannot use argument";
-  throw new UsageError(`${kind} "${stranger}"`);
+  if (/^-./.test(stranger)) throw new UsageError(`Unknown option "${stranger}"`);
+  throw new UsageError(`Cannot use argument "${stranger}": only options are taken`);
 }
 
 /**
@@ -460,12 +460,13 @@ And
 
 Examples
   earshot --host 0.0.0.0 --port 5140                        hear a network's devices
-  earshot --format json | jq -r .message                    feed another program
-  earshot --framing octet --output /var/log/remote.log      receive syslog over TCP
+  earshot --quiet --format json | jq -r .message            feed another program
+  earshot -H 0.0.0.0 -p 5140 --framing octet -o remote.log  receive syslog over TCP
 
 Signals: INT and TERM end it after what has arrived is logged, a second one at once; HUP opens
 --output anew, or else ends it; USR2 prints a summary.
-Exit status: 0 ended by a signal, 1 cannot listen or write, 2 wrong usage.
+Exit status: 0 ended by a signal, 1 cannot listen or write, 2 wrong usage, 128 and its number
+after a second signal.
 `;
 }
 
@@ -1524,7 +1525,7 @@ async function removeStaleSocket(path: string): Promise<void> {
 }
 
 async function isStaleSocket(path: string): Promise<boolean> {
-  if (!(await Deno.lstat(path)).isSocket) throw new Failure("another file is there");
+  if (!(await Deno.lstat(path)).isSocket) throw new Failure("a file that is no socket is there");
   try {
     (await Deno.connect({ transport: "unix", path })).close();
     return false;

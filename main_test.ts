@@ -2470,11 +2470,11 @@ const BAD: [args: string[], message: string][] = [
   [["--__proto__", "x"], `Unknown option "--__proto__"`],
   [["-_"], `Unknown option "-_"`],
   [["--_", "x"], `Unknown option "--_"`],
-  [["stray"], `Cannot use argument "stray"`],
-  [["-"], `Cannot use argument "-"`],
-  [["--", "stray"], `Cannot use argument "stray"`],
-  [["-p", "1", "2"], `Cannot use argument "2"`],
-  [["--echo", "no"], `Cannot use argument "no"`],
+  [["stray"], `Cannot use argument "stray": only options are taken`],
+  [["-"], `Cannot use argument "-": only options are taken`],
+  [["--", "stray"], `Cannot use argument "stray": only options are taken`],
+  [["-p", "1", "2"], `Cannot use argument "2": only options are taken`],
+  [["--echo", "no"], `Cannot use argument "no": only options are taken`],
   [["--echo=no"], `Option "--echo" takes no value: got "no"`],
   [["--port"], `Option "--port" needs a value: ${PORT}`],
   [["--port="], `Option "--port" needs a value: ${PORT}`],
@@ -3349,7 +3349,7 @@ Deno.test({
     const live = await assertRejects(() => serve(["--unix", path]), Failure);
     assertEquals(live.message, `Cannot listen on ${path}: another process listens there`);
     const other = await assertRejects(() => serve(["--unix", file]), Failure);
-    assertEquals(other.message, `Cannot listen on ${file}: another file is there`);
+    assertEquals(other.message, `Cannot listen on ${file}: a file that is no socket is there`);
     assertEquals(Deno.readTextFileSync(file), "precious");
     assert(exists(path));
   },
