@@ -51,7 +51,7 @@
 #define LATENCY_LIMIT_US 4000000
 #define START_LIMIT_S 20
 #define SILENCE_LIMIT_MS 5000
-#define RUN_LIMIT_S 180
+#define RUN_LIMIT_S 60
 
 typedef struct sockaddr_in Address;
 
@@ -223,7 +223,7 @@ static int *dial_all(int port, int count) {
 }
 
 static void say_line(int fd, int id) {
-  char line[LINE_BYTES + 1];
+  char line[2 * LINE_BYTES];
   snprintf(line, sizeof line, "@%0*d%0*d\n", ID_DIGITS, id, LINE_BYTES - MARK_BYTES - 1, 0);
   if (send(fd, line, LINE_BYTES, MSG_NOSIGNAL) != LINE_BYTES) {
     fail("the server does not take a line: %s", strerror(errno));
