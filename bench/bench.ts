@@ -241,7 +241,26 @@ async function save(report: Report, { jsonFile, markdownFile }: Config): Promise
   if (jsonFile !== undefined) {
     await Deno.writeTextFile(jsonFile, JSON.stringify(report, null, 2) + "\n");
   }
-  if (markdownFile !== undefined) await Deno.writeTextFile(markdownFile, markdown(report));
+  if (markdownFile !== undefined) {
+    await Deno.writeTextFile(markdownFile, markdown(report));
+    const args = ["fmt", "--quiet", `--config=${HERE}../deno.json`, markdownFile];
+    await new Deno.Command(Deno.execPath(), { args }).output();
+  }
+}
+
+/** Ctrl-C takes the folder along; `load` ends with this process, or by its own Ctrl-C. */
+function removeWhenInterrupted(folder: string): Disposable {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const end = () => {
+    Deno.removeSync(folder, { recursive: true });
+    Deno.exit(1);
+  };
+  for (const signal of signals) Deno.addSignalListener(signal, end);
+  return {
+    [Symbol.dispose]: () => {
+      for (const signal of signals) Deno.removeSignalListener(signal, end);
+    },
+  };
 }
 
 async function main(args: readonly string[]): Promise<number> {
@@ -252,6 +271,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   if (Deno.build.os !== "linux") throw new UsageError("The load generator needs Linux");
   const folder = await Deno.makeTempDir({ prefix: "earshot-bench-" });
+  using _signals = removeWhenInterrupted(folder);
   try {
     const report = await runBench(config, folder);
     print(Deno.stdout, tables(report.runs));

@@ -8,7 +8,7 @@
  *
  * talk   Opens QUIET clients that say nothing and TALKING ones. Each of these sends a line of 32
  *        bytes, waits until the line shows on the server's stdout, and sends the next. SECONDS are
- *        counted after a third as long of warming up.
+ *        counted after one second of warming up.
  * flood  CLIENTS send LINES lines in all, 64 a send, as fast as they are taken. The server's stdout
  *        is FILE. Ends when the server has closed every connection; then the lines in FILE are counted.
  * burst  CLIENTS connect, send a line each and stay. Ends when all lines have shown on stdout.
@@ -51,6 +51,8 @@
 #define LATENCY_LIMIT_US 4000000
 #define START_LIMIT_S 20
 #define SILENCE_LIMIT_MS 5000
+#define ACCEPT_LIMIT_MS 30000
+#define WARM_UP_S 1.0
 #define RUN_LIMIT_S 60
 
 typedef struct sockaddr_in Address;
@@ -259,9 +261,9 @@ static void find_marks(Heard heard) {
   if (from) memmove(shown, from, shown_bytes);
 }
 
-static void hear(int output, Heard heard) {
+static void hear(int output, Heard heard, int limit_ms) {
   struct pollfd wanted = {output, POLLIN, 0};
-  if (poll(&wanted, 1, SILENCE_LIMIT_MS) <= 0) fail("a line did not show within %d ms", SILENCE_LIMIT_MS);
+  if (poll(&wanted, 1, limit_ms) <= 0) fail("a line did not show within %d s", limit_ms / 1000);
   ssize_t count = read(output, shown + shown_bytes, sizeof shown - shown_bytes);
   if (count <= 0) fail("the server has closed its stdout");
   shown_bytes += count;
@@ -285,8 +287,26 @@ static void on_heard_talker(int id, double at_s) {
   say_line(talkers[id], id);
 }
 
+static void on_heard_first(int id, double at_s) {
+  (void)id, (void)at_s;
+  events++;
+}
+
+/* The talkers came last: when each has been heard, all clients have been accepted. */
+static void wait_for_accept(int output) {
+  for (int i = 0; i < talker_count; i++) say_line(talkers[i], i);
+  while (events < talker_count) hear(output, on_heard_first, ACCEPT_LIMIT_MS);
+}
+
+static void start_talking(void) {
+  for (int i = 0; i < talker_count; i++) {
+    sent_at_s[i] = now_s();
+    say_line(talkers[i], i);
+  }
+}
+
 static void talk_for(int output, double seconds) {
-  for (double end_s = now_s() + seconds; now_s() < end_s;) hear(output, on_heard_talker);
+  for (double end_s = now_s() + seconds; now_s() < end_s;) hear(output, on_heard_talker, SILENCE_LIMIT_MS);
 }
 
 static void forget_warming_up(void) {
@@ -318,13 +338,11 @@ static void talk(char **arguments, char **command) {
   talkers = dial_all(port, quiet + talker_count) + quiet;
   sent_at_s = calloc(talker_count, sizeof *sent_at_s);
   served = calloc(talker_count, sizeof *served);
+  wait_for_accept(output);
   usleep(quiet > 0 ? 1500000 : 300000);
   long quiet_kb = server_memory_kb("VmRSS:");
-  for (int i = 0; i < talker_count; i++) {
-    sent_at_s[i] = now_s();
-    say_line(talkers[i], i);
-  }
-  talk_for(output, seconds / 3);
+  start_talking();
+  talk_for(output, WARM_UP_S);
   forget_warming_up();
   double start_s = now_s(), server_s = server_cpu_s(), own_s = own_cpu_s();
   talk_for(output, seconds);
@@ -440,7 +458,7 @@ static void connect_many(char **arguments, char **command, int is_brief) {
       say_line(client, connected++);
       if (is_brief) close(client);
     }
-    hear(output, on_heard_newcomer);
+    hear(output, on_heard_newcomer, SILENCE_LIMIT_MS);
   }
   double took_s = now_s() - start_s, load_us = (own_cpu_s() - own_s) / count * 1e6;
   usleep(300000);

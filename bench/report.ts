@@ -169,11 +169,16 @@ export function markdown(report: Report): string {
   const rounds = Math.max(0, ...report.runs.map(({ round }) => round + 1));
   return `# Results
 
-Written by \`${report.command}\` on ${report.date}; [README.md](README.md) says what the loads are.
-Figures are medians of ${rounds} ${rounds === 1 ? "round" : "rounds"}. The columns with × are ratios
-to a peer within the same round: only these can be compared with another machine's.
+From ${rounds} ${rounds === 1 ? "round" : "rounds"} on ${report.date}:
+
+\`\`\`sh
+${report.command}
+\`\`\`
 
 ${facts.join("\n")}
+
+[README.md](README.md) says what the loads are. Figures are medians over the rounds. Columns with × are
+ratios to a peer within the same round: only these can be compared with those of another machine.
 
 ${tables(report.runs)}`;
 }

@@ -121,6 +121,6 @@ template(name="line" type="string"
 ruleset(name="print") {
   action(type="omfile" file="/dev/stdout" template="line" ioBufferSize="64k")
 }
-input(type="imptcp" address="127.0.0.1" port="${port}" ruleset="print")
+input(type="imptcp" address="127.0.0.1" port="${port}" socketBacklog="4096" ruleset="print")
 `;
 }
