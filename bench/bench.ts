@@ -1,0 +1,293 @@
+/**
+ * Compares earshot with its peers under the same loads. See README.md beside
+ * this file.
+ *
+ * @module
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import manifest from "../deno.json" with { type: "json" };
+import { derive, type Figures, type Load, LOADS, type Scale } from "./loads.ts";
+import { figureOf, markdown, type Report, type Run, tables } from "./report.ts";
+import { PROGRAMS, type Server, SERVERS } from "./servers.ts";
+
+const USAGE = `Usage: deno task bench [options]
+
+  --quick            one short round, without the loads of 300 and 4,000 talking clients
+  --reps <n>         rounds, 3 by default
+  --only <filter>    LOADS/SERVERS, each a list of names or of their beginnings, either may be
+                     left out: --only talk,flood  --only flood/earshot,rsyslog  --only /node
+  --json <file>      write all figures of all runs
+  --markdown <file>  write the tables and what they were measured on
+  --help             print this
+
+Loads:   ${LOADS.map(({ name }) => name).join(", ")}
+Servers: ${SERVERS.map(({ name }) => name).join(", ")}
+`;
+
+const HERE = new URL(".", import.meta.url).pathname;
+const DEFAULT_REPS = 3;
+const FULL: Scale = { seconds: 3, floodLines: 4_000_000 };
+const QUICK: Scale = { seconds: 0.6, floodLines: 800_000 };
+/** Below the ports that the kernel hands out. */
+const FIRST_PORT = 20_000;
+const PORT_COUNT = 12_000;
+
+interface Config {
+  readonly reps: number;
+  readonly isQuick: boolean;
+  readonly loads: readonly Load[];
+  readonly servers: readonly Server[];
+  readonly jsonFile: string | undefined;
+  readonly markdownFile: string | undefined;
+}
+
+class UsageError extends Error {}
+
+// -- Command line --
+
+function parseConfig(args: readonly string[]): Config | "help" {
+  const options = parseArgs([...args], {
+    string: ["reps", "only", "json", "markdown", "_"],
+    boolean: ["quick", "help"],
+    unknown: (arg: string) => {
+      throw new UsageError(`Unknown argument "${arg}"`);
+    },
+  });
+  if (options.help) return "help";
+  const isQuick = options.quick === true;
+  const [loadNames = "", serverNames = ""] = (options.only ?? "").split("/");
+  const loads = choose(LOADS, loadNames);
+  return {
+    reps: parseReps(options.reps ?? (isQuick ? "1" : `${DEFAULT_REPS}`)),
+    isQuick,
+    loads: isQuick && loadNames === "" ? loads.filter(({ isLong }) => !isLong) : loads,
+    servers: choose(SERVERS, serverNames),
+    jsonFile: options.json,
+    markdownFile: options.markdown,
+  };
+}
+
+function parseReps(text: string): number {
+  const reps = Number(text);
+  if (!Number.isInteger(reps) || reps < 1) {
+    throw new UsageError(`Cannot use --reps "${text}": expected an integer from 1`);
+  }
+  return reps;
+}
+
+/** Those whose name is in the list or begins with a word of it; all if the list is empty. */
+function choose<T extends { readonly name: string }>(all: readonly T[], list: string): T[] {
+  const words = list.split(",").filter((word) => word !== "");
+  const matches = (name: string, word: string) => name === word || name.startsWith(`${word}-`);
+  for (const word of words) {
+    if (!all.some(({ name }) => matches(name, word))) {
+      throw new UsageError(`Cannot use --only: there is no "${word}"`);
+    }
+  }
+  if (words.length === 0) return [...all];
+  return all.filter(({ name }) => words.some((word) => matches(name, word)));
+}
+
+// -- Programs --
+
+/** The first line that a program says of itself, `undefined` if it is missing or fails. */
+async function versionOf([program = "", ...args]: readonly string[]): Promise<string | undefined> {
+  try {
+    const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
+    const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    const line = said.split("\n").find((line) => line.trim() !== "");
+    return success ? line?.replace(/ compiled with:$/, "").trim() : undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+async function findVersions(): Promise<Record<string, string>> {
+  const versions: Record<string, string> = { earshot: await earshotVersion() };
+  for (const [name, command] of Object.entries(PROGRAMS)) {
+    const version = await versionOf(command);
+    if (version !== undefined) versions[name] = version;
+  }
+  return versions;
+}
+
+async function earshotVersion(): Promise<string> {
+  const commit = await versionOf(["git", "-C", HERE, "rev-parse", "--short", "HEAD"]);
+  return manifest.version + (commit === undefined ? "" : `, commit ${commit}`);
+}
+
+async function compile(source: string, target: string): Promise<void> {
+  const args = ["-O2", "-pthread", "-o", target, source];
+  const { success, stderr } = await new Deno.Command("cc", { args }).output();
+  if (!success) throw new Error(`Cannot compile ${source}: ${new TextDecoder().decode(stderr)}`);
+}
+
+async function describeMachine(): Promise<Record<string, string>> {
+  const cpus = await Deno.readTextFile("/proc/cpuinfo");
+  const model = /model name\s*: (.*)/.exec(cpus)?.[1] ?? Deno.build.arch;
+  const memoryGb = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
+  return {
+    "machine": `${navigator.hardwareConcurrency} cores (${model}), ${memoryGb} GB of memory`,
+    "kernel": `Linux ${Deno.osRelease()}`,
+  };
+}
+
+// -- Runs --
+
+/** Everything that runs have in common. */
+interface Bench {
+  readonly config: Config;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly folder: string;
+}
+
+/** Why a server is not tried under a load. */
+function hindrance(load: Load, server: Server, { versions }: Bench): string | undefined {
+  const { program, limit, noCrowds } = server;
+  if (versions[program] === undefined) return `${program} is not installed`;
+  if (limit && load.clients > limit.clients) return limit.reason;
+  return load.isCrowd ? noCrowds : undefined;
+}
+
+/** Every round in the other direction, so that nobody always runs after the same one. */
+async function runAll(bench: Bench): Promise<Run[]> {
+  const { loads, servers, reps } = bench.config;
+  const runs: Run[] = [];
+  for (const load of loads) {
+    for (let round = 0; round < reps; round++) {
+      for (const server of round % 2 === 0 ? servers : servers.toReversed()) {
+        const run = await runOne(load, server, round, bench);
+        runs.push(run);
+        if (round === reps - 1) report(load, server, runs);
+      }
+    }
+  }
+  return runs;
+}
+
+async function runOne(load: Load, server: Server, round: number, bench: Bench): Promise<Run> {
+  const run = { load: load.name, server: server.name, round };
+  const fault = hindrance(load, server, bench);
+  if (fault !== undefined) return { ...run, fault };
+  try {
+    return { ...run, figures: await measure(load, server, bench) };
+  } catch (error) {
+    return { ...run, fault: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+let lastPort = FIRST_PORT + Deno.pid % PORT_COUNT;
+
+function nextPort(): number {
+  lastPort = FIRST_PORT + (lastPort + 1 - FIRST_PORT) % PORT_COUNT;
+  return lastPort;
+}
+
+/** `load` starts the server, and kills it whatever happens, this process's end included. */
+async function measure(load: Load, server: Server, { config, folder }: Bench): Promise<Figures> {
+  const port = nextPort();
+  const scale = config.isQuick ? QUICK : FULL;
+  const args = [
+    ...load.args(port, scale, `${folder}/log`).map(String),
+    "--",
+    ...server.command(port, folder),
+  ];
+  const { success, stdout, stderr } = await new Deno.Command(`${folder}/load`, { args }).output();
+  await Deno.remove(`${folder}/log`).catch(() => {});
+  if (!success) throw new Error(lastLine(stderr));
+  const figures: Figures = JSON.parse(new TextDecoder().decode(stdout));
+  if (figures.linesLogged !== figures.lines) {
+    throw new Error(`${figures.linesLogged} of ${figures.lines} lines were logged`);
+  }
+  return derive(figures);
+}
+
+function lastLine(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes).trim().split("\n").at(-1) ?? "";
+}
+
+/** Says that something has been measured, for whoever waits. */
+function report(load: Load, server: Server, runs: readonly Run[]): void {
+  const figures = load.metrics.slice(0, 1).map(({ key, title, unit = 1, digits }) => {
+    const value = figureOf(runs, load.name, server.name, key);
+    return value === undefined ? "not measured" : `${(value / unit).toFixed(digits)} ${title}`;
+  });
+  print(Deno.stderr, `${load.name} ${server.name}: ${figures}\n`);
+}
+
+// -- Start --
+
+function print(output: typeof Deno.stdout | typeof Deno.stderr, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) done += output.writeSync(bytes.subarray(done));
+}
+
+async function runBench(config: Config, folder: string): Promise<Report> {
+  await compile(`${HERE}load.c`, `${folder}/load`);
+  await compile(`${HERE}peers/epoll.c`, `${folder}/epoll`);
+  const versions = await findVersions();
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    command: ["deno task bench", ...Deno.args].join(" "),
+    machine: await describeMachine(),
+    versions,
+    runs: await runAll({ config, versions, folder }),
+  };
+}
+
+async function save(report: Report, { jsonFile, markdownFile }: Config): Promise<void> {
+  if (jsonFile !== undefined) {
+    await Deno.writeTextFile(jsonFile, JSON.stringify(report, null, 2) + "\n");
+  }
+  if (markdownFile !== undefined) {
+    await Deno.writeTextFile(markdownFile, markdown(report));
+    const args = ["fmt", "--quiet", `--config=${HERE}../deno.json`, markdownFile];
+    await new Deno.Command(Deno.execPath(), { args }).output();
+  }
+}
+
+/** Ctrl-C takes the folder along; `load` ends with this process, or by its own Ctrl-C. */
+function removeWhenInterrupted(folder: string): Disposable {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const end = () => {
+    Deno.removeSync(folder, { recursive: true });
+    Deno.exit(1);
+  };
+  for (const signal of signals) Deno.addSignalListener(signal, end);
+  return {
+    [Symbol.dispose]: () => {
+      for (const signal of signals) Deno.removeSignalListener(signal, end);
+    },
+  };
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const config = parseConfig(args);
+  if (config === "help") {
+    print(Deno.stdout, USAGE);
+    return 0;
+  }
+  if (Deno.build.os !== "linux") throw new UsageError("The load generator needs Linux");
+  const folder = await Deno.makeTempDir({ prefix: "earshot-bench-" });
+  using _signals = removeWhenInterrupted(folder);
+  try {
+    const report = await runBench(config, folder);
+    print(Deno.stdout, tables(report.runs));
+    await save(report, config);
+    return report.runs.some(({ figures }) => figures) ? 0 : 1;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exitCode = await main(Deno.args);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    print(Deno.stderr, `bench: ${error.message}, see --help\n`);
+    Deno.exitCode = 2;
+  }
+}
