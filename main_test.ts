@@ -3695,3 +3695,382 @@ for (const [program, args, framing] of CLIENTS) {
     },
   });
 }
+
+// -- Faults --
+
+/** More runs of the random tests from here on; `deno task fuzz` sets it. */
+const FUZZ_RUNS = isGranted({ name: "env", variable: "EARSHOT_FUZZ_RUNS" })
+  ? Number(Deno.env.get("EARSHOT_FUZZ_RUNS") ?? 0)
+  : 0;
+
+type Random = ReturnType<typeof randomNumbers>;
+
+/** Runs a test with one seed after the other; a failure names its seed. */
+async function withSeeds(count: number, run: (random: Random) => void | Promise<void>) {
+  for (let seed = 1; seed <= Math.max(count, FUZZ_RUNS); seed++) {
+    try {
+      await run(randomNumbers(seed));
+    } catch (error) {
+      throw new Error(`Failed with seed ${seed}: ${error}`, { cause: error });
+    }
+  }
+}
+
+function pick<T>(random: Random, ...choices: readonly T[]): T {
+  return choices[random(choices.length)]!;
+}
+
+/** Microtasks, turns or milliseconds that an operation takes. */
+async function lag(random: Random): Promise<void> {
+  const kind = random(8);
+  if (kind < 5) { for (let i = random(6); i > 0; i--) await undefined; }
+  else if (kind < 7) await turn();
+  else await new Promise((resolve) => setTimeout(resolve, random(4)));
+}
+
+/** Byte number `at` of what the stream with this id says. */
+function byteOf(id: number, at: number): number {
+  return (id + at * 31) & 0xFF;
+}
+
+/** A stream that talks in portions of any size, with delays, and ends well or badly, as its seed says. */
+class FaultyStream implements ByteStream {
+  readonly #random: Random;
+  readonly id: number;
+  readonly remoteAddr: Deno.NetAddr;
+  readonly end: "eof" | "rejects" | "throws" | "miscounts" | "hangs";
+  readonly writeEnd: "never" | "rejects" | "throws" | "takes nothing" | "hangs";
+  readonly readError: Error;
+  readonly writeError: Error;
+  readonly #gone = Promise.withResolvers<void>();
+  #portions: number;
+  #writes: number;
+  /** Bytes that reads brought before close(). */
+  delivered = 0;
+  readonly written: number[] = [];
+  reading = 0;
+  writing = 0;
+  closed = false;
+  /** Whether it has said all that it will. */
+  isOver = false;
+  /** Whether an operation waits for close(). */
+  isStuck = false;
+  /** What should never happen: a throw would count as one of its faults. */
+  readonly violations: string[] = [];
+
+  constructor(random: Random, id: number) {
+    this.#random = random;
+    this.id = id;
+    this.remoteAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1000 + id };
+    this.end = pick(random, "eof", "eof", "rejects", "throws", "miscounts", "hangs");
+    this.writeEnd = pick(random, "never", "never", "rejects", "throws", "takes nothing", "hangs");
+    this.readError = new Deno.errors.ConnectionReset(`read fault of ${id}`);
+    this.writeError = new Deno.errors.BrokenPipe(`write fault of ${id}`);
+    this.#portions = random(12);
+    this.#writes = this.writeEnd === "never" ? Infinity : random(6);
+  }
+
+  read(target: Uint8Array): Promise<number | null> {
+    if (this.reading > 0) this.violations.push("two reads at once");
+    if (this.closed) this.violations.push("a read after close()");
+    if (this.isOver && this.end !== "eof") this.violations.push("a read after the error");
+    if (this.#portions === 0 && this.end === "throws") {
+      this.isOver = true;
+      throw this.readError;
+    }
+    this.reading++;
+    return this.#deliver(target).finally(() => this.reading--);
+  }
+
+  async #deliver(target: Uint8Array): Promise<number | null> {
+    await lag(this.#random);
+    if (this.closed && this.#random(2) === 0) throw new Deno.errors.Interrupted("late");
+    if (this.#portions > 0) {
+      this.#portions--;
+      const count = pick(this.#random, 0, 1, this.#random(target.length), target.length);
+      for (let i = 0; i < count; i++) target[i] = byteOf(this.id, this.delivered + i);
+      if (!this.closed) this.delivered += count;
+      return count;
+    }
+    if (this.end === "hangs") {
+      this.isStuck = true;
+      await this.#gone.promise;
+      throw new Deno.errors.Interrupted("operation canceled");
+    }
+    this.isOver = true;
+    if (this.end === "eof") return null;
+    if (this.end === "miscounts") return pick(this.#random, -1, 0.5, NaN, target.length + 1);
+    throw this.readError;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    if (this.writing > 0) this.violations.push("two writes at once");
+    if (this.closed) this.violations.push("a write after close()");
+    if (this.#writes === 0 && this.writeEnd === "throws") throw this.writeError;
+    this.writing++;
+    return this.#take(bytes).finally(() => this.writing--);
+  }
+
+  async #take(bytes: Uint8Array): Promise<number> {
+    await lag(this.#random);
+    if (this.closed) throw new Deno.errors.BadResource("late");
+    if (this.#writes-- > 0) {
+      const count = pick(this.#random, 1, 1 + this.#random(bytes.length), bytes.length);
+      this.written.push(...bytes.subarray(0, count));
+      return count;
+    }
+    if (this.writeEnd === "takes nothing") return 0;
+    if (this.writeEnd === "rejects") throw this.writeError;
+    this.isStuck = true;
+    await this.#gone.promise;
+    throw new Deno.errors.BadResource("closed");
+  }
+
+  async closeWrite(): Promise<void> {
+    await lag(this.#random);
+    if (this.#random(8) === 0) throw this.writeError;
+  }
+
+  close(): void {
+    if (this.closed) this.violations.push("a second close()");
+    this.closed = true;
+    this.#gone.resolve();
+  }
+
+  /** Checks what must be so once its owner has let go of it. */
+  assertLeftAlone(): void {
+    assertEquals([this.closed, this.reading, this.writing], [true, 0, 0], `stream ${this.id}`);
+    assertEquals(this.violations, [], `stream ${this.id}`);
+  }
+}
+
+/** A listener whose clients come in bursts, with failures between them. */
+class FaultyListener implements Acceptor {
+  readonly addr: Deno.NetAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
+  readonly #random: Random;
+  readonly streams: FaultyStream[];
+  readonly handedOver = new Set<FaultyStream>();
+  readonly #gone = Promise.withResolvers<void>();
+  errors = 0;
+  accepting = 0;
+
+  constructor(random: Random, streams: readonly FaultyStream[]) {
+    this.#random = random;
+    this.streams = [...streams];
+  }
+
+  accept(): Promise<FaultyStream> {
+    if (this.#random(12) === 0 && this.streams.length > 0) {
+      this.errors++;
+      throw new Deno.errors.NotConnected("gone before it was accepted");
+    }
+    this.accepting++;
+    return this.#accept().finally(() => this.accepting--);
+  }
+
+  async #accept(): Promise<FaultyStream> {
+    await lag(this.#random);
+    const stream = this.streams.shift();
+    if (stream && this.#random(8) > 0) {
+      this.handedOver.add(stream);
+      return stream;
+    }
+    if (stream) {
+      this.streams.push(stream);
+      this.errors++;
+      throw new Deno.errors.ConnectionAborted("aborted");
+    }
+    await this.#gone.promise;
+    throw new Deno.errors.BadResource("Listener has been closed");
+  }
+
+  close(): void {
+    this.#gone.resolve();
+  }
+}
+
+/** The same for both front ends: a changing set of sources, and who of them is ready. */
+interface Watch {
+  readonly size: number;
+  add(source: Source): void;
+  remove(source: Source): void;
+  wait(timeoutMs: number): Promise<[Source, number][]>;
+}
+
+function pollWatch(poller: Poller): Watch {
+  return {
+    get size() {
+      return poller.size;
+    },
+    add: (source) => poller.register(source, POLLIN),
+    remove: (source) => poller.unregister(source),
+    wait: (timeoutMs) => poller.poll(timeoutMs),
+  };
+}
+
+function selectWatch(): Watch {
+  const sources = new Set<Source>();
+  return {
+    get size() {
+      return sources.size;
+    },
+    add: (source) => void sources.add(source),
+    remove: (source) => void sources.delete(source),
+    wait: (timeoutMs) => waitBySelect(sources, POLLIN, timeoutMs),
+  };
+}
+
+/** A connection in the hands of a program that is as unpredictable as its peers. */
+interface Handled {
+  readonly stream: FaultyStream;
+  received: number;
+  sent: number;
+  /** Errors that were thrown, in their order. */
+  readonly errors: unknown[];
+  hasEnded: boolean;
+  /** Whether it was closed before its time. */
+  isAbandoned: boolean;
+}
+
+/** Accepts, receives, sends, lets go and closes at random until no source is left; checks as it goes. */
+async function driveFaults(random: Random, watch: Watch) {
+  const streams = Array.from({ length: random(3) === 0 ? 150 : 1 + random(30) }, (_, id) => {
+    return new FaultyStream(random, id);
+  });
+  const listener = new FaultyListener(random, streams);
+  const server = new ServerSocket(listener);
+  const all: Handled[] = [];
+  const open = new Map<Socket, Handled>();
+  const endings: Promise<void>[] = [];
+
+  const close = (socket: Socket, handled: Handled) => {
+    handled.isAbandoned ||= !handled.hasEnded;
+    open.delete(socket);
+    if (random(2) === 0) {
+      watch.remove(socket);
+      socket.close();
+    } else {
+      socket.close();
+      watch.remove(socket);
+    }
+    endings.push(socket.closed);
+  };
+  const admit = () => {
+    try {
+      for (let count = 1 + random(20); count > 0; count--) {
+        const socket = server.accept();
+        const stream = socket.stream as FaultyStream;
+        const handled = {
+          stream,
+          received: 0,
+          sent: 0,
+          errors: [],
+          hasEnded: false,
+          isAbandoned: false,
+        };
+        all.push(handled);
+        open.set(socket, handled);
+        watch.add(socket);
+      }
+    } catch (error) {
+      const { NotConnected, ConnectionAborted, WouldBlock } = Deno.errors;
+      const isExpected = [NotConnected, ConnectionAborted, WouldBlock].some((kind) => {
+        return error instanceof kind;
+      });
+      if (!isExpected) throw error;
+      return !(error instanceof WouldBlock);
+    }
+    return false;
+  };
+  const send = (socket: Socket, handled: Handled) => {
+    const bytes = Uint8Array.from({ length: random(300) }, (_, i) => {
+      return byteOf(handled.stream.id, handled.sent + i);
+    });
+    handled.sent += socket.send(bytes);
+  };
+  const receive = (socket: Socket, handled: Handled) => {
+    const bytes = socket.recv(pick(random, 1, 50, 5000, 100_000));
+    for (const byte of bytes) {
+      assertEquals(byte, byteOf(handled.stream.id, handled.received++));
+    }
+    if (bytes.length === 0) handled.hasEnded = true;
+  };
+  const serve = (socket: Socket, handled: Handled, events: number) => {
+    try {
+      if (random(3) === 0) send(socket, handled);
+      if (events & POLLIN) receive(socket, handled);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) handled.errors.push(error);
+      else assert(!(events & POLLIN), "Readable, and yet nothing to read");
+    }
+  };
+
+  let acceptErrors = 0;
+  let isListening = true;
+  watch.add(server);
+  for (let round = 0; isListening || open.size > 0; round++) {
+    assert(round < 50_000, "It never ends");
+    for (const [source, events] of await watch.wait(pick(random, 0, 2, 5))) {
+      if (source === server) {
+        if (admit()) acceptErrors++;
+        continue;
+      }
+      const handled = open.get(source as Socket);
+      if (!handled || random(8) === 0) continue;
+      if (random(10) === 0) {
+        watch.remove(source);
+        watch.add(source);
+      }
+      serve(source as Socket, handled, events);
+      if (handled.hasEnded && random(2) === 0) {
+        endings.push((source as Socket).shutdown());
+        close(source as Socket, handled);
+      } else if (handled.hasEnded) {
+        close(source as Socket, handled);
+      }
+    }
+    if (random(200) === 0) { for (const entry of open) close(...entry); }
+    if (random(60) === 0 || all.length === streams.length) {
+      if (isListening) {
+        watch.remove(server);
+        server.close();
+        endings.push(server.closed);
+      }
+      isListening = false;
+    }
+    const isDone = [...open.values()].every(({ stream }) => stream.isStuck);
+    if (isDone && !isListening) { for (const entry of open) close(...entry); }
+  }
+  await Promise.all(endings);
+  assertEquals([watch.size, listener.accepting], [0, 0]);
+  assert(acceptErrors <= listener.errors, "An accept error was thrown twice");
+  for (const stream of listener.handedOver) {
+    // What was accepted ahead and never asked for is closed, too.
+    for (let i = 0; stream.reading + stream.writing > 0 && i < 100; i++) await turn();
+    stream.assertLeftAlone();
+  }
+  for (const handled of all) assertAccountedFor(handled);
+}
+
+/** Checks that every byte came once and in order, or that an error told of the others. */
+function assertAccountedFor({ stream, received, sent, errors, isAbandoned }: Handled): void {
+  const name = `stream ${stream.id}, which ${stream.end}`;
+  assert(received <= stream.delivered, name);
+  if (!isAbandoned) assertEquals(received, stream.delivered, name);
+  assertEquals(new Set(errors).size, errors.length, `${name}: an error came twice`);
+  const own = errors.filter((error) => error === stream.readError || error instanceof RangeError);
+  if (!isAbandoned) assertEquals(own.length, stream.end === "eof" ? 0 : 1, name);
+  assert(stream.written.length <= sent, name);
+  stream.written.forEach((byte, at) => assertEquals(byte, byteOf(stream.id, at), name));
+}
+
+Deno.test("Poller loses and doubles nothing when streams and listeners fail at random", async () => {
+  await withSeeds(30, async (random) => {
+    using poller = new Poller();
+    await driveFaults(random, pollWatch(poller));
+  });
+});
+
+Deno.test("select() loses and doubles nothing when streams and listeners fail at random", async () => {
+  await withSeeds(20, (random) => driveFaults(random, selectWatch()));
+});
