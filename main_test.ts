@@ -3957,7 +3957,7 @@ async function driveFaults(random: Random, watch: Watch) {
   };
   const admit = () => {
     try {
-      for (let count = 1 + random(20); count > 0; count--) {
+      for (let count = 1 + random(4); count > 0; count--) {
         const socket = server.accept();
         const stream = socket.stream as FaultyStream;
         const handled = {
@@ -4073,4 +4073,111 @@ Deno.test("Poller loses and doubles nothing when streams and listeners fail at r
 
 Deno.test("select() loses and doubles nothing when streams and listeners fail at random", async () => {
   await withSeeds(20, (random) => driveFaults(random, selectWatch()));
+});
+
+/** Many sources whose reads were pending when all brought data in one turn; that has been received. */
+async function burstOf(count: number, poller: Poller) {
+  const streams = Array.from({ length: count }, () => new MemoryStream());
+  const sources = streams.map((stream) => new Socket(stream));
+  for (const source of sources) poller.register(source);
+  while (streams.some(({ targets }) => targets.length === 0)) await poller.poll(0);
+  for (const stream of streams) stream.push("burst");
+  await turn();
+  const ready = await poller.poll();
+  assertEquals(ready.map(([source]) => recvText(source as Socket)), streams.map(() => "burst"));
+  return { streams, sources };
+}
+
+for (const [quiet, talking] of [[0, 65], [0, 128], [300, 129], [0, 400], [65, 400]] as const) {
+  Deno.test(`Poller.poll() hears ${talking} that talk at once beside ${quiet} quiet ones`, async () => {
+    using poller = new Poller();
+    const quietSources = Array.from({ length: quiet }, () => new Socket(new MemoryStream()));
+    for (const source of quietSources) poller.register(source);
+    const { streams, sources } = await burstOf(talking, poller);
+    const counts = new Map(sources.map((source) => [source, 0]));
+    for (let round = 1; round <= 5; round++) {
+      for (const stream of streams) stream.push("again");
+      if (round % 2 === 0) await turn();
+      for (let heard = 0; heard < talking;) {
+        const ready = await poller.poll();
+        for (const [source] of ready) {
+          assertEquals(recvText(source as Socket), "again");
+          counts.set(source as Socket, counts.get(source as Socket)! + 1);
+        }
+        heard += ready.length;
+      }
+      assertEquals(new Set(counts.values()), new Set([round]));
+    }
+    closeAll(...sources, ...quietSources);
+  });
+}
+
+Deno.test("Poller.poll() looks at every source after a burst although its timeout is 0", async () => {
+  for (const [count, at] of [[101, 100], [129, 128], [200, 0], [200, 199], [1000, 999]] as const) {
+    using poller = new Poller();
+    const { streams, sources } = await burstOf(count, poller);
+    streams[at]!.push("last");
+    assertEquals(await poller.poll(0), [[sources[at], POLLIN]]);
+    closeAll(...sources);
+  }
+});
+
+netTest(
+  "Poller.poll() sees what the kernel has after a burst although its timeout is 0",
+  async () => {
+    using listener = listenLocal();
+    using ends = new DisposableStack();
+    using poller = new Poller();
+    const clients: Deno.TcpConn[] = [];
+    const sources: Socket[] = [];
+    for (let i = 0; i < 150; i++) {
+      const [client, server] = await Promise.all([connect(listener), listener.accept()]);
+      clients.push(ends.use(client));
+      sources.push(ends.use(new Socket(server)));
+      poller.register(sources[i]!);
+    }
+    for (let round = 0; round < 5; round++) {
+      await poller.poll(0);
+      await Promise.all(clients.map((client) => client.write(encode("burst"))));
+      for (let heard = 0; heard < clients.length;) {
+        const ready = await poller.poll();
+        for (const [source] of ready) assertEquals(recvText(source as Socket), "burst");
+        heard += ready.length;
+      }
+      await clients[round * 37]!.write(encode("last"));
+      const ready = await poller.poll(0);
+      assertEquals(ready, [[sources[round * 37], POLLIN]]);
+      assertEquals(recvText(sources[round * 37]!), "last");
+    }
+  },
+);
+
+Deno.test("Poller.poll() hears talkers again after a burst although clients never stop coming", async () => {
+  using poller = new Poller();
+  const { promise: doors, resolve: openDoors } = Promise.withResolvers<void>();
+  const accept = async () => {
+    await doors;
+    await turn();
+    return quietStream();
+  };
+  await using server = new ServerSocket({ accept, close: () => {} });
+  poller.register(server);
+  const { streams, sources } = await burstOf(150, poller);
+  openDoors();
+  for (const stream of streams) stream.push("again");
+  const unheard = new Set<Source>(sources);
+  const untilMs = performance.now() + 5000;
+  while (unheard.size > 0) {
+    assert(performance.now() < untilMs, `${unheard.size} of 150 are never heard`);
+    for (const [source] of await poller.poll()) {
+      if (source instanceof ServerSocket) {
+        source.accept().close(); // all that wait: there are never more than one
+      } else {
+        assertEquals(recvText(source), "again");
+        unheard.delete(source);
+      }
+    }
+    await turn(); // as a server does that awaits the write of its log
+  }
+  closeAll(...sources);
 });
