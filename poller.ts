@@ -841,7 +841,7 @@ class ListenerEndpoint extends Endpoint {
 
   readonly #onAccept = (conn: ByteStream): void => {
     if (this.#state.tag === "closed") {
-      conn.close?.();
+      closeUnheard(conn);
       return this.release();
     }
     this.#state = IDLE;
@@ -875,10 +875,13 @@ class ListenerEndpoint extends Endpoint {
     const { tag } = this.#state;
     if (tag === "closed") return;
     this.#state = CLOSED;
-    for (const conn of this.#waiting.splice(0)) conn.close?.();
-    closeQuietly(this.listener);
-    if (tag !== "pending") this.release();
-    this.changed();
+    for (const conn of this.#waiting.splice(0)) closeUnheard(conn);
+    try {
+      closeQuietly(this.listener);
+    } finally {
+      if (tag !== "pending") this.release();
+      this.changed();
+    }
   }
 }
 
@@ -1548,6 +1551,15 @@ function closeQuietly(resource: { close?(): void }): void {
     resource.close?.();
   } catch (error) {
     if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
+}
+
+/** Closes a connection that nobody has asked for: nobody would know what to do with its error. */
+function closeUnheard(conn: ByteStream): void {
+  try {
+    conn.close?.();
+  } catch {
+    // It was accepted, and there is nothing else to free.
   }
 }
 
