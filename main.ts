@@ -1574,6 +1574,8 @@ class LogServer implements Server {
   #speaker: Client | undefined;
   #state: "running" | "stopping" | "ended" = "running";
   #accepting: "yes" | "full" | "paused" = "yes";
+  /** Why it ends, if that is not because it was asked to. */
+  #failure: Failure | undefined;
   #isFull = false;
   #resumeAcceptAtMs = Infinity;
   #acceptReportedAtMs = -Infinity;
@@ -1604,6 +1606,7 @@ class LogServer implements Server {
     try {
       while (this.#state === "running") await this.#round(this.#msToNextDeadline());
       await this.#drain();
+      if (this.#failure) throw this.#failure;
     } finally {
       await this.#close();
     }
@@ -1777,9 +1780,16 @@ class LogServer implements Server {
       if (error instanceof Deno.errors.WouldBlock) return;
       this.#totals.acceptErrors++;
       if (isClientFault(error)) return;
-      if (!isExhaustion(error)) throw new Failure(`Cannot accept connections: ${reasonOf(error)}`);
-      this.#pauseAccepting(error);
+      if (isExhaustion(error)) this.#pauseAccepting(error);
+      else this.#giveUp(new Failure(`Cannot accept connections: ${reasonOf(error)}`));
     }
+  }
+
+  /** Ends as after a signal, for what has arrived is to be logged, and then fails. */
+  #giveUp(failure: Failure): void {
+    this.#failure ??= failure;
+    this.#setAccepting("full");
+    this.stop();
   }
 
   /** Out of descriptors or memory: a bare retry would spin. */
@@ -2061,6 +2071,7 @@ class LogServer implements Server {
     this.#state = "ended";
     clearTimeout(this.#finalTimer);
     for (const end of this.#endHandshakes) end("shutting down");
+    for (const back of this.#returned.splice(0)) back();
     for (const socket of this.#clients.keys()) socket.close();
     this.#multiplexer.close();
     for (const listener of this.#listeners.keys()) listener.close();
