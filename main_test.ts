@@ -185,6 +185,7 @@ class StubbornStream extends MemoryStream {
 
 /** A listener in memory: the test plays its clients. */
 class MemoryListener implements Acceptor {
+  readonly addr: Deno.NetAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
   readonly #inbox = new Inbox<ByteStream>();
 
   connect(stream: ByteStream = new MemoryStream()): ByteStream {
@@ -3743,6 +3744,8 @@ class FaultyStream implements ByteStream {
   readonly readError: Error;
   readonly writeError: Error;
   readonly #gone = Promise.withResolvers<void>();
+  /** Most bytes that one read brings. */
+  readonly #largest: number;
   #portions: number;
   #writes: number;
   /** Bytes that reads brought before close(). */
@@ -3758,9 +3761,10 @@ class FaultyStream implements ByteStream {
   /** What should never happen: a throw would count as one of its faults. */
   readonly violations: string[] = [];
 
-  constructor(random: Random, id: number) {
+  constructor(random: Random, id: number, largest = Infinity) {
     this.#random = random;
     this.id = id;
+    this.#largest = largest;
     this.remoteAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1000 + id };
     this.end = pick(random, "eof", "eof", "rejects", "throws", "miscounts", "hangs");
     this.writeEnd = pick(random, "never", "never", "rejects", "throws", "takes nothing", "hangs");
@@ -3787,7 +3791,8 @@ class FaultyStream implements ByteStream {
     if (this.closed && this.#random(2) === 0) throw new Deno.errors.Interrupted("late");
     if (this.#portions > 0) {
       this.#portions--;
-      const count = pick(this.#random, 0, 1, this.#random(target.length), target.length);
+      const most = Math.min(target.length, this.#largest);
+      const count = pick(this.#random, 0, 1, this.#random(most), most);
       for (let i = 0; i < count; i++) target[i] = byteOf(this.id, this.delivered + i);
       if (!this.closed) this.delivered += count;
       return count;
@@ -4181,3 +4186,473 @@ Deno.test("Poller.poll() hears talkers again after a burst although clients neve
   }
   closeAll(...sources);
 });
+
+// -- Faults: connections accepted ahead --
+
+Deno.test("ServerSocket.close() closes every connection that waits, though one of them fails to", async () => {
+  const closed: number[] = [];
+  const streams = Array.from({ length: 5 }, (_, i): ByteStream => ({
+    ...quietStream(),
+    close: () => {
+      closed.push(i);
+      if (i === 2) throw new SyntaxError("broken");
+    },
+  }));
+  let isListening = true;
+  const server = new ServerSocket({
+    accept: () => Promise.resolve(streams.shift() ?? new Promise<ByteStream>(() => {})),
+    close: () => isListening = false,
+  });
+  using poller = pollerOf(server);
+  while (streams.length > 0) await poller.poll();
+  server.close();
+  assertEquals([closed, isListening], [[0, 1, 2, 3, 4], false]);
+  assertEquals(await poller.poll(), [[server, POLLNVAL]]);
+});
+
+Deno.test("ServerSocket.closed settles although a connection accepted after close() fails to close", async () => {
+  const late = Promise.withResolvers<ByteStream>();
+  const server = new ServerSocket({ accept: () => late.promise, close: () => {} });
+  await select([server], [], [], 0);
+  server.close();
+  const close = () => {
+    throw new Deno.errors.BadResource("gone");
+  };
+  late.resolve({ ...quietStream(), close });
+  await server.closed;
+});
+
+Deno.test("ServerSocket keeps what waits when it is unregistered, for whoever watches next", async () => {
+  const listener = new MemoryListener();
+  using server = new ServerSocket(listener);
+  const streams = Array.from({ length: 5 }, () => listener.connect());
+  listener.fail(new Deno.errors.NotConnected("gone"));
+  using poller = pollerOf(server);
+  for (let i = 0; i < 5; i++) await poller.poll();
+  const first = server.accept();
+  poller.unregister(server);
+  assertEquals(await poller.poll(0), []);
+  assertEquals(await select([server], [], [], 0), [[server], [], []]);
+  const rest = Array.from({ length: 4 }, () => server.accept());
+  assertEquals([first, ...rest].map(({ stream }) => stream), streams);
+  assertThrows(() => server.accept(), Deno.errors.NotConnected);
+  assertThrows(() => server.accept(), Deno.errors.WouldBlock);
+  assertEquals(await poller.poll(0), []);
+  poller.register(server);
+  listener.connect();
+  assertEquals(await poller.poll(), [[server, POLLIN]]);
+  server.accept().close();
+  closeAll(first, ...rest);
+});
+
+// -- Faults: the server --
+
+/** Replaces a function of Deno's until it is disposed. */
+function replaced(name: "listen" | "openSync", fn: () => unknown): Disposable {
+  const original = Deno[name];
+  Object.assign(Deno, { [name]: fn });
+  return { [Symbol.dispose]: () => void Object.assign(Deno, { [name]: original }) };
+}
+
+/** A server whose clients are streams in memory. */
+async function serveFrom(listener: Acceptor, args: readonly string[], overrides: Partial<Io> = {}) {
+  using _ = replaced("listen", () => listener);
+  return await serve(args, overrides);
+}
+
+/** What was logged of a connection. */
+interface Heard {
+  bytes: number[];
+  end?: { bytes: number; lines: number; reason: string };
+}
+
+/** What was logged as json, by the port of the client; checks that records come in their order. */
+function heardIn(lines: readonly string[]): Map<number, Heard> {
+  const all = new Map<number, Heard>();
+  for (const line of lines) {
+    const record = JSON.parse(line);
+    const heard = all.get(record.port);
+    if (record.event === "connected") {
+      assertEquals(heard, undefined);
+      all.set(record.port, { bytes: [] });
+      continue;
+    }
+    if (!heard || heard.end) throw new Error(`Out of order: ${line}`);
+    if (record.event === "line") {
+      const { message, message_base64, cut } = record;
+      const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : utf8(message);
+      heard.bytes.push(...bytes);
+      if (!cut) heard.bytes.push(0x0A);
+    } else {
+      heard.end = record;
+    }
+  }
+  return all;
+}
+
+/** Output that takes what it wants and when it wants. */
+function slowOutput(random: Random) {
+  const out = new Capture();
+  let isWriting = false;
+  const write = async (bytes: Uint8Array): Promise<number> => {
+    assertEquals(isWriting, false);
+    isWriting = true;
+    await lag(random);
+    isWriting = false;
+    return out.writeSync(
+      bytes.subarray(0, pick(random, 1, Math.ceil(bytes.length / 2), bytes.length)),
+    );
+  };
+  return { out, write, writeInline: write };
+}
+
+Deno.test("startServer() accounts for every byte when clients, listener and output fail at random", async () => {
+  await withSeeds(15, async (random) => {
+    const streams = Array.from({ length: 1 + random(40) }, (_, id) => {
+      return new FaultyStream(random, id, random(10) === 0 ? Infinity : 500);
+    });
+    const stuck = streams.filter(({ end, writeEnd }) => end === "hangs" || writeEnd === "hangs");
+    const isEchoing = random(3) === 0;
+    const args = [
+      ...["-f", "json", "--multiplexer", pick(random, ...MULTIPLEXERS)],
+      ...["--max-connections", `${stuck.length + 1 + random(10)}`],
+      ...["--max-line", `${pick(random, 50, 1000, 65536)}`],
+      ...(isEchoing ? ["--echo"] : []),
+    ];
+    const listener = new FaultyListener(random, streams);
+    const output = slowOutput(random);
+    await using running = await serveFrom(listener, args, { stdout: output });
+    const isSettled = () =>
+      listener.handedOver.size === streams.length &&
+      streams.every(({ closed, isStuck }) => closed || isStuck);
+    for (let turns = 0; !isSettled(); turns++) {
+      assert(turns < 20_000, "It never ends");
+      await turn();
+    }
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(listener.accepting, 0);
+    for (const stream of streams) {
+      for (let i = 0; stream.reading + stream.writing > 0 && i < 100; i++) await turn();
+      stream.assertLeftAlone();
+    }
+    const heard = heardIn(output.out.text.split("\n").slice(0, -1));
+    assertEquals(heard.size, streams.length);
+    let [bytes, lines] = [0, 0];
+    for (const stream of streams) {
+      const { bytes: logged, end } = heard.get(stream.remoteAddr.port)!;
+      // The last LF may be one that the record stands for.
+      logged.forEach((byte, at) => assertEquals(byte, byteOf(stream.id, at)));
+      assertEquals(logged.length, end!.bytes);
+      assert(end!.bytes <= stream.delivered);
+      if (!isEchoing) {
+        assertEquals(end!.bytes, stream.delivered);
+        assertEquals(end!.reason === "closed", stream.end === "eof", end!.reason);
+      }
+      assertEquals(stream.written, logged.slice(0, stream.written.length));
+      bytes += end!.bytes;
+      lines += end!.lines;
+    }
+    running.server.reportStats();
+    const [, ...counts] =
+      /(\d+) open (\d+) total 0 refused, (\d+) lines?, (\d+) bytes?, .* (\d+) accept/
+        .exec(running.err.lines.at(-1)!)!;
+    assertEquals(counts.map(Number), [0, streams.length, lines, bytes, listener.errors]);
+  });
+});
+
+// -- Faults: output that is written while the next round is read --
+
+/** A client in memory; whatever it is given can be read, in portions of any size. */
+class Feed implements ByteStream {
+  static #count = 0;
+  readonly remoteAddr: Deno.NetAddr = {
+    transport: "tcp",
+    hostname: "127.0.0.1",
+    port: ++Feed.#count,
+  };
+  #bytes = new Uint8Array();
+  #hasEnded = false;
+  #news = Promise.withResolvers<void>();
+
+  push(text: string): void {
+    this.#bytes = Uint8Array.of(...this.#bytes, ...bytesOf(text));
+    this.#news.resolve();
+  }
+
+  end(): void {
+    this.#hasEnded = true;
+    this.#news.resolve();
+  }
+
+  async read(target: Uint8Array): Promise<number | null> {
+    while (this.#bytes.length === 0) {
+      if (this.#hasEnded) return null;
+      this.#news = Promise.withResolvers();
+      await this.#news.promise;
+    }
+    const count = Math.min(target.length, this.#bytes.length);
+    target.set(this.#bytes.subarray(0, count));
+    this.#bytes = this.#bytes.slice(count);
+    return count;
+  }
+
+  close(): void {
+    this.#news.reject(new Deno.errors.Interrupted("operation canceled"));
+    this.#news.promise.catch(() => {});
+  }
+}
+
+/** Output whose every write waits until the test says how it goes on. */
+class GatedOutput {
+  readonly out = new Capture();
+  #pending: { bytes: Uint8Array; settle: PromiseWithResolvers<number> } | undefined;
+  #arrival = Promise.withResolvers<void>();
+  /** The bytes of a write must not change while it waits. */
+  #copy = new Uint8Array();
+
+  write(bytes: Uint8Array): Promise<number> {
+    if (this.#pending) throw new Error("Two writes at once");
+    const settle = Promise.withResolvers<number>();
+    this.#pending = { bytes, settle };
+    this.#copy = bytes.slice();
+    this.#arrival.resolve();
+    return settle.promise;
+  }
+
+  /** Waits for a write; resolves to its size. */
+  async size(): Promise<number> {
+    await this.#arrival.promise;
+    return this.#pending!.bytes.length;
+  }
+
+  async take(most = Infinity): Promise<void> {
+    const { bytes, settle } = await this.#next();
+    assertEquals(bytes, this.#copy);
+    settle.resolve(this.out.writeSync(bytes.subarray(0, Math.min(most, bytes.length))));
+  }
+
+  async fail(error: Error): Promise<void> {
+    const { settle } = await this.#next();
+    settle.reject(error);
+  }
+
+  async takeUntil(text: string, most = Infinity): Promise<void> {
+    while (this.out.count(text) === 0) await this.take(most);
+  }
+
+  async #next() {
+    await this.#arrival.promise;
+    const pending = this.#pending!;
+    this.#pending = undefined;
+    this.#arrival = Promise.withResolvers();
+    return pending;
+  }
+}
+
+function noSpace(): Error {
+  return Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
+}
+
+/** Numbered lines, from `first` to below `end`. */
+function numbered(first: number, end: number): string {
+  return Array.from({ length: end - first }, (_, i) => `line ${first + i} ${"x".repeat(90)}\n`)
+    .join("");
+}
+
+/** The numbers of the lines that were logged of `port`. */
+function numbersIn(text: string, port: number): number[] {
+  const found = text.matchAll(
+    new RegExp(`^#\\d+ 127\\.0\\.0\\.1:${port} \\| line (\\d+) x{90}$`, "gm"),
+  );
+  return Array.from(found, ([, number]) => Number(number));
+}
+
+function upTo(end: number): number[] {
+  return Array.from({ length: end }, (_, i) => i);
+}
+
+/** A server whose log is being written, 16 KiB or more at once, while it reads on. */
+async function serveOverlapped(multiplexer: string, extra: readonly string[] = []) {
+  const listener = new MemoryListener();
+  const output = new GatedOutput();
+  const args = ["-q", "-t", "none", "--multiplexer", multiplexer, ...extra];
+  const running = await serveFrom(listener, args, { stdout: output });
+  const [bulky, other] = [new Feed(), new Feed()];
+  listener.connect(bulky);
+  listener.connect(other);
+  bulky.push(numbered(0, 1000));
+  while (await output.size() < 16 * 1024) await output.take();
+  const bytesHeard = () => {
+    running.server.reportStats();
+    return Number(/(\d+) bytes/.exec(running.err.lines.at(-1)!)![1]);
+  };
+  // What is read now is read while that write waits.
+  const before = bytesHeard();
+  other.push(numbered(0, 10));
+  for (let turns = 0; bytesHeard() <= before; turns++) {
+    assert(turns < 1000, "Nothing is read while a bulky round is written");
+    await turn();
+  }
+  return {
+    ...running,
+    output,
+    bulky,
+    other,
+    messages: () => running.err.lines.filter((line) => line.startsWith("earshot: ")),
+    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
+  };
+}
+
+for (const multiplexer of MULTIPLEXERS) {
+  const test = (
+    name: string,
+    fn: (running: Awaited<ReturnType<typeof serveOverlapped>>) => Promise<void>,
+  ) => {
+    Deno.test(`startServer() ${name} (${multiplexer})`, async () => {
+      await using running = await serveOverlapped(multiplexer);
+      await fn(running);
+    });
+  };
+
+  /** Stops the server, lets it write all and checks that each line is there once and in order. */
+  const assertComplete = async (
+    { server, output, bulky, other }: Awaited<ReturnType<typeof serveOverlapped>>,
+    most = Infinity,
+  ) => {
+    for (const feed of [bulky, other]) feed.push("last\n");
+    const ended = server.finished.then(() => true);
+    await output.takeUntil(`:${bulky.remoteAddr.port} | last\n`, most);
+    await output.takeUntil(`:${other.remoteAddr.port} | last\n`, most);
+    server.stop();
+    assert(await ended);
+    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(1000));
+    assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
+    assertEquals(output.out.count("\n"), 1012);
+  };
+
+  test("writes rounds in order though the next is read meanwhile", async (running) => {
+    await assertComplete(running);
+  });
+
+  test("goes on where a write in the background stopped short", async (running) => {
+    await assertComplete(running, 5000);
+  });
+
+  test("ends when the write in the background meets a broken pipe and nobody talks", async (running) => {
+    await running.output.fail(new Deno.errors.BrokenPipe("Broken pipe"));
+    await assertRejects(() => running.server.finished, Failure, "broken pipe");
+  });
+
+  test("writes again what a full disk did not take in the background", async (running) => {
+    await running.output.take(7000);
+    await running.output.fail(noSpace());
+    await running.output.fail(noSpace());
+    await assertComplete(running);
+    assertEquals(running.messages(), [
+      "earshot: Cannot write to stdout: no space left on device; clients wait",
+      "earshot: stdout works again",
+    ]);
+  });
+
+  test("waits for the write in the background when it is stopped", async (running) => {
+    const { server, output, bulky, other } = running;
+    server.stop();
+    await turn();
+    let hasEnded = false;
+    server.finished.then(() => hasEnded = true);
+    while (!hasEnded) await Promise.race([output.take(9000), server.finished]);
+    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(1000));
+    assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
+  });
+}
+
+Deno.test("startServer() ends when nobody takes the write in the background after a stop", async () => {
+  await using running = await serveOverlapped("poll");
+  running.server.stop();
+  await assertRejects(() => running.server.finished, Failure, "nobody takes it");
+});
+
+Deno.test("startServer() opens its file anew behind the write in the background", async () => {
+  const files: (GatedOutput & Disposable)[] = [];
+  const open = () => {
+    const file = Object.assign(new GatedOutput(), { isClosed: false, [Symbol.dispose]: () => {} });
+    files.push(file);
+    return file;
+  };
+  using _ = replaced("openSync", open);
+  const listener = new MemoryListener();
+  await using running = await serveFrom(listener, ["-q", "-t", "none", "-o", "log"]);
+  const feed = new Feed();
+  listener.connect(feed);
+  feed.push(numbered(0, 1000));
+  const [first] = files;
+  while (await first!.size() < 16 * 1024) await first!.take();
+  for (let storm = 0; storm < 100; storm++) assert(running.server.reopenOutput());
+  await turn();
+  assertEquals(files.length, 1);
+  await first!.take(100);
+  await first!.take();
+  await untilTrue(() => files.length > 1);
+  const isAtEnd = () => files.some(({ out }) => out.count("line 999"));
+  while (!isAtEnd()) await files.at(-1)!.take();
+  running.server.stop();
+  await running.server.finished;
+  const texts = files.map(({ out }) => out.text);
+  for (const text of texts) assert(text === "" || text.endsWith("\n"));
+  assertEquals(numbersIn(texts.join(""), feed.remoteAddr.port), upTo(1000));
+  assert(texts.slice(1).join("").length > 0);
+});
+
+Deno.test("startServer() logs what it has heard when accepting fails for good", async () => {
+  const listener = new MemoryListener();
+  await using running = await serveFrom(listener, ["-q", "-t", "none"]);
+  const feed = new Feed();
+  listener.connect(feed);
+  feed.push("first\n");
+  await running.out.until("first\n");
+  feed.push("second\n");
+  listener.fail(new SyntaxError("no more"));
+  await assertRejects(() => running.server.finished, Failure, "Cannot accept connections: no more");
+  assertEquals(running.out.count("| second\n"), 1);
+});
+
+for (const multiplexer of MULTIPLEXERS) {
+  Deno.test(`startServer() hears those who wait ahead when a place gets free (${multiplexer})`, async () => {
+    const listener = new MemoryListener();
+    const args = ["-m", "2", "-t", "none", "--multiplexer", multiplexer];
+    await using running = await serveFrom(listener, args);
+    const feeds = Array.from({ length: 40 }, () => new Feed());
+    for (const [i, feed] of feeds.entries()) {
+      listener.connect(feed);
+      feed.push(`from ${i}\n`);
+    }
+    for (const [i, feed] of feeds.entries()) {
+      await running.out.until(`| from ${i}\n`);
+      const open = running.out.count(" connected\n") - running.out.count(" disconnected");
+      assert(open <= 2, `${open} connections`);
+      feed.end();
+    }
+    await running.out.until("disconnected", 40);
+    assertEquals(running.out.count("| from "), 40);
+  });
+
+  Deno.test(`startServer() closes those who wait ahead when it is stopped at the limit (${multiplexer})`, async () => {
+    const listener = new MemoryListener();
+    const args = ["-m", "1", "-t", "none", "--multiplexer", multiplexer];
+    await using running = await serveFrom(listener, args);
+    const streams = Array.from({ length: 10 }, () => new MemoryStream());
+    for (const stream of streams) {
+      listener.connect(Object.assign(stream, { remoteAddr: new Feed().remoteAddr }));
+    }
+    await running.out.until(" connected\n");
+    await turn();
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(running.out.count(" connected\n"), 1);
+    const taken = streams.filter(({ closed }) => closed).length;
+    assert(taken >= 1);
+    // Nobody else was taken from the backlog and forgotten.
+    for (const { targets, closed } of streams) assert(closed || targets.length === 0);
+  });
+}
