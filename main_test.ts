@@ -4376,7 +4376,7 @@ class Feed implements ByteStream {
   #news = Promise.withResolvers<void>();
 
   push(text: string): void {
-    this.#bytes = Uint8Array.of(...this.#bytes, ...bytesOf(text));
+    this.#bytes = bytesOf(latin1(this.#bytes) + text);
     this.#news.resolve();
   }
 
@@ -4473,32 +4473,35 @@ function upTo(end: number): number[] {
 }
 
 /** A server whose log is being written, 16 KiB or more at once, while it reads on. */
-async function serveOverlapped(multiplexer: string, extra: readonly string[] = []) {
+async function serveOverlapped(multiplexer: string) {
   const listener = new MemoryListener();
   const output = new GatedOutput();
-  const args = ["-q", "-t", "none", "--multiplexer", multiplexer, ...extra];
+  const args = ["-q", "-t", "none", "--multiplexer", multiplexer];
   const running = await serveFrom(listener, args, { stdout: output });
   const [bulky, other] = [new Feed(), new Feed()];
   listener.connect(bulky);
   listener.connect(other);
-  bulky.push(numbered(0, 1000));
+  bulky.push(numbered(0, 600));
   while (await output.size() < 16 * 1024) await output.take();
   const bytesHeard = () => {
     running.server.reportStats();
     return Number(/(\d+) bytes/.exec(running.err.lines.at(-1)!)![1]);
   };
-  // What is read now is read while that write waits.
-  const before = bytesHeard();
-  other.push(numbered(0, 10));
-  for (let turns = 0; bytesHeard() <= before; turns++) {
-    assert(turns < 1000, "Nothing is read while a bulky round is written");
-    await turn();
-  }
+  /** Has ten lines of another client read while that write waits. */
+  const readOn = async () => {
+    const before = bytesHeard();
+    other.push(numbered(0, 10));
+    for (let turns = 0; bytesHeard() === before; turns++) {
+      assert(turns < 1000, "Nothing is read while a bulky round is written");
+      await turn();
+    }
+  };
   return {
     ...running,
     output,
     bulky,
     other,
+    readOn,
     messages: () => running.err.lines.filter((line) => line.startsWith("earshot: ")),
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   };
@@ -4526,16 +4529,18 @@ for (const multiplexer of MULTIPLEXERS) {
     await output.takeUntil(`:${other.remoteAddr.port} | last\n`, most);
     server.stop();
     assert(await ended);
-    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(1000));
+    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(600));
     assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
-    assertEquals(output.out.count("\n"), 1012);
+    assertEquals(output.out.count("\n"), 612);
   };
 
   test("writes rounds in order though the next is read meanwhile", async (running) => {
+    await running.readOn();
     await assertComplete(running);
   });
 
   test("goes on where a write in the background stopped short", async (running) => {
+    await running.readOn();
     await assertComplete(running, 5000);
   });
 
@@ -4545,6 +4550,7 @@ for (const multiplexer of MULTIPLEXERS) {
   });
 
   test("writes again what a full disk did not take in the background", async (running) => {
+    await running.readOn();
     await running.output.take(7000);
     await running.output.fail(noSpace());
     await running.output.fail(noSpace());
@@ -4557,12 +4563,13 @@ for (const multiplexer of MULTIPLEXERS) {
 
   test("waits for the write in the background when it is stopped", async (running) => {
     const { server, output, bulky, other } = running;
+    await running.readOn();
     server.stop();
     await turn();
     let hasEnded = false;
     server.finished.then(() => hasEnded = true);
     while (!hasEnded) await Promise.race([output.take(9000), server.finished]);
-    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(1000));
+    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(600));
     assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
   });
 }
@@ -4585,22 +4592,23 @@ Deno.test("startServer() opens its file anew behind the write in the background"
   await using running = await serveFrom(listener, ["-q", "-t", "none", "-o", "log"]);
   const feed = new Feed();
   listener.connect(feed);
-  feed.push(numbered(0, 1000));
+  feed.push(numbered(0, 600));
   const [first] = files;
   while (await first!.size() < 16 * 1024) await first!.take();
   for (let storm = 0; storm < 100; storm++) assert(running.server.reopenOutput());
+  feed.push(numbered(600, 610));
   await turn();
   assertEquals(files.length, 1);
   await first!.take(100);
   await first!.take();
   await untilTrue(() => files.length > 1);
-  const isAtEnd = () => files.some(({ out }) => out.count("line 999"));
+  const isAtEnd = () => files.some(({ out }) => out.count("line 609"));
   while (!isAtEnd()) await files.at(-1)!.take();
   running.server.stop();
   await running.server.finished;
   const texts = files.map(({ out }) => out.text);
   for (const text of texts) assert(text === "" || text.endsWith("\n"));
-  assertEquals(numbersIn(texts.join(""), feed.remoteAddr.port), upTo(1000));
+  assertEquals(numbersIn(texts.join(""), feed.remoteAddr.port), upTo(610));
   assert(texts.slice(1).join("").length > 0);
 });
 
@@ -4656,3 +4664,299 @@ for (const multiplexer of MULTIPLEXERS) {
     for (const { targets, closed } of streams) assert(closed || targets.length === 0);
   });
 }
+
+// -- Fuzz --
+
+/** What framing must find, in the plainest way: whole input at once, no limit. */
+function framesExpected(framing: "newline" | "nul", input: string): Frame[] {
+  const parts = input.split(framing === "nul" ? "\0" : "\n");
+  const rest = parts.pop()!;
+  const whole = parts.map((line): Frame => {
+    return [framing === "newline" ? line.replace(/\r$/, "") : line, WHOLE];
+  });
+  return rest === "" ? whole : [...whole, [rest, CUT]];
+}
+
+/** Puts the pieces of cut frames together. */
+function joinPieces(frames: readonly Frame[]): Frame[] {
+  const joined: Frame[] = [];
+  let held = "";
+  for (const [text, isWhole] of frames) {
+    held += text;
+    if (!isWhole) continue;
+    joined.push([held, WHOLE]);
+    held = "";
+  }
+  return held === "" ? joined : [...joined, [held, CUT]];
+}
+
+/** Every text of at most `length` characters. */
+function everyText(alphabet: string, length: number): string[] {
+  if (length === 0) return [""];
+  const shorter = everyText(alphabet, length - 1);
+  const longest = shorter.filter((text) => text.length === length - 1);
+  return [...shorter, ...longest.flatMap((text) => [...alphabet].map((last) => text + last))];
+}
+
+/** Cuts bytes into reads at random. */
+function randomReads(random: Random, bytes: Uint8Array): Uint8Array[] {
+  const reads: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const end = Math.min(bytes.length, at + 1 + random(pick(random, 1, 10, 1000)));
+    reads.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return reads;
+}
+
+/** Bytes that are likely to hit something: delimiters, digits, controls, parts of UTF-8 characters. */
+function nastyBytes(random: Random, length: number): Uint8Array<ArrayBuffer> {
+  const parts = [
+    "\n",
+    "\r\n",
+    "\r",
+    "\0",
+    "plain text ",
+    "5 hello",
+    "99999999 ",
+    `"\\\t`,
+    "\x1B[31m",
+    "#1 127.0.0.1:1 | ",
+    ...["é", "€", "😀", "\u2028", "\u2029", "\u202E", "\u2066", "\u061C", "\u009B", "\uFEFF"]
+      .map((character) => latin1(utf8(character))),
+    "\xFF",
+    "\xC0\xAF",
+    "\xED\xA0\x80",
+    "\xF4\x90\x80\x80",
+    "\xE2\x82",
+    "\x7F",
+  ];
+  let text = "";
+  while (text.length < length) {
+    text += random(3) === 0 ? String.fromCharCode(random(256)) : pick(random, ...parts);
+  }
+  return bytesOf(text.slice(0, length));
+}
+
+Deno.test("createFramer() finds the frames of every short input, however it is read", () => {
+  const texts = everyText("a\r\n\0", 5);
+  assertEquals([texts.length, new Set(texts).size], [1365, 1365]);
+  for (const framing of ["newline", "nul"] as const) {
+    for (const text of texts) {
+      const expected = framesExpected(framing, text);
+      for (const maxBytes of [1, 2, 99]) {
+        for (const reads of everySplit(bytesOf(text))) {
+          const { frames } = framesOf(framing, maxBytes, reads);
+          if (JSON.stringify(joinPieces(frames)) !== JSON.stringify(expected)) {
+            assertEquals(joinPieces(frames), expected, JSON.stringify({ framing, text, maxBytes }));
+          }
+          assert(frames.every(([piece]) => piece.length <= maxBytes), JSON.stringify(text));
+        }
+      }
+    }
+  }
+});
+
+Deno.test("createFramer() finds the frames of random input, in every framing and at every limit", async () => {
+  await withSeeds(300, (random) => {
+    const input = nastyBytes(random, random(pick(random, 10, 200, 5000)));
+    const maxBytes = pick(random, 1, 2, 3, 4, 1 + random(100), 65536);
+    const reads = randomReads(random, input);
+    for (const framing of ["newline", "nul", "none"] as const) {
+      const { frames, reason } = framesOf(framing, maxBytes, reads);
+      assertEquals(reason, undefined);
+      const expected = framing === "none"
+        ? reads.map((read): Frame => [latin1(read), WHOLE])
+        : framesExpected(framing, latin1(input));
+      assertEquals(joinPieces(frames), expected);
+      assertPieces(frames, maxBytes);
+    }
+  });
+});
+
+/** Checks that no piece is too long, and none that goes on shorter than a character asks for. */
+function assertPieces(frames: readonly Frame[], maxBytes: number): void {
+  for (const [i, [text, isWhole]] of frames.entries()) {
+    assert(text.length <= maxBytes);
+    if (!isWhole && i < frames.length - 1) assert(text.length >= Math.max(1, maxBytes - 3));
+  }
+}
+
+/** The frames of counted input and what is left of it, in the plainest way. */
+function octetFramesExpected(input: string): { frames: Frame[]; isBad: boolean } {
+  const frames: Frame[] = [];
+  let rest = input;
+  for (let mayHaveLf = false; rest !== ""; mayHaveLf = true) {
+    if (mayHaveLf) rest = rest.replace(/^\n/, "");
+    const [head, digits] = /^([1-9]\d{0,7}) /.exec(rest) ?? [];
+    if (head === undefined) {
+      const mayGoOn = /^([1-9]\d{0,7})?$/.test(rest);
+      return { frames: rest === "" ? frames : [...frames, [rest, CUT]], isBad: !mayGoOn };
+    }
+    const count = Number(digits);
+    const message = rest.slice(head.length, head.length + count);
+    rest = rest.slice(head.length + count);
+    if (message.length < count) {
+      return { frames: message === "" ? frames : [...frames, [message, CUT]], isBad: false };
+    }
+    frames.push([message, WHOLE]);
+  }
+  return { frames, isBad: false };
+}
+
+Deno.test("createFramer() counts octets as RFC 6587 says, or gives up", async () => {
+  await withSeeds(400, (random) => {
+    let text = "";
+    for (let i = random(8); i > 0; i--) {
+      const message = latin1(nastyBytes(random, 1 + random(40)));
+      const count = message.length + (random(12) === 0 ? random(5) - 2 : 0);
+      text += (random(20) === 0 ? "0" : "") + count + (random(20) === 0 ? "" : " ") + message;
+      if (random(3) === 0) text += "\n".repeat(1 + random(random(4) === 0 ? 2 : 1));
+      if (random(20) === 0) {
+        text += pick(random, "123456789 x", "99999999 x", "-1 x", "1e3 x", "0 ");
+      }
+    }
+    const input = bytesOf(text);
+    const expected = octetFramesExpected(text);
+    const { frames, reason } = framesOf("octet", 1_000_000, [input]);
+    assertEquals([frames, reason !== undefined], [expected.frames, expected.isBad]);
+    const maxBytes = pick(random, 1, 3, 7, 1000);
+    const cut = framesOf("octet", maxBytes, randomReads(random, input));
+    assertPieces(cut.frames, maxBytes);
+    assertEquals(cut.reason !== undefined, expected.isBad);
+    const joined = joinPieces(cut.frames);
+    if (!expected.isBad) return assertEquals(joined, expected.frames);
+    // The input is given up in the read that shows the fault: what had come is logged, no more.
+    const isWhole = ([, isWhole]: Frame) => isWhole;
+    assertEquals(joined.filter(isWhole), expected.frames.filter(isWhole));
+    assert(expected.frames.at(-1)![0].startsWith(joined.at(-1)![0]));
+  });
+});
+
+Deno.test("createFramer() takes a count of 8 digits and holds no more than --max-line of it", () => {
+  const count = 20_000_000;
+  const framer = createFramer("octet", 1000);
+  const lengths = new Map<number, number>();
+  let whole = 0;
+  const sink = (_bytes: Uint8Array, start: number, end: number, isWhole: boolean) => {
+    lengths.set(end - start, (lengths.get(end - start) ?? 0) + 1);
+    if (isWhole) whole++;
+  };
+  framer.push(utf8(`${count} `), sink);
+  const read = new Uint8Array(65_536).fill(0x78);
+  for (let sent = 0; sent < count;) {
+    const bytes = read.subarray(0, Math.min(read.length, count - sent));
+    assertEquals(framer.push(bytes, sink), undefined);
+    sent += bytes.length;
+    assert([...lengths.keys()].every((length) => length <= 1000));
+  }
+  assertEquals([lengths, whole], [new Map([[1000, 20_000]]), 1]);
+  for (const bad of ["100000000 ", "000000001 x", "01 x", "0 x", "+1 x", " 1 x"]) {
+    assertEquals(createFramer("octet", 9).push(utf8(bad), () => {}), "bad octet count", bad);
+  }
+});
+
+/** What a text record shows of a client's bytes, in the plainest way. */
+function shownExpected(bytes: Uint8Array): string {
+  let shown = "";
+  for (let at = 0; at < bytes.length;) {
+    const character = characterAt(bytes, at);
+    if (character === undefined) {
+      shown += `\\x${bytes[at]!.toString(16).toUpperCase().padStart(2, "0")}`;
+      at++;
+      continue;
+    }
+    const code = character.codePointAt(0)!;
+    const isUnsafe = /[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/u.test(character) && character !== "\t";
+    if (!isUnsafe) shown += character;
+    else if (code < 0x80) shown += `\\x${code.toString(16).toUpperCase().padStart(2, "0")}`;
+    else shown += `\\u{${code.toString(16).toUpperCase().padStart(4, "0")}}`;
+    at += utf8(character).length;
+  }
+  return shown;
+}
+
+/** The character that starts there, if that is valid UTF-8. */
+function characterAt(bytes: Uint8Array, at: number): string | undefined {
+  for (let length = 1; length <= 4; length++) {
+    try {
+      const options = { fatal: true, ignoreBOM: true };
+      return new TextDecoder("utf-8", options).decode(bytes.subarray(at, at + length));
+    } catch {
+      // Longer, or none.
+    }
+  }
+}
+
+/** All that is logged of one client that sends `input`, one character a byte. */
+async function outputOf(args: readonly string[], input: Uint8Array): Promise<string> {
+  const listener = new MemoryListener();
+  await using running = await serveFrom(listener, ["-q", "-t", "none", ...args]);
+  const feed = new Feed();
+  feed.push(latin1(input));
+  feed.end();
+  listener.connect(Object.assign(feed, { remoteAddr: { ...feed.remoteAddr, port: 1 } }));
+  const { promise: end, resolve } = Promise.withResolvers<void>();
+  const close = feed.close.bind(feed);
+  feed.close = () => {
+    close();
+    resolve();
+  };
+  await end;
+  running.server.stop();
+  await running.server.finished;
+  return running.out.binary;
+}
+
+Deno.test("startServer() shows every byte of random lines and obeys none", async () => {
+  await withSeeds(60, async (random) => {
+    const input = nastyBytes(random, random(2000));
+    const output = await outputOf([], input);
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytesOf(output));
+    assert(!/(?![\t\n])[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/u.test(text));
+    const expected = framesExpected("newline", latin1(input)).map(([line, isWhole]) => {
+      return `#1 127.0.0.1:1 ${isWhole ? "|" : "+"} ${shownExpected(bytesOf(line))}\n`;
+    });
+    assertEquals(text, expected.join(""));
+  });
+});
+
+Deno.test("startServer() shows every character of Unicode that can drive a terminal", async () => {
+  const characters = [];
+  for (let code = 0; code <= 0xFFFF; code++) {
+    if (code === 0x0A || code >= 0xD800 && code < 0xE000) continue;
+    characters.push(String.fromCharCode(code));
+  }
+  for (const args of [[], ["-f", "json"]]) {
+    const output = await outputOf([...args, "--max-line", "1000000"], utf8(characters.join("")));
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytesOf(output));
+    assertEquals(text.match(/(?![\t\n])[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/gu), null);
+    assertEquals(text.split("\n").length, 2);
+  }
+});
+
+Deno.test("startServer() writes json that gives every random byte back, in every framing", async () => {
+  await withSeeds(60, async (random) => {
+    const framing = pick(random, "newline", "nul", "none" as const);
+    const input = nastyBytes(random, random(2000));
+    const maxLine = `${pick(random, 1, 7, 100, 65536)}`;
+    const output = await outputOf(
+      ["-f", "json", "--framing", framing, "--max-line", maxLine],
+      input,
+    );
+    const frames = bytesOf(output).length === 0 ? [] : new TextDecoder().decode(bytesOf(output))
+      .slice(0, -1).split("\n").map((line): Frame => {
+        const { event, connection, message, message_base64, cut } = JSON.parse(line);
+        assertEquals([event, connection], ["line", 1]);
+        assertEquals((message === undefined) !== (message_base64 === undefined), true);
+        const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : utf8(message);
+        return [latin1(bytes), !cut];
+      });
+    const joined = joinPieces(frames);
+    if (framing === "none") {
+      assertEquals(joined.map(([text]) => text).join(""), latin1(input));
+    } else {
+      assertEquals(joined, framesExpected(framing, latin1(input)));
+    }
+  });
+});
