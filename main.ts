@@ -2220,13 +2220,12 @@ class StandardOutput implements Sink {
   #pipe: NodeSocket | "none" | undefined;
 
   async write(bytes: Uint8Array): Promise<number> {
-    try {
-      return await Deno.stdout.write(bytes);
-    } catch (error) {
-      // A full pipe that writeInline() has made non-blocking; it can wait for room.
-      if (error instanceof Deno.errors.WouldBlock) return await this.writeInline(bytes);
-      throw error;
-    }
+    if (!this.#pipe || this.#pipe === "none") return await Deno.stdout.write(bytes);
+    // The pipe does not block any more: what does not fit at once Deno.stdout would keep, and
+    // write again later. A write of nothing through it is still a turn of the loop.
+    const count = await this.writeInline(bytes);
+    await Deno.stdout.write(NO_BYTES);
+    return count;
   }
 
   writeInline(bytes: Uint8Array): Promise<number> {
