@@ -2351,9 +2351,16 @@ function spawnCli(args: readonly string[], options: CliOptions = {}) {
     await Promise.all(collecting);
     return code;
   };
+  let isUnread = stdout === "unread";
   return {
+    pid: child.pid,
     out,
     err,
+    /** Starts to read stdout that was left alone. */
+    read(): Promise<void> {
+      isUnread = false;
+      return collect(child.stdout, out);
+    },
     kill: (signal: Deno.Signal) => child.kill(signal),
     /** Waits for the end and all output; resolves to the exit status. */
     ended,
@@ -2368,7 +2375,7 @@ function spawnCli(args: readonly string[], options: CliOptions = {}) {
       } catch {
         // It has ended.
       }
-      if (stdout === "unread") await child.stdout.cancel();
+      if (isUnread) await child.stdout.cancel();
       await ended();
     },
   };
@@ -4959,4 +4966,46 @@ Deno.test("startServer() writes json that gives every random byte back, in every
       assertEquals(joined, framesExpected(framing, latin1(input)));
     }
   });
+});
+
+// -- Hostile clients and unlucky moments --
+
+Deno.test({
+  name: "main() writes every line once when the reader of its pipe stops for a while",
+  ignore: noSignals,
+  async fn() {
+    // Few clients, then many: stdout is written in two ways.
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { stdout: "unread" });
+    const port = await cli.port();
+    using clients = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    const talk = async (round: number) => {
+      await Promise.all(conns.map((conn, i) => {
+        return writeAll(conn, utf8(`client ${i} round ${round} ${"x".repeat(300)}\n`.repeat(20)));
+      }));
+    };
+    for (let i = 0; i < 150; i++) {
+      conns.push(clients.use(await connectTo(port)));
+      if (i === 5) await talk(0);
+    }
+    for (let round = 1; round <= 5; round++) await talk(round);
+    const reading = cli.read();
+    for (let round = 6; round <= 10; round++) {
+      await talk(round);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const expected = conns.length * 10 * 20 + 6 * 20;
+    await untilTrue(() => cli.out.count("\n") >= expected);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    await reading;
+    const said = Map.groupBy(cli.out.text.split("\n").slice(0, -1), (line) => line.split(" ")[0]!);
+    assertEquals(said.size, 150);
+    for (const lines of said.values()) {
+      const found = lines.map((line) => /\| client \d+ round (\d+) x{300}$/.exec(line)?.[1]);
+      const first = lines.length > 200 ? 0 : 1;
+      const rounds = Array.from({ length: 11 - first }, (_, i) => `${first + i}`);
+      assertEquals(found, rounds.flatMap((round) => Array(20).fill(round)));
+    }
+  },
 });
