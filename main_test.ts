@@ -2325,14 +2325,19 @@ interface CliOptions {
   readonly permissions?: readonly string[];
   /** Whether stdout is read, left alone, or closed. */
   readonly stdout?: "read" | "unread" | "closed";
+  /** Most descriptors that the process may have; needs a shell. */
+  readonly descriptors?: number;
 }
 
 /** The command as a process. Disposing kills it. */
 function spawnCli(args: readonly string[], options: CliOptions = {}) {
   const { permissions = ["--allow-all"], stdout = "read" } = options;
   const script = new URL("./main.ts", import.meta.url).href;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-prompt", ...permissions, script, ...args],
+  const command = [Deno.execPath(), "run", "--quiet", "--no-prompt", ...permissions, script];
+  const limit = `ulimit -n ${options.descriptors}; exec "$0" "$@"`;
+  const [program, ...rest] = options.descriptors ? ["sh", "-c", limit, ...command] : command;
+  const child = new Deno.Command(program!, {
+    args: [...rest, ...args],
     env: { NO_COLOR: "1" },
     stdin: "null",
     stdout: "piped",
@@ -5007,5 +5012,331 @@ Deno.test({
       const rounds = Array.from({ length: 11 - first }, (_, i) => `${first + i}`);
       assertEquals(found, rounds.flatMap((round) => Array(20).fill(round)));
     }
+  },
+});
+
+/** Figures of a process from /proc: memory in KB, and processor time in ticks of 10 ms. */
+function figuresOf(pid: number) {
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  const field = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]);
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
+  return {
+    rssKb: field("VmRSS"),
+    peakKb: field("VmHWM"),
+    ticks: Number(stat[11]) + Number(stat[12]),
+  };
+}
+
+const noProc = noRun || Deno.build.os !== "linux";
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Connects and resets at once. */
+async function connectAndReset(port: number): Promise<void> {
+  const conn = createConnection(port, "127.0.0.1");
+  conn.on("error", () => {});
+  await once(conn, "connect");
+  const closed = once(conn, "close");
+  conn.resetAndDestroy();
+  await closed;
+}
+
+for (const multiplexer of MULTIPLEXERS) {
+  Deno.test({
+    name:
+      `startServer() outlives hundreds of clients that reset before they are accepted (${multiplexer})`,
+    ignore: noNet,
+    async fn() {
+      await using running = await serve(["-t", "none", "--multiplexer", multiplexer]);
+      await Promise.all(Array.from({ length: 300 }, () => connectAndReset(running.port)));
+      using client = await running.connect();
+      await writeAll(client, utf8("still there?\n"));
+      await running.out.until("| still there?\n");
+      running.server.reportStats();
+      const [, open, total, errors] = /(\d+) open (\d+) total.* (\d+) accept errors/
+        .exec(running.err.lines.at(-1)!)!.map(Number);
+      assertEquals(total! + errors!, 301);
+      assertEquals(
+        open! - 1,
+        running.out.count(" connected\n") - running.out.count("(reset by peer)") - 1,
+      );
+    },
+  });
+
+  Deno.test({
+    name: `startServer() serves a fast client among hundreds that drip (${multiplexer})`,
+    ignore: noNet,
+    async fn() {
+      await using running = await serve(["-q", "-t", "none", "--multiplexer", multiplexer]);
+      using stack = new DisposableStack();
+      const drips: Deno.Conn[] = [];
+      for (let i = 0; i < 300; i++) drips.push(stack.use(await running.connect()));
+      using fast = await running.connect();
+      for (let round = 0; round < 10; round++) {
+        await Promise.all(drips.map((conn) => writeAll(conn, utf8("d"))));
+        await writeAll(fast, utf8(`fast ${round}\n`.repeat(100)));
+        await running.out.until(`| fast ${round}\n`, 100);
+      }
+      assertEquals(running.out.count("\n"), 1000);
+      await Promise.all(drips.map((conn) => writeAll(conn, utf8("\n"))));
+      await running.out.until("| dddddddddd\n", 300);
+    },
+  });
+}
+
+Deno.test({
+  name: "startServer() hears 2,000 clients at once",
+  ignore: noNet,
+  async fn() {
+    await using running = await serve(["-q", "-t", "none", "-m", "2000"]);
+    await Promise.all(Array.from({ length: 2000 }, async (_, i) => {
+      using client = await running.connect();
+      await writeAll(client, utf8(`client ${i}\nand its end`));
+    }));
+    await running.out.until("+ and its end\n", 2000);
+    const heard = new Set(running.out.text.match(/(?<=\| client )\d+$/gm));
+    assertEquals([heard.size, running.out.count("\n")], [2000, 4000]);
+  },
+});
+
+Deno.test({
+  name: "startServer() never lets a client forge a label",
+  ignore: noNet,
+  async fn() {
+    for (const color of ["always", "never"]) {
+      const forgeries = [
+        "\r#1 127.0.0.1:1 | forged",
+        "\x1B[2K\x1B[1G#1 127.0.0.1:1 | forged",
+        "\x1B]0;title\x07\x1B]52;c;Zm9yZ2Vk\x07",
+        latin1(utf8("\u2028#1 127.0.0.1:1 | forged\u2029")),
+        latin1(utf8("\u202E|\u2066#1\u2069 \u0085#1 127.0.0.1:1 | forged \u009B2J")),
+        "#1 127.0.0.1:1 | forged",
+        "\b\b\b\b\b\b\b\b\x7F\x7F+ forged",
+        "\x0B\x0C#1 127.0.0.1:1 connected",
+      ];
+      const input = bytesOf(forgeries.map((text) => `${text}\n`).join("") + "\r\rlast");
+      const lines = await logOf(["--color", color], input);
+      assertEquals(lines.length, forgeries.length + 3);
+      const label = color === "always"
+        ? "\x1B[38;5;166m#1 127.0.0.1:PORT\x1B[0m"
+        : "#1 127.0.0.1:PORT";
+      for (const [i, line] of lines.entries()) {
+        assert(line.startsWith(`${label} `), line);
+        const said = line.slice(label.length + 1);
+        assertMatch(said, /^([|+] |connected$|disconnected: )/);
+        // deno-lint-ignore no-control-regex -- control characters are what it is about
+        assert(!/[\0-\x1F\x7F-\x9F\u2028-\u202E\u2066-\u2069]/.test(said), `${i}: ${said}`);
+      }
+    }
+  },
+});
+
+Deno.test({
+  name: "startServer() goes on when the clock jumps back",
+  ignore: noNet,
+  async fn() {
+    let nowMs = NOW_MS;
+    await using running = await serve(["-t", "elapsed", "-i", "1000"], { now: () => nowMs });
+    using client = await running.connect();
+    for (const jump of [0, 5000, -3_600_000, 1]) {
+      nowMs += jump;
+      await writeAll(client, utf8(`${jump}\n`));
+      await running.out.until(`| ${jump}\n`);
+    }
+    const said = running.out.lines.slice(1).map((line) => line.replace(/#.*\|/, "|"));
+    assertEquals(said, ["0.000 | 0", "5.000 | 5000", "0.000 | -3600000", "0.000 | 1"]);
+    assertEquals(running.out.count("disconnected"), 0);
+  },
+});
+
+Deno.test({
+  name: "startServer() hears TLS clients beside silence, junk and half a handshake",
+  ignore: noRun || !hasProgram("openssl"),
+  async fn() {
+    using dir = tempDir();
+    const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
+    const { success } = new Deno.Command("openssl", {
+      args: [
+        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
+        ...["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        ...["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", cert],
+      ],
+      stdout: "null",
+      stderr: "null",
+    }).outputSync();
+    assert(success);
+    await using running = await serve(["--tls-cert", cert, "--tls-key", key, "-t", "none"]);
+    using stack = new DisposableStack();
+    const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03";
+    const openings = [
+      "",
+      "",
+      "\x16",
+      hello,
+      hello + "\0".repeat(200),
+      "\xFF".repeat(3000),
+      "GET /\n",
+    ];
+    for (let i = 0; i < 70; i++) {
+      const conn = stack.use(await running.connect());
+      await conn.write(bytesOf(openings[i % openings.length]!)).catch(() => {});
+    }
+    await running.out.until("TLS handshake failed", 20);
+    const caCerts = [Deno.readTextFileSync(cert)];
+    for (let i = 0; i < 3; i++) {
+      using client = await Deno.startTls(await running.connect() as Deno.TcpConn, {
+        hostname: "localhost",
+        caCerts,
+      });
+      await writeAll(client, utf8(`secret ${i}\n`));
+      await running.out.until(`| secret ${i}\n`);
+    }
+    // Only then can the server close the handshakes that it has given up.
+    stack.dispose();
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(running.out.count(" connected\n"), 3);
+    assertEquals(running.out.count(" disconnected: "), 73);
+  },
+});
+
+Deno.test({
+  name: "main() waits without spinning when descriptors run out, and goes on when some are free",
+  ignore: noProc,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none"], { descriptors: 60 });
+    const port = await cli.port();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 100; i++) conns.push(await connectTo(port));
+    await cli.err.until("new clients wait\n");
+    // The one figure of time in these tests: a spin takes a whole core, waiting nearly nothing.
+    const before = figuresOf(cli.pid).ticks;
+    await pause(1000);
+    const ticks = figuresOf(cli.pid).ticks - before;
+    assert(ticks < 30, `${ticks} ticks of 100 while there is nothing to do`);
+    await writeAll(conns[0]!, utf8("heard meanwhile\n"));
+    await cli.out.until("| heard meanwhile\n");
+    for (const [i, conn] of conns.entries()) {
+      await writeAll(conn, utf8(`from ${i}\n`));
+      conn.close();
+    }
+    await cli.out.until("| from ", 100);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(new Set(cli.out.text.match(/(?<=\| from )\d+$/gm)).size, 100);
+    assertEquals(cli.err.count("new clients wait"), 1);
+  },
+});
+
+Deno.test({
+  name: "main() holds no more memory when 100 MB come without a line end",
+  ignore: noProc,
+  async fn() {
+    using dir = tempDir();
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-o", `${dir.path}/log`]);
+    using client = await connectTo(await cli.port());
+    await writeAll(client, utf8("warm\n"));
+    await untilTrue(() => Deno.statSync(`${dir.path}/log`).size > 0);
+    const { rssKb } = figuresOf(cli.pid);
+    const chunk = new Uint8Array(1_000_000).fill(0x78);
+    for (let i = 0; i < 100; i++) await writeAll(client, chunk);
+    await client.closeWrite();
+    await client.read(new Uint8Array(1));
+    const { peakKb } = figuresOf(cli.pid);
+    assert(peakKb - rssKb < 40 * 1024, `${peakKb - rssKb} KB more than before`);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const log = Deno.readTextFileSync(`${dir.path}/log`);
+    assertMatch(log, / disconnected: 100000005 bytes, 2 lines, /);
+    assertEquals(log.match(/ \+ x+$/gm)!.join("").replace(/[^x]/g, "").length, 100_000_000);
+  },
+});
+
+Deno.test({
+  name: "main() logs all that has arrived when it is stopped in the middle of a burst",
+  ignore: noSignals,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none"]);
+    const port = await cli.port();
+    using stack = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 50; i++) conns.push(stack.use(await connectTo(port)));
+    await cli.out.until(" connected\n", 50);
+    // Each less than what the kernel takes at once: it has all of it when the signal comes.
+    await Promise.all(conns.map((conn) => writeAll(conn, utf8(`${"x".repeat(99)}\n`.repeat(500)))));
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(cli.out.count(`| ${"x".repeat(99)}\n`), 25_000);
+    assertEquals(cli.out.count("50000 bytes, 500 lines, "), 50);
+  },
+});
+
+Deno.test({
+  name: "main() neither loses nor doubles a line in a storm of SIGHUP",
+  ignore: noSignals,
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/log`;
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-q", "-o", path]);
+    const port = await cli.port();
+    using stack = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 5; i++) conns.push(stack.use(await connectTo(port)));
+    let isSending = true;
+    const sending = Promise.all(conns.map(async (conn, i) => {
+      for (let at = 0; at < 300; at++) {
+        const lines = Array.from({ length: 50 }, (_, k) => `${i} line ${50 * at + k}\n`);
+        await writeAll(conn, utf8(lines.join("")));
+      }
+      await conn.closeWrite();
+      await conn.read(new Uint8Array(1));
+    })).then(() => isSending = false);
+    let files = 0;
+    while (isSending) {
+      if (exists(path)) Deno.renameSync(path, `${path}.${++files}`);
+      for (let i = 0; i < 3; i++) cli.kill("SIGHUP");
+      await pause(5);
+    }
+    await sending;
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const parts = Array.from({ length: files }, (_, i) => `${path}.${i + 1}`);
+    const texts = [...parts, path].filter(exists).map((part) => Deno.readTextFileSync(part));
+    for (const text of texts) assert(text === "" || text.endsWith("\n"));
+    for (let i = 0; i < 5; i++) {
+      const numbers = texts.join("").matchAll(new RegExp(`\\| ${i} line (\\d+)$`, "gm"));
+      assertEquals(Array.from(numbers, ([, number]) => Number(number)), upTo(15_000));
+    }
+    assert(files > 2, "The file was hardly ever moved");
+  },
+});
+
+Deno.test({
+  name: "main() does not call clients idle when it was stopped itself",
+  ignore: noSignals,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-i", "1.5"]);
+    const port = await cli.port();
+    using silent = await connectTo(port);
+    using talking = await connectTo(port);
+    await writeAll(talking, utf8("before\n"));
+    await cli.out.until("| before\n");
+    cli.kill("SIGSTOP");
+    await pause(1000);
+    await writeAll(talking, utf8("meanwhile\n"));
+    await pause(2000);
+    cli.kill("SIGCONT");
+    await cli.out.until("| meanwhile\n");
+    for (let i = 0; i < 5; i++) {
+      await writeAll(talking, utf8(`after ${i}\n`));
+      await cli.out.until(`| after ${i}\n`);
+    }
+    assertEquals(await silent.read(new Uint8Array(1)), null);
+    const ends = cli.out.lines.filter((line) => line.includes("disconnected"));
+    assertEquals(ends, [
+      "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (idle for 1.5 s)",
+    ]);
   },
 });
