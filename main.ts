@@ -1575,6 +1575,8 @@ class LogServer implements Server {
   #speaker: Client | undefined;
   #state: "running" | "stopping" | "ended" = "running";
   #accepting: "yes" | "full" | "paused" = "yes";
+  /** Why it ends, if that is not because it was asked to. */
+  #failure: Failure | undefined;
   #isFull = false;
   #resumeAcceptAtMs = Infinity;
   #acceptReportedAtMs = -Infinity;
@@ -1605,6 +1607,7 @@ class LogServer implements Server {
     try {
       while (this.#state === "running") await this.#round(this.#msToNextDeadline());
       await this.#drain();
+      if (this.#failure) throw this.#failure;
     } finally {
       await this.#close();
     }
@@ -1778,9 +1781,16 @@ class LogServer implements Server {
       if (error instanceof Deno.errors.WouldBlock) return;
       this.#totals.acceptErrors++;
       if (isClientFault(error)) return;
-      if (!isExhaustion(error)) throw new Failure(`Cannot accept connections: ${reasonOf(error)}`);
-      this.#pauseAccepting(error);
+      if (isExhaustion(error)) this.#pauseAccepting(error);
+      else this.#giveUp(new Failure(`Cannot accept connections: ${reasonOf(error)}`));
     }
+  }
+
+  /** Ends as after a signal, for what has arrived is to be logged, and then fails. */
+  #giveUp(failure: Failure): void {
+    this.#failure ??= failure;
+    this.#setAccepting("full");
+    this.stop();
   }
 
   /** Out of descriptors or memory: a bare retry would spin. */
@@ -2062,6 +2072,7 @@ class LogServer implements Server {
     this.#state = "ended";
     clearTimeout(this.#finalTimer);
     for (const end of this.#endHandshakes) end("shutting down");
+    for (const back of this.#returned.splice(0)) back();
     for (const socket of this.#clients.keys()) socket.close();
     this.#multiplexer.close();
     for (const listener of this.#listeners.keys()) listener.close();
@@ -2210,13 +2221,12 @@ class StandardOutput implements Sink {
   #pipe: NodeSocket | "none" | undefined;
 
   async write(bytes: Uint8Array): Promise<number> {
-    try {
-      return await Deno.stdout.write(bytes);
-    } catch (error) {
-      // A full pipe that writeInline() has made non-blocking; it can wait for room.
-      if (error instanceof Deno.errors.WouldBlock) return await this.writeInline(bytes);
-      throw error;
-    }
+    if (!this.#pipe || this.#pipe === "none") return await Deno.stdout.write(bytes);
+    // The pipe does not block any more: what does not fit at once Deno.stdout would keep, and
+    // write again later. A write of nothing through it is still a turn of the loop.
+    const count = await this.writeInline(bytes);
+    await Deno.stdout.write(NO_BYTES);
+    return count;
   }
 
   writeInline(bytes: Uint8Array): Promise<number> {

@@ -185,6 +185,7 @@ class StubbornStream extends MemoryStream {
 
 /** A listener in memory: the test plays its clients. */
 class MemoryListener implements Acceptor {
+  readonly addr: Deno.NetAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
   readonly #inbox = new Inbox<ByteStream>();
 
   connect(stream: ByteStream = new MemoryStream()): ByteStream {
@@ -2324,14 +2325,19 @@ interface CliOptions {
   readonly permissions?: readonly string[];
   /** Whether stdout is read, left alone, or closed. */
   readonly stdout?: "read" | "unread" | "closed";
+  /** Most descriptors that the process may have; needs a shell. */
+  readonly descriptors?: number;
 }
 
 /** The command as a process. Disposing kills it. */
 function spawnCli(args: readonly string[], options: CliOptions = {}) {
   const { permissions = ["--allow-all"], stdout = "read" } = options;
   const script = new URL("./main.ts", import.meta.url).href;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-prompt", ...permissions, script, ...args],
+  const command = [Deno.execPath(), "run", "--quiet", "--no-prompt", ...permissions, script];
+  const limit = `ulimit -n ${options.descriptors}; exec "$0" "$@"`;
+  const [program, ...rest] = options.descriptors ? ["sh", "-c", limit, ...command] : command;
+  const child = new Deno.Command(program!, {
+    args: [...rest, ...args],
     env: { NO_COLOR: "1" },
     stdin: "null",
     stdout: "piped",
@@ -2350,9 +2356,16 @@ function spawnCli(args: readonly string[], options: CliOptions = {}) {
     await Promise.all(collecting);
     return code;
   };
+  let isUnread = stdout === "unread";
   return {
+    pid: child.pid,
     out,
     err,
+    /** Starts to read stdout that was left alone. */
+    read(): Promise<void> {
+      isUnread = false;
+      return collect(child.stdout, out);
+    },
     kill: (signal: Deno.Signal) => child.kill(signal),
     /** Waits for the end and all output; resolves to the exit status. */
     ended,
@@ -2367,7 +2380,7 @@ function spawnCli(args: readonly string[], options: CliOptions = {}) {
       } catch {
         // It has ended.
       }
-      if (stdout === "unread") await child.stdout.cancel();
+      if (isUnread) await child.stdout.cancel();
       await ended();
     },
   };
@@ -3695,6 +3708,1638 @@ for (const [program, args, framing] of CLIENTS) {
     },
   });
 }
+
+// -- Faults --
+
+/** More runs of the random tests from here on; `deno task fuzz` sets it. */
+const FUZZ_RUNS = isGranted({ name: "env", variable: "EARSHOT_FUZZ_RUNS" })
+  ? Number(Deno.env.get("EARSHOT_FUZZ_RUNS") ?? 0)
+  : 0;
+
+type Random = ReturnType<typeof randomNumbers>;
+
+/** Runs a test with one seed after the other; a failure names its seed. */
+async function withSeeds(count: number, run: (random: Random) => void | Promise<void>) {
+  for (let seed = 1; seed <= Math.max(count, FUZZ_RUNS); seed++) {
+    try {
+      await run(randomNumbers(seed));
+    } catch (error) {
+      throw new Error(`Failed with seed ${seed}: ${error}`, { cause: error });
+    }
+  }
+}
+
+function pick<T>(random: Random, ...choices: readonly T[]): T {
+  return choices[random(choices.length)]!;
+}
+
+/** Microtasks, turns or milliseconds that an operation takes. */
+async function lag(random: Random): Promise<void> {
+  const kind = random(8);
+  if (kind < 5) { for (let i = random(6); i > 0; i--) await undefined; }
+  else if (kind < 7) await turn();
+  else await new Promise((resolve) => setTimeout(resolve, random(4)));
+}
+
+/** Byte number `at` of what the stream with this id says. */
+function byteOf(id: number, at: number): number {
+  return (id + at * 31) & 0xFF;
+}
+
+/** A stream that talks in portions of any size, with delays, and ends well or badly, as its seed says. */
+class FaultyStream implements ByteStream {
+  readonly #random: Random;
+  readonly id: number;
+  readonly remoteAddr: Deno.NetAddr;
+  readonly end: "eof" | "rejects" | "throws" | "miscounts" | "hangs";
+  readonly writeEnd: "never" | "rejects" | "throws" | "takes nothing" | "hangs";
+  readonly readError: Error;
+  readonly writeError: Error;
+  readonly #gone = Promise.withResolvers<void>();
+  /** Most bytes that one read brings. */
+  readonly #largest: number;
+  #portions: number;
+  #writes: number;
+  /** Bytes that reads brought before close(). */
+  delivered = 0;
+  readonly written: number[] = [];
+  reading = 0;
+  writing = 0;
+  closed = false;
+  /** Whether it has said all that it will. */
+  isOver = false;
+  /** Whether an operation waits for close(). */
+  isStuck = false;
+  /** What should never happen: a throw would count as one of its faults. */
+  readonly violations: string[] = [];
+
+  constructor(random: Random, id: number, largest = Infinity) {
+    this.#random = random;
+    this.id = id;
+    this.#largest = largest;
+    this.remoteAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1000 + id };
+    this.end = pick(random, "eof", "eof", "rejects", "throws", "miscounts", "hangs");
+    this.writeEnd = pick(random, "never", "never", "rejects", "throws", "takes nothing", "hangs");
+    this.readError = new Deno.errors.ConnectionReset(`read fault of ${id}`);
+    this.writeError = new Deno.errors.BrokenPipe(`write fault of ${id}`);
+    this.#portions = random(12);
+    this.#writes = this.writeEnd === "never" ? Infinity : random(6);
+  }
+
+  read(target: Uint8Array): Promise<number | null> {
+    if (this.reading > 0) this.violations.push("two reads at once");
+    if (this.closed) this.violations.push("a read after close()");
+    if (this.isOver && this.end !== "eof") this.violations.push("a read after the error");
+    if (this.#portions === 0 && this.end === "throws") {
+      this.isOver = true;
+      throw this.readError;
+    }
+    this.reading++;
+    return this.#deliver(target).finally(() => this.reading--);
+  }
+
+  async #deliver(target: Uint8Array): Promise<number | null> {
+    await lag(this.#random);
+    if (this.closed && this.#random(2) === 0) throw new Deno.errors.Interrupted("late");
+    if (this.#portions > 0) {
+      this.#portions--;
+      const most = Math.min(target.length, this.#largest);
+      const count = pick(this.#random, 0, 1, this.#random(most), most);
+      for (let i = 0; i < count; i++) target[i] = byteOf(this.id, this.delivered + i);
+      if (!this.closed) this.delivered += count;
+      return count;
+    }
+    if (this.end === "hangs") {
+      this.isStuck = true;
+      await this.#gone.promise;
+      throw new Deno.errors.Interrupted("operation canceled");
+    }
+    this.isOver = true;
+    if (this.end === "eof") return null;
+    if (this.end === "miscounts") return pick(this.#random, -1, 0.5, NaN, target.length + 1);
+    throw this.readError;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    if (this.writing > 0) this.violations.push("two writes at once");
+    if (this.closed) this.violations.push("a write after close()");
+    if (this.#writes === 0 && this.writeEnd === "throws") throw this.writeError;
+    this.writing++;
+    return this.#take(bytes).finally(() => this.writing--);
+  }
+
+  async #take(bytes: Uint8Array): Promise<number> {
+    await lag(this.#random);
+    if (this.closed) throw new Deno.errors.BadResource("late");
+    if (this.#writes-- > 0) {
+      const count = pick(this.#random, 1, 1 + this.#random(bytes.length), bytes.length);
+      this.written.push(...bytes.subarray(0, count));
+      return count;
+    }
+    if (this.writeEnd === "takes nothing") return 0;
+    if (this.writeEnd === "rejects") throw this.writeError;
+    this.isStuck = true;
+    await this.#gone.promise;
+    throw new Deno.errors.BadResource("closed");
+  }
+
+  async closeWrite(): Promise<void> {
+    await lag(this.#random);
+    if (this.#random(8) === 0) throw this.writeError;
+  }
+
+  close(): void {
+    if (this.closed) this.violations.push("a second close()");
+    this.closed = true;
+    this.#gone.resolve();
+  }
+
+  /** Checks what must be so once its owner has let go of it. */
+  assertLeftAlone(): void {
+    assertEquals([this.closed, this.reading, this.writing], [true, 0, 0], `stream ${this.id}`);
+    assertEquals(this.violations, [], `stream ${this.id}`);
+  }
+}
+
+/** A listener whose clients come in bursts, with failures between them. */
+class FaultyListener implements Acceptor {
+  readonly addr: Deno.NetAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
+  readonly #random: Random;
+  readonly streams: FaultyStream[];
+  readonly handedOver = new Set<FaultyStream>();
+  readonly #gone = Promise.withResolvers<void>();
+  errors = 0;
+  accepting = 0;
+
+  constructor(random: Random, streams: readonly FaultyStream[]) {
+    this.#random = random;
+    this.streams = [...streams];
+  }
+
+  accept(): Promise<FaultyStream> {
+    if (this.#random(12) === 0 && this.streams.length > 0) {
+      this.errors++;
+      throw new Deno.errors.NotConnected("gone before it was accepted");
+    }
+    this.accepting++;
+    return this.#accept().finally(() => this.accepting--);
+  }
+
+  async #accept(): Promise<FaultyStream> {
+    await lag(this.#random);
+    const stream = this.streams.shift();
+    if (stream && this.#random(8) > 0) {
+      this.handedOver.add(stream);
+      return stream;
+    }
+    if (stream) {
+      this.streams.push(stream);
+      this.errors++;
+      throw new Deno.errors.ConnectionAborted("aborted");
+    }
+    await this.#gone.promise;
+    throw new Deno.errors.BadResource("Listener has been closed");
+  }
+
+  close(): void {
+    this.#gone.resolve();
+  }
+}
+
+/** The same for both front ends: a changing set of sources, and who of them is ready. */
+interface Watch {
+  readonly size: number;
+  add(source: Source): void;
+  remove(source: Source): void;
+  wait(timeoutMs: number): Promise<[Source, number][]>;
+}
+
+function pollWatch(poller: Poller): Watch {
+  return {
+    get size() {
+      return poller.size;
+    },
+    add: (source) => poller.register(source, POLLIN),
+    remove: (source) => poller.unregister(source),
+    wait: (timeoutMs) => poller.poll(timeoutMs),
+  };
+}
+
+function selectWatch(): Watch {
+  const sources = new Set<Source>();
+  return {
+    get size() {
+      return sources.size;
+    },
+    add: (source) => void sources.add(source),
+    remove: (source) => void sources.delete(source),
+    wait: (timeoutMs) => waitBySelect(sources, POLLIN, timeoutMs),
+  };
+}
+
+/** A connection in the hands of a program that is as unpredictable as its peers. */
+interface Handled {
+  readonly stream: FaultyStream;
+  received: number;
+  sent: number;
+  /** Errors that were thrown, in their order. */
+  readonly errors: unknown[];
+  hasEnded: boolean;
+  /** Whether it was closed before its time. */
+  isAbandoned: boolean;
+}
+
+/** Accepts, receives, sends, lets go and closes at random until no source is left; checks as it goes. */
+async function driveFaults(random: Random, watch: Watch) {
+  const streams = Array.from({ length: random(3) === 0 ? 150 : 1 + random(30) }, (_, id) => {
+    return new FaultyStream(random, id);
+  });
+  const listener = new FaultyListener(random, streams);
+  const server = new ServerSocket(listener);
+  const all: Handled[] = [];
+  const open = new Map<Socket, Handled>();
+  const endings: Promise<void>[] = [];
+
+  const close = (socket: Socket, handled: Handled) => {
+    handled.isAbandoned ||= !handled.hasEnded;
+    open.delete(socket);
+    if (random(2) === 0) {
+      watch.remove(socket);
+      socket.close();
+    } else {
+      socket.close();
+      watch.remove(socket);
+    }
+    endings.push(socket.closed);
+  };
+  const admit = () => {
+    try {
+      for (let count = 1 + random(4); count > 0; count--) {
+        const socket = server.accept();
+        const stream = socket.stream as FaultyStream;
+        const handled = {
+          stream,
+          received: 0,
+          sent: 0,
+          errors: [],
+          hasEnded: false,
+          isAbandoned: false,
+        };
+        all.push(handled);
+        open.set(socket, handled);
+        watch.add(socket);
+      }
+    } catch (error) {
+      const { NotConnected, ConnectionAborted, WouldBlock } = Deno.errors;
+      const isExpected = [NotConnected, ConnectionAborted, WouldBlock].some((kind) => {
+        return error instanceof kind;
+      });
+      if (!isExpected) throw error;
+      return !(error instanceof WouldBlock);
+    }
+    return false;
+  };
+  const send = (socket: Socket, handled: Handled) => {
+    const bytes = Uint8Array.from({ length: random(300) }, (_, i) => {
+      return byteOf(handled.stream.id, handled.sent + i);
+    });
+    handled.sent += socket.send(bytes);
+  };
+  const receive = (socket: Socket, handled: Handled) => {
+    const bytes = socket.recv(pick(random, 1, 50, 5000, 100_000));
+    for (const byte of bytes) {
+      assertEquals(byte, byteOf(handled.stream.id, handled.received++));
+    }
+    if (bytes.length === 0) handled.hasEnded = true;
+  };
+  const serve = (socket: Socket, handled: Handled, events: number) => {
+    try {
+      if (random(3) === 0) send(socket, handled);
+      if (events & POLLIN) receive(socket, handled);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) handled.errors.push(error);
+      else assert(!(events & POLLIN), "Readable, and yet nothing to read");
+    }
+  };
+
+  let acceptErrors = 0;
+  let isListening = true;
+  watch.add(server);
+  for (let round = 0; isListening || open.size > 0; round++) {
+    assert(round < 50_000, "It never ends");
+    for (const [source, events] of await watch.wait(pick(random, 0, 2, 5))) {
+      if (source === server) {
+        if (admit()) acceptErrors++;
+        continue;
+      }
+      const handled = open.get(source as Socket);
+      if (!handled || random(8) === 0) continue;
+      if (random(10) === 0) {
+        watch.remove(source);
+        watch.add(source);
+      }
+      serve(source as Socket, handled, events);
+      if (handled.hasEnded && random(2) === 0) {
+        endings.push((source as Socket).shutdown());
+        close(source as Socket, handled);
+      } else if (handled.hasEnded) {
+        close(source as Socket, handled);
+      }
+    }
+    if (random(200) === 0) { for (const entry of open) close(...entry); }
+    if (random(60) === 0 || all.length === streams.length) {
+      if (isListening) {
+        watch.remove(server);
+        server.close();
+        endings.push(server.closed);
+      }
+      isListening = false;
+    }
+    const isDone = [...open.values()].every(({ stream }) => stream.isStuck);
+    if (isDone && !isListening) { for (const entry of open) close(...entry); }
+  }
+  await Promise.all(endings);
+  assertEquals([watch.size, listener.accepting], [0, 0]);
+  assert(acceptErrors <= listener.errors, "An accept error was thrown twice");
+  for (const stream of listener.handedOver) {
+    // What was accepted ahead and never asked for is closed, too.
+    for (let i = 0; stream.reading + stream.writing > 0 && i < 100; i++) await turn();
+    stream.assertLeftAlone();
+  }
+  for (const handled of all) assertAccountedFor(handled);
+}
+
+/** Checks that every byte came once and in order, or that an error told of the others. */
+function assertAccountedFor({ stream, received, sent, errors, isAbandoned }: Handled): void {
+  const name = `stream ${stream.id}, which ${stream.end}`;
+  assert(received <= stream.delivered, name);
+  if (!isAbandoned) assertEquals(received, stream.delivered, name);
+  assertEquals(new Set(errors).size, errors.length, `${name}: an error came twice`);
+  const own = errors.filter((error) => error === stream.readError || error instanceof RangeError);
+  if (!isAbandoned) assertEquals(own.length, stream.end === "eof" ? 0 : 1, name);
+  assert(stream.written.length <= sent, name);
+  stream.written.forEach((byte, at) => assertEquals(byte, byteOf(stream.id, at), name));
+}
+
+Deno.test("Poller loses and doubles nothing when streams and listeners fail at random", async () => {
+  await withSeeds(30, async (random) => {
+    using poller = new Poller();
+    await driveFaults(random, pollWatch(poller));
+  });
+});
+
+Deno.test("select() loses and doubles nothing when streams and listeners fail at random", async () => {
+  await withSeeds(20, (random) => driveFaults(random, selectWatch()));
+});
+
+/** Many sources whose reads were pending when all brought data in one turn; that has been received. */
+async function burstOf(count: number, poller: Poller) {
+  const streams = Array.from({ length: count }, () => new MemoryStream());
+  const sources = streams.map((stream) => new Socket(stream));
+  for (const source of sources) poller.register(source);
+  while (streams.some(({ targets }) => targets.length === 0)) await poller.poll(0);
+  for (const stream of streams) stream.push("burst");
+  await turn();
+  const ready = await poller.poll();
+  assertEquals(ready.map(([source]) => recvText(source as Socket)), streams.map(() => "burst"));
+  return { streams, sources };
+}
+
+for (const [quiet, talking] of [[0, 65], [0, 128], [300, 129], [0, 400], [65, 400]] as const) {
+  Deno.test(`Poller.poll() hears ${talking} that talk at once beside ${quiet} quiet ones`, async () => {
+    using poller = new Poller();
+    const quietSources = Array.from({ length: quiet }, () => new Socket(new MemoryStream()));
+    for (const source of quietSources) poller.register(source);
+    const { streams, sources } = await burstOf(talking, poller);
+    const counts = new Map(sources.map((source) => [source, 0]));
+    for (let round = 1; round <= 5; round++) {
+      for (const stream of streams) stream.push("again");
+      if (round % 2 === 0) await turn();
+      for (let heard = 0; heard < talking;) {
+        const ready = await poller.poll();
+        for (const [source] of ready) {
+          assertEquals(recvText(source as Socket), "again");
+          counts.set(source as Socket, counts.get(source as Socket)! + 1);
+        }
+        heard += ready.length;
+      }
+      assertEquals(new Set(counts.values()), new Set([round]));
+    }
+    closeAll(...sources, ...quietSources);
+  });
+}
+
+Deno.test("Poller.poll() looks at every source after a burst although its timeout is 0", async () => {
+  for (const [count, at] of [[101, 100], [129, 128], [200, 0], [200, 199], [1000, 999]] as const) {
+    using poller = new Poller();
+    const { streams, sources } = await burstOf(count, poller);
+    streams[at]!.push("last");
+    assertEquals(await poller.poll(0), [[sources[at], POLLIN]]);
+    closeAll(...sources);
+  }
+});
+
+netTest(
+  "Poller.poll() sees what the kernel has after a burst although its timeout is 0",
+  async () => {
+    using listener = listenLocal();
+    using ends = new DisposableStack();
+    using poller = new Poller();
+    const clients: Deno.TcpConn[] = [];
+    const sources: Socket[] = [];
+    for (let i = 0; i < 150; i++) {
+      const [client, server] = await Promise.all([connect(listener), listener.accept()]);
+      clients.push(ends.use(client));
+      sources.push(ends.use(new Socket(server)));
+      poller.register(sources[i]!);
+    }
+    for (let round = 0; round < 5; round++) {
+      await poller.poll(0);
+      await Promise.all(clients.map((client) => client.write(encode("burst"))));
+      for (let heard = 0; heard < clients.length;) {
+        const ready = await poller.poll();
+        for (const [source] of ready) assertEquals(recvText(source as Socket), "burst");
+        heard += ready.length;
+      }
+      await clients[round * 37]!.write(encode("last"));
+      const ready = await poller.poll(0);
+      assertEquals(ready, [[sources[round * 37], POLLIN]]);
+      assertEquals(recvText(sources[round * 37]!), "last");
+    }
+  },
+);
+
+Deno.test("Poller.poll() hears talkers again after a burst although clients never stop coming", async () => {
+  using poller = new Poller();
+  const { promise: doors, resolve: openDoors } = Promise.withResolvers<void>();
+  const accept = async () => {
+    await doors;
+    await turn();
+    return quietStream();
+  };
+  await using server = new ServerSocket({ accept, close: () => {} });
+  poller.register(server);
+  const { streams, sources } = await burstOf(150, poller);
+  openDoors();
+  for (const stream of streams) stream.push("again");
+  const unheard = new Set<Source>(sources);
+  const untilMs = performance.now() + 5000;
+  while (unheard.size > 0) {
+    assert(performance.now() < untilMs, `${unheard.size} of 150 are never heard`);
+    for (const [source] of await poller.poll()) {
+      if (source instanceof ServerSocket) {
+        source.accept().close(); // all that wait: there are never more than one
+      } else {
+        assertEquals(recvText(source), "again");
+        unheard.delete(source);
+      }
+    }
+    await turn(); // as a server does that awaits the write of its log
+  }
+  closeAll(...sources);
+});
+
+// -- Faults: connections accepted ahead --
+
+Deno.test("ServerSocket.close() closes every connection that waits, though one of them fails to", async () => {
+  const closed: number[] = [];
+  const streams = Array.from({ length: 5 }, (_, i): ByteStream => ({
+    ...quietStream(),
+    close: () => {
+      closed.push(i);
+      if (i === 2) throw new SyntaxError("broken");
+    },
+  }));
+  let isListening = true;
+  const server = new ServerSocket({
+    accept: () => Promise.resolve(streams.shift() ?? new Promise<ByteStream>(() => {})),
+    close: () => isListening = false,
+  });
+  using poller = pollerOf(server);
+  while (streams.length > 0) await poller.poll();
+  server.close();
+  assertEquals([closed, isListening], [[0, 1, 2, 3, 4], false]);
+  assertEquals(await poller.poll(), [[server, POLLNVAL]]);
+});
+
+Deno.test("ServerSocket.closed settles although a connection accepted after close() fails to close", async () => {
+  const late = Promise.withResolvers<ByteStream>();
+  const server = new ServerSocket({ accept: () => late.promise, close: () => {} });
+  await select([server], [], [], 0);
+  server.close();
+  const close = () => {
+    throw new Deno.errors.BadResource("gone");
+  };
+  late.resolve({ ...quietStream(), close });
+  await server.closed;
+});
+
+Deno.test("ServerSocket keeps what waits when it is unregistered, for whoever watches next", async () => {
+  const listener = new MemoryListener();
+  using server = new ServerSocket(listener);
+  const streams = Array.from({ length: 5 }, () => listener.connect());
+  listener.fail(new Deno.errors.NotConnected("gone"));
+  using poller = pollerOf(server);
+  for (let i = 0; i < 5; i++) await poller.poll();
+  const first = server.accept();
+  poller.unregister(server);
+  assertEquals(await poller.poll(0), []);
+  assertEquals(await select([server], [], [], 0), [[server], [], []]);
+  const rest = Array.from({ length: 4 }, () => server.accept());
+  assertEquals([first, ...rest].map(({ stream }) => stream), streams);
+  assertThrows(() => server.accept(), Deno.errors.NotConnected);
+  assertThrows(() => server.accept(), Deno.errors.WouldBlock);
+  assertEquals(await poller.poll(0), []);
+  poller.register(server);
+  listener.connect();
+  assertEquals(await poller.poll(), [[server, POLLIN]]);
+  server.accept().close();
+  closeAll(first, ...rest);
+});
+
+// -- Faults: the server --
+
+/** Replaces a function of Deno's until it is disposed. */
+function replaced(name: "listen" | "openSync", fn: () => unknown): Disposable {
+  const original = Deno[name];
+  Object.assign(Deno, { [name]: fn });
+  return { [Symbol.dispose]: () => void Object.assign(Deno, { [name]: original }) };
+}
+
+/** A server whose clients are streams in memory. */
+async function serveFrom(listener: Acceptor, args: readonly string[], overrides: Partial<Io> = {}) {
+  using _ = replaced("listen", () => listener);
+  return await serve(args, overrides);
+}
+
+/** What was logged of a connection. */
+interface Heard {
+  bytes: number[];
+  end?: { bytes: number; lines: number; reason: string };
+}
+
+/** What was logged as json, by the port of the client; checks that records come in their order. */
+function heardIn(lines: readonly string[]): Map<number, Heard> {
+  const all = new Map<number, Heard>();
+  for (const line of lines) {
+    const record = JSON.parse(line);
+    const heard = all.get(record.port);
+    if (record.event === "connected") {
+      assertEquals(heard, undefined);
+      all.set(record.port, { bytes: [] });
+      continue;
+    }
+    if (!heard || heard.end) throw new Error(`Out of order: ${line}`);
+    if (record.event === "line") {
+      const { message, message_base64, cut } = record;
+      const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : utf8(message);
+      heard.bytes.push(...bytes);
+      if (!cut) heard.bytes.push(0x0A);
+    } else {
+      heard.end = record;
+    }
+  }
+  return all;
+}
+
+/** Output that takes what it wants and when it wants. */
+function slowOutput(random: Random) {
+  const out = new Capture();
+  let isWriting = false;
+  const write = async (bytes: Uint8Array): Promise<number> => {
+    assertEquals(isWriting, false);
+    isWriting = true;
+    await lag(random);
+    isWriting = false;
+    return out.writeSync(
+      bytes.subarray(0, pick(random, 1, Math.ceil(bytes.length / 2), bytes.length)),
+    );
+  };
+  return { out, write, writeInline: write };
+}
+
+Deno.test("startServer() accounts for every byte when clients, listener and output fail at random", async () => {
+  await withSeeds(15, async (random) => {
+    const streams = Array.from({ length: 1 + random(40) }, (_, id) => {
+      return new FaultyStream(random, id, random(10) === 0 ? Infinity : 500);
+    });
+    const stuck = streams.filter(({ end, writeEnd }) => end === "hangs" || writeEnd === "hangs");
+    const isEchoing = random(3) === 0;
+    const args = [
+      ...["-f", "json", "--multiplexer", pick(random, ...MULTIPLEXERS)],
+      ...["--max-connections", `${stuck.length + 1 + random(10)}`],
+      ...["--max-line", `${pick(random, 50, 1000, 65536)}`],
+      ...(isEchoing ? ["--echo"] : []),
+    ];
+    const listener = new FaultyListener(random, streams);
+    const output = slowOutput(random);
+    await using running = await serveFrom(listener, args, { stdout: output });
+    const isSettled = () =>
+      listener.handedOver.size === streams.length &&
+      streams.every(({ closed, isStuck }) => closed || isStuck);
+    for (let turns = 0; !isSettled(); turns++) {
+      assert(turns < 20_000, "It never ends");
+      await turn();
+    }
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(listener.accepting, 0);
+    for (const stream of streams) {
+      for (let i = 0; stream.reading + stream.writing > 0 && i < 100; i++) await turn();
+      stream.assertLeftAlone();
+    }
+    const heard = heardIn(output.out.text.split("\n").slice(0, -1));
+    assertEquals(heard.size, streams.length);
+    let [bytes, lines] = [0, 0];
+    for (const stream of streams) {
+      const { bytes: logged, end } = heard.get(stream.remoteAddr.port)!;
+      // The last LF may be one that the record stands for.
+      logged.forEach((byte, at) => assertEquals(byte, byteOf(stream.id, at)));
+      assertEquals(logged.length, end!.bytes);
+      assert(end!.bytes <= stream.delivered);
+      if (!isEchoing) {
+        assertEquals(end!.bytes, stream.delivered);
+        assertEquals(end!.reason === "closed", stream.end === "eof", end!.reason);
+      }
+      assertEquals(stream.written, logged.slice(0, stream.written.length));
+      bytes += end!.bytes;
+      lines += end!.lines;
+    }
+    running.server.reportStats();
+    const [, ...counts] =
+      /(\d+) open (\d+) total 0 refused, (\d+) lines?, (\d+) bytes?, .* (\d+) accept/
+        .exec(running.err.lines.at(-1)!)!;
+    assertEquals(counts.map(Number), [0, streams.length, lines, bytes, listener.errors]);
+  });
+});
+
+// -- Faults: output that is written while the next round is read --
+
+/** A client in memory; whatever it is given can be read, in portions of any size. */
+class Feed implements ByteStream {
+  static #count = 0;
+  readonly remoteAddr: Deno.NetAddr = {
+    transport: "tcp",
+    hostname: "127.0.0.1",
+    port: ++Feed.#count,
+  };
+  #bytes = new Uint8Array();
+  #hasEnded = false;
+  #news = Promise.withResolvers<void>();
+
+  push(text: string): void {
+    this.#bytes = bytesOf(latin1(this.#bytes) + text);
+    this.#news.resolve();
+  }
+
+  end(): void {
+    this.#hasEnded = true;
+    this.#news.resolve();
+  }
+
+  async read(target: Uint8Array): Promise<number | null> {
+    while (this.#bytes.length === 0) {
+      if (this.#hasEnded) return null;
+      this.#news = Promise.withResolvers();
+      await this.#news.promise;
+    }
+    const count = Math.min(target.length, this.#bytes.length);
+    target.set(this.#bytes.subarray(0, count));
+    this.#bytes = this.#bytes.slice(count);
+    return count;
+  }
+
+  close(): void {
+    this.#news.reject(new Deno.errors.Interrupted("operation canceled"));
+    this.#news.promise.catch(() => {});
+  }
+}
+
+/** Output whose every write waits until the test says how it goes on. */
+class GatedOutput {
+  readonly out = new Capture();
+  #pending: { bytes: Uint8Array; settle: PromiseWithResolvers<number> } | undefined;
+  #arrival = Promise.withResolvers<void>();
+  /** The bytes of a write must not change while it waits. */
+  #copy = new Uint8Array();
+
+  write(bytes: Uint8Array): Promise<number> {
+    if (this.#pending) throw new Error("Two writes at once");
+    const settle = Promise.withResolvers<number>();
+    this.#pending = { bytes, settle };
+    this.#copy = bytes.slice();
+    this.#arrival.resolve();
+    return settle.promise;
+  }
+
+  /** Waits for a write; resolves to its size. */
+  async size(): Promise<number> {
+    await this.#arrival.promise;
+    return this.#pending!.bytes.length;
+  }
+
+  async take(most = Infinity): Promise<void> {
+    const { bytes, settle } = await this.#next();
+    assertEquals(bytes, this.#copy);
+    settle.resolve(this.out.writeSync(bytes.subarray(0, Math.min(most, bytes.length))));
+  }
+
+  async fail(error: Error): Promise<void> {
+    const { settle } = await this.#next();
+    settle.reject(error);
+  }
+
+  async takeUntil(text: string, most = Infinity): Promise<void> {
+    while (this.out.count(text) === 0) await this.take(most);
+  }
+
+  async #next() {
+    await this.#arrival.promise;
+    const pending = this.#pending!;
+    this.#pending = undefined;
+    this.#arrival = Promise.withResolvers();
+    return pending;
+  }
+}
+
+function noSpace(): Error {
+  return Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
+}
+
+/** Numbered lines, from `first` to below `end`. */
+function numbered(first: number, end: number): string {
+  return Array.from({ length: end - first }, (_, i) => `line ${first + i} ${"x".repeat(90)}\n`)
+    .join("");
+}
+
+/** The numbers of the lines that were logged of `port`. */
+function numbersIn(text: string, port: number): number[] {
+  const found = text.matchAll(
+    new RegExp(`^#\\d+ 127\\.0\\.0\\.1:${port} \\| line (\\d+) x{90}$`, "gm"),
+  );
+  return Array.from(found, ([, number]) => Number(number));
+}
+
+function upTo(end: number): number[] {
+  return Array.from({ length: end }, (_, i) => i);
+}
+
+/** A server whose log is being written, 16 KiB or more at once, while it reads on. */
+async function serveOverlapped(multiplexer: string) {
+  const listener = new MemoryListener();
+  const output = new GatedOutput();
+  const args = ["-q", "-t", "none", "--multiplexer", multiplexer];
+  const running = await serveFrom(listener, args, { stdout: output });
+  const [bulky, other] = [new Feed(), new Feed()];
+  listener.connect(bulky);
+  listener.connect(other);
+  bulky.push(numbered(0, 600));
+  while (await output.size() < 16 * 1024) await output.take();
+  const bytesHeard = () => {
+    running.server.reportStats();
+    return Number(/(\d+) bytes/.exec(running.err.lines.at(-1)!)![1]);
+  };
+  /** Has ten lines of another client read while that write waits. */
+  const readOn = async () => {
+    const before = bytesHeard();
+    other.push(numbered(0, 10));
+    for (let turns = 0; bytesHeard() === before; turns++) {
+      assert(turns < 1000, "Nothing is read while a bulky round is written");
+      await turn();
+    }
+  };
+  return {
+    ...running,
+    output,
+    bulky,
+    other,
+    readOn,
+    messages: () => running.err.lines.filter((line) => line.startsWith("earshot: ")),
+    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
+  };
+}
+
+for (const multiplexer of MULTIPLEXERS) {
+  const test = (
+    name: string,
+    fn: (running: Awaited<ReturnType<typeof serveOverlapped>>) => Promise<void>,
+  ) => {
+    Deno.test(`startServer() ${name} (${multiplexer})`, async () => {
+      await using running = await serveOverlapped(multiplexer);
+      await fn(running);
+    });
+  };
+
+  /** Stops the server, lets it write all and checks that each line is there once and in order. */
+  const assertComplete = async (
+    { server, output, bulky, other }: Awaited<ReturnType<typeof serveOverlapped>>,
+    most = Infinity,
+  ) => {
+    for (const feed of [bulky, other]) feed.push("last\n");
+    const ended = server.finished.then(() => true);
+    await output.takeUntil(`:${bulky.remoteAddr.port} | last\n`, most);
+    await output.takeUntil(`:${other.remoteAddr.port} | last\n`, most);
+    server.stop();
+    assert(await ended);
+    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(600));
+    assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
+    assertEquals(output.out.count("\n"), 612);
+  };
+
+  test("writes rounds in order though the next is read meanwhile", async (running) => {
+    await running.readOn();
+    await assertComplete(running);
+  });
+
+  test("goes on where a write in the background stopped short", async (running) => {
+    await running.readOn();
+    await assertComplete(running, 5000);
+  });
+
+  test("ends when the write in the background meets a broken pipe and nobody talks", async (running) => {
+    await running.output.fail(new Deno.errors.BrokenPipe("Broken pipe"));
+    await assertRejects(() => running.server.finished, Failure, "broken pipe");
+  });
+
+  test("writes again what a full disk did not take in the background", async (running) => {
+    await running.readOn();
+    await running.output.take(7000);
+    await running.output.fail(noSpace());
+    await running.output.fail(noSpace());
+    await assertComplete(running);
+    assertEquals(running.messages(), [
+      "earshot: Cannot write to stdout: no space left on device; clients wait",
+      "earshot: stdout works again",
+    ]);
+  });
+
+  test("waits for the write in the background when it is stopped", async (running) => {
+    const { server, output, bulky, other } = running;
+    await running.readOn();
+    server.stop();
+    await turn();
+    let hasEnded = false;
+    server.finished.then(() => hasEnded = true);
+    while (!hasEnded) await Promise.race([output.take(9000), server.finished]);
+    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(600));
+    assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
+  });
+}
+
+Deno.test("startServer() ends when nobody takes the write in the background after a stop", async () => {
+  await using running = await serveOverlapped("poll");
+  running.server.stop();
+  await assertRejects(() => running.server.finished, Failure, "nobody takes it");
+});
+
+Deno.test("startServer() opens its file anew behind the write in the background", async () => {
+  const files: (GatedOutput & Disposable)[] = [];
+  const open = () => {
+    const file = Object.assign(new GatedOutput(), { isClosed: false, [Symbol.dispose]: () => {} });
+    files.push(file);
+    return file;
+  };
+  using _ = replaced("openSync", open);
+  const listener = new MemoryListener();
+  await using running = await serveFrom(listener, ["-q", "-t", "none", "-o", "log"]);
+  const feed = new Feed();
+  listener.connect(feed);
+  feed.push(numbered(0, 600));
+  const [first] = files;
+  while (await first!.size() < 16 * 1024) await first!.take();
+  for (let storm = 0; storm < 100; storm++) assert(running.server.reopenOutput());
+  feed.push(numbered(600, 610));
+  await turn();
+  assertEquals(files.length, 1);
+  await first!.take(100);
+  await first!.take();
+  await untilTrue(() => files.length > 1);
+  const isAtEnd = () => files.some(({ out }) => out.count("line 609"));
+  while (!isAtEnd()) await files.at(-1)!.take();
+  running.server.stop();
+  await running.server.finished;
+  const texts = files.map(({ out }) => out.text);
+  for (const text of texts) assert(text === "" || text.endsWith("\n"));
+  assertEquals(numbersIn(texts.join(""), feed.remoteAddr.port), upTo(610));
+  assert(texts.slice(1).join("").length > 0);
+});
+
+Deno.test("startServer() logs what it has heard when accepting fails for good", async () => {
+  const listener = new MemoryListener();
+  await using running = await serveFrom(listener, ["-q", "-t", "none"]);
+  const feed = new Feed();
+  listener.connect(feed);
+  feed.push("first\n");
+  await running.out.until("first\n");
+  feed.push("second\n");
+  listener.fail(new SyntaxError("no more"));
+  await assertRejects(() => running.server.finished, Failure, "Cannot accept connections: no more");
+  assertEquals(running.out.count("| second\n"), 1);
+});
+
+for (const multiplexer of MULTIPLEXERS) {
+  Deno.test(`startServer() hears those who wait ahead when a place gets free (${multiplexer})`, async () => {
+    const listener = new MemoryListener();
+    const args = ["-m", "2", "-t", "none", "--multiplexer", multiplexer];
+    await using running = await serveFrom(listener, args);
+    const feeds = Array.from({ length: 40 }, () => new Feed());
+    for (const [i, feed] of feeds.entries()) {
+      listener.connect(feed);
+      feed.push(`from ${i}\n`);
+    }
+    for (const [i, feed] of feeds.entries()) {
+      await running.out.until(`| from ${i}\n`);
+      const open = running.out.count(" connected\n") - running.out.count(" disconnected");
+      assert(open <= 2, `${open} connections`);
+      feed.end();
+    }
+    await running.out.until("disconnected", 40);
+    assertEquals(running.out.count("| from "), 40);
+  });
+
+  Deno.test(`startServer() closes those who wait ahead when it is stopped at the limit (${multiplexer})`, async () => {
+    const listener = new MemoryListener();
+    const args = ["-m", "1", "-t", "none", "--multiplexer", multiplexer];
+    await using running = await serveFrom(listener, args);
+    const streams = Array.from({ length: 10 }, () => new MemoryStream());
+    for (const stream of streams) {
+      listener.connect(Object.assign(stream, { remoteAddr: new Feed().remoteAddr }));
+    }
+    await running.out.until(" connected\n");
+    await turn();
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(running.out.count(" connected\n"), 1);
+    const taken = streams.filter(({ closed }) => closed).length;
+    assert(taken >= 1);
+    // Nobody else was taken from the backlog and forgotten.
+    for (const { targets, closed } of streams) assert(closed || targets.length === 0);
+  });
+}
+
+// -- Fuzz --
+
+/** What framing must find, in the plainest way: whole input at once, no limit. */
+function framesExpected(framing: "newline" | "nul", input: string): Frame[] {
+  const parts = input.split(framing === "nul" ? "\0" : "\n");
+  const rest = parts.pop()!;
+  const whole = parts.map((line): Frame => {
+    return [framing === "newline" ? line.replace(/\r$/, "") : line, WHOLE];
+  });
+  return rest === "" ? whole : [...whole, [rest, CUT]];
+}
+
+/** Puts the pieces of cut frames together. */
+function joinPieces(frames: readonly Frame[]): Frame[] {
+  const joined: Frame[] = [];
+  let held = "";
+  for (const [text, isWhole] of frames) {
+    held += text;
+    if (!isWhole) continue;
+    joined.push([held, WHOLE]);
+    held = "";
+  }
+  return held === "" ? joined : [...joined, [held, CUT]];
+}
+
+/** Every text of at most `length` characters. */
+function everyText(alphabet: string, length: number): string[] {
+  if (length === 0) return [""];
+  const shorter = everyText(alphabet, length - 1);
+  const longest = shorter.filter((text) => text.length === length - 1);
+  return [...shorter, ...longest.flatMap((text) => [...alphabet].map((last) => text + last))];
+}
+
+/** Cuts bytes into reads at random. */
+function randomReads(random: Random, bytes: Uint8Array): Uint8Array[] {
+  const reads: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const end = Math.min(bytes.length, at + 1 + random(pick(random, 1, 10, 1000)));
+    reads.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return reads;
+}
+
+/** Bytes that are likely to hit something: delimiters, digits, controls, parts of UTF-8 characters. */
+function nastyBytes(random: Random, length: number): Uint8Array<ArrayBuffer> {
+  const parts = [
+    "\n",
+    "\r\n",
+    "\r",
+    "\0",
+    "plain text ",
+    "5 hello",
+    "99999999 ",
+    `"\\\t`,
+    "\x1B[31m",
+    "#1 127.0.0.1:1 | ",
+    ...["é", "€", "😀", "\u2028", "\u2029", "\u202E", "\u2066", "\u061C", "\u009B", "\uFEFF"]
+      .map((character) => latin1(utf8(character))),
+    "\xFF",
+    "\xC0\xAF",
+    "\xED\xA0\x80",
+    "\xF4\x90\x80\x80",
+    "\xE2\x82",
+    "\x7F",
+  ];
+  let text = "";
+  while (text.length < length) {
+    text += random(3) === 0 ? String.fromCharCode(random(256)) : pick(random, ...parts);
+  }
+  return bytesOf(text.slice(0, length));
+}
+
+Deno.test("createFramer() finds the frames of every short input, however it is read", () => {
+  const texts = everyText("a\r\n\0", 5);
+  assertEquals([texts.length, new Set(texts).size], [1365, 1365]);
+  for (const framing of ["newline", "nul"] as const) {
+    for (const text of texts) {
+      const expected = framesExpected(framing, text);
+      for (const maxBytes of [1, 2, 99]) {
+        for (const reads of everySplit(bytesOf(text))) {
+          const { frames } = framesOf(framing, maxBytes, reads);
+          if (JSON.stringify(joinPieces(frames)) !== JSON.stringify(expected)) {
+            assertEquals(joinPieces(frames), expected, JSON.stringify({ framing, text, maxBytes }));
+          }
+          assert(frames.every(([piece]) => piece.length <= maxBytes), JSON.stringify(text));
+        }
+      }
+    }
+  }
+});
+
+Deno.test("createFramer() finds the frames of random input, in every framing and at every limit", async () => {
+  await withSeeds(300, (random) => {
+    const input = nastyBytes(random, random(pick(random, 10, 200, 5000)));
+    const maxBytes = pick(random, 1, 2, 3, 4, 1 + random(100), 65536);
+    const reads = randomReads(random, input);
+    for (const framing of ["newline", "nul", "none"] as const) {
+      const { frames, reason } = framesOf(framing, maxBytes, reads);
+      assertEquals(reason, undefined);
+      const expected = framing === "none"
+        ? reads.map((read): Frame => [latin1(read), WHOLE])
+        : framesExpected(framing, latin1(input));
+      assertEquals(joinPieces(frames), expected);
+      assertPieces(frames, maxBytes);
+    }
+  });
+});
+
+/** Checks that no piece is too long, and none that goes on shorter than a character asks for. */
+function assertPieces(frames: readonly Frame[], maxBytes: number): void {
+  for (const [i, [text, isWhole]] of frames.entries()) {
+    assert(text.length <= maxBytes);
+    if (!isWhole && i < frames.length - 1) assert(text.length >= Math.max(1, maxBytes - 3));
+  }
+}
+
+/** The frames of counted input and what is left of it, in the plainest way. */
+function octetFramesExpected(input: string): { frames: Frame[]; isBad: boolean } {
+  const frames: Frame[] = [];
+  let rest = input;
+  for (let mayHaveLf = false; rest !== ""; mayHaveLf = true) {
+    if (mayHaveLf) rest = rest.replace(/^\n/, "");
+    const [head, digits] = /^([1-9]\d{0,7}) /.exec(rest) ?? [];
+    if (head === undefined) {
+      const mayGoOn = /^([1-9]\d{0,7})?$/.test(rest);
+      return { frames: rest === "" ? frames : [...frames, [rest, CUT]], isBad: !mayGoOn };
+    }
+    const count = Number(digits);
+    const message = rest.slice(head.length, head.length + count);
+    rest = rest.slice(head.length + count);
+    if (message.length < count) {
+      return { frames: message === "" ? frames : [...frames, [message, CUT]], isBad: false };
+    }
+    frames.push([message, WHOLE]);
+  }
+  return { frames, isBad: false };
+}
+
+Deno.test("createFramer() counts octets as RFC 6587 says, or gives up", async () => {
+  await withSeeds(400, (random) => {
+    let text = "";
+    for (let i = random(8); i > 0; i--) {
+      const message = latin1(nastyBytes(random, 1 + random(40)));
+      const count = message.length + (random(12) === 0 ? random(5) - 2 : 0);
+      text += (random(20) === 0 ? "0" : "") + count + (random(20) === 0 ? "" : " ") + message;
+      if (random(3) === 0) text += "\n".repeat(1 + random(random(4) === 0 ? 2 : 1));
+      if (random(20) === 0) {
+        text += pick(random, "123456789 x", "99999999 x", "-1 x", "1e3 x", "0 ");
+      }
+    }
+    const input = bytesOf(text);
+    const expected = octetFramesExpected(text);
+    const { frames, reason } = framesOf("octet", 1_000_000, [input]);
+    assertEquals([frames, reason !== undefined], [expected.frames, expected.isBad]);
+    const maxBytes = pick(random, 1, 3, 7, 1000);
+    const cut = framesOf("octet", maxBytes, randomReads(random, input));
+    assertPieces(cut.frames, maxBytes);
+    assertEquals(cut.reason !== undefined, expected.isBad);
+    const joined = joinPieces(cut.frames);
+    if (!expected.isBad) return assertEquals(joined, expected.frames);
+    // The input is given up in the read that shows the fault: what had come is logged, no more.
+    const isWhole = ([, isWhole]: Frame) => isWhole;
+    assertEquals(joined.filter(isWhole), expected.frames.filter(isWhole));
+    assert(expected.frames.at(-1)![0].startsWith(joined.at(-1)![0]));
+  });
+});
+
+Deno.test("createFramer() takes a count of 8 digits and holds no more than --max-line of it", () => {
+  const count = 20_000_000;
+  const framer = createFramer("octet", 1000);
+  const lengths = new Map<number, number>();
+  let whole = 0;
+  const sink = (_bytes: Uint8Array, start: number, end: number, isWhole: boolean) => {
+    lengths.set(end - start, (lengths.get(end - start) ?? 0) + 1);
+    if (isWhole) whole++;
+  };
+  framer.push(utf8(`${count} `), sink);
+  const read = new Uint8Array(65_536).fill(0x78);
+  for (let sent = 0; sent < count;) {
+    const bytes = read.subarray(0, Math.min(read.length, count - sent));
+    assertEquals(framer.push(bytes, sink), undefined);
+    sent += bytes.length;
+    assert([...lengths.keys()].every((length) => length <= 1000));
+  }
+  assertEquals([lengths, whole], [new Map([[1000, 20_000]]), 1]);
+  for (const bad of ["100000000 ", "000000001 x", "01 x", "0 x", "+1 x", " 1 x"]) {
+    assertEquals(createFramer("octet", 9).push(utf8(bad), () => {}), "bad octet count", bad);
+  }
+});
+
+/** What a text record shows of a client's bytes, in the plainest way. */
+function shownExpected(bytes: Uint8Array): string {
+  let shown = "";
+  for (let at = 0; at < bytes.length;) {
+    const character = characterAt(bytes, at);
+    if (character === undefined) {
+      shown += `\\x${bytes[at]!.toString(16).toUpperCase().padStart(2, "0")}`;
+      at++;
+      continue;
+    }
+    const code = character.codePointAt(0)!;
+    const isUnsafe = /[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/u.test(character) && character !== "\t";
+    if (!isUnsafe) shown += character;
+    else if (code < 0x80) shown += `\\x${code.toString(16).toUpperCase().padStart(2, "0")}`;
+    else shown += `\\u{${code.toString(16).toUpperCase().padStart(4, "0")}}`;
+    at += utf8(character).length;
+  }
+  return shown;
+}
+
+/** The character that starts there, if that is valid UTF-8. */
+function characterAt(bytes: Uint8Array, at: number): string | undefined {
+  for (let length = 1; length <= 4; length++) {
+    try {
+      const options = { fatal: true, ignoreBOM: true };
+      return new TextDecoder("utf-8", options).decode(bytes.subarray(at, at + length));
+    } catch {
+      // Longer, or none.
+    }
+  }
+}
+
+/** All that is logged of one client that sends `input`, one character a byte. */
+async function outputOf(args: readonly string[], input: Uint8Array): Promise<string> {
+  const listener = new MemoryListener();
+  await using running = await serveFrom(listener, ["-q", "-t", "none", ...args]);
+  const feed = new Feed();
+  feed.push(latin1(input));
+  feed.end();
+  listener.connect(Object.assign(feed, { remoteAddr: { ...feed.remoteAddr, port: 1 } }));
+  const { promise: end, resolve } = Promise.withResolvers<void>();
+  const close = feed.close.bind(feed);
+  feed.close = () => {
+    close();
+    resolve();
+  };
+  await end;
+  running.server.stop();
+  await running.server.finished;
+  return running.out.binary;
+}
+
+Deno.test("startServer() shows every byte of random lines and obeys none", async () => {
+  await withSeeds(60, async (random) => {
+    const input = nastyBytes(random, random(2000));
+    const output = await outputOf([], input);
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytesOf(output));
+    assert(!/(?![\t\n])[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/u.test(text));
+    const expected = framesExpected("newline", latin1(input)).map(([line, isWhole]) => {
+      return `#1 127.0.0.1:1 ${isWhole ? "|" : "+"} ${shownExpected(bytesOf(line))}\n`;
+    });
+    assertEquals(text, expected.join(""));
+  });
+});
+
+Deno.test("startServer() shows every character of Unicode that can drive a terminal", async () => {
+  const characters = [];
+  for (let code = 0; code <= 0xFFFF; code++) {
+    if (code === 0x0A || code >= 0xD800 && code < 0xE000) continue;
+    characters.push(String.fromCharCode(code));
+  }
+  for (const args of [[], ["-f", "json"]]) {
+    const output = await outputOf([...args, "--max-line", "1000000"], utf8(characters.join("")));
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytesOf(output));
+    assertEquals(text.match(/(?![\t\n])[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/gu), null);
+    assertEquals(text.split("\n").length, 2);
+  }
+});
+
+Deno.test("startServer() writes json that gives every random byte back, in every framing", async () => {
+  await withSeeds(60, async (random) => {
+    const framing = pick(random, "newline", "nul", "none" as const);
+    const input = nastyBytes(random, random(2000));
+    const maxLine = `${pick(random, 1, 7, 100, 65536)}`;
+    const output = await outputOf(
+      ["-f", "json", "--framing", framing, "--max-line", maxLine],
+      input,
+    );
+    const frames = bytesOf(output).length === 0 ? [] : new TextDecoder().decode(bytesOf(output))
+      .slice(0, -1).split("\n").map((line): Frame => {
+        const { event, connection, message, message_base64, cut } = JSON.parse(line);
+        assertEquals([event, connection], ["line", 1]);
+        assertEquals((message === undefined) !== (message_base64 === undefined), true);
+        const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : utf8(message);
+        return [latin1(bytes), !cut];
+      });
+    const joined = joinPieces(frames);
+    if (framing === "none") {
+      assertEquals(joined.map(([text]) => text).join(""), latin1(input));
+    } else {
+      assertEquals(joined, framesExpected(framing, latin1(input)));
+    }
+  });
+});
+
+// -- Hostile clients and unlucky moments --
+
+Deno.test({
+  name: "main() writes every line once when the reader of its pipe stops for a while",
+  ignore: noSignals,
+  async fn() {
+    // Few clients, then many: stdout is written in two ways.
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { stdout: "unread" });
+    const port = await cli.port();
+    using clients = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    const talk = async (round: number) => {
+      await Promise.all(conns.map((conn, i) => {
+        return writeAll(conn, utf8(`client ${i} round ${round} ${"x".repeat(300)}\n`.repeat(20)));
+      }));
+    };
+    for (let i = 0; i < 150; i++) {
+      conns.push(clients.use(await connectTo(port)));
+      if (i === 5) await talk(0);
+    }
+    for (let round = 1; round <= 5; round++) await talk(round);
+    const reading = cli.read();
+    for (let round = 6; round <= 10; round++) {
+      await talk(round);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const expected = conns.length * 10 * 20 + 6 * 20;
+    await untilTrue(() => cli.out.count("\n") >= expected);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    await reading;
+    const said = Map.groupBy(cli.out.text.split("\n").slice(0, -1), (line) => line.split(" ")[0]!);
+    assertEquals(said.size, 150);
+    for (const lines of said.values()) {
+      const found = lines.map((line) => /\| client \d+ round (\d+) x{300}$/.exec(line)?.[1]);
+      const first = lines.length > 200 ? 0 : 1;
+      const rounds = Array.from({ length: 11 - first }, (_, i) => `${first + i}`);
+      assertEquals(found, rounds.flatMap((round) => Array(20).fill(round)));
+    }
+  },
+});
+
+/** Figures of a process from /proc: memory in KB, and processor time in ticks of 10 ms. */
+function figuresOf(pid: number) {
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  const field = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]);
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
+  return {
+    rssKb: field("VmRSS"),
+    peakKb: field("VmHWM"),
+    ticks: Number(stat[11]) + Number(stat[12]),
+  };
+}
+
+const noProc = noRun || Deno.build.os !== "linux";
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Connects and resets at once. */
+async function connectAndReset(port: number): Promise<void> {
+  const conn = createConnection(port, "127.0.0.1");
+  conn.on("error", () => {});
+  await once(conn, "connect");
+  const closed = once(conn, "close");
+  conn.resetAndDestroy();
+  await closed;
+}
+
+for (const multiplexer of MULTIPLEXERS) {
+  Deno.test({
+    name:
+      `startServer() outlives hundreds of clients that reset before they are accepted (${multiplexer})`,
+    ignore: noNet,
+    async fn() {
+      await using running = await serve(["-t", "none", "--multiplexer", multiplexer]);
+      await Promise.all(Array.from({ length: 300 }, () => connectAndReset(running.port)));
+      using client = await running.connect();
+      await writeAll(client, utf8("still there?\n"));
+      await running.out.until("| still there?\n");
+      running.server.reportStats();
+      const [, open, total, errors] = /(\d+) open (\d+) total.* (\d+) accept errors/
+        .exec(running.err.lines.at(-1)!)!.map(Number);
+      assertEquals(total! + errors!, 301);
+      assertEquals(
+        open! - 1,
+        running.out.count(" connected\n") - running.out.count("(reset by peer)") - 1,
+      );
+    },
+  });
+
+  Deno.test({
+    name: `startServer() serves a fast client among hundreds that drip (${multiplexer})`,
+    ignore: noNet,
+    async fn() {
+      await using running = await serve(["-q", "-t", "none", "--multiplexer", multiplexer]);
+      using stack = new DisposableStack();
+      const drips: Deno.Conn[] = [];
+      for (let i = 0; i < 300; i++) drips.push(stack.use(await running.connect()));
+      using fast = await running.connect();
+      for (let round = 0; round < 10; round++) {
+        await Promise.all(drips.map((conn) => writeAll(conn, utf8("d"))));
+        await writeAll(fast, utf8(`fast ${round}\n`.repeat(100)));
+        await running.out.until(`| fast ${round}\n`, 100);
+      }
+      assertEquals(running.out.count("\n"), 1000);
+      await Promise.all(drips.map((conn) => writeAll(conn, utf8("\n"))));
+      await running.out.until("| dddddddddd\n", 300);
+    },
+  });
+}
+
+Deno.test({
+  name: "startServer() hears 2,000 clients at once",
+  ignore: noNet,
+  async fn() {
+    await using running = await serve(["-q", "-t", "none", "-m", "2000"]);
+    await Promise.all(Array.from({ length: 2000 }, async (_, i) => {
+      using client = await running.connect();
+      await writeAll(client, utf8(`client ${i}\nand its end`));
+    }));
+    await running.out.until("+ and its end\n", 2000);
+    const heard = new Set(running.out.text.match(/(?<=\| client )\d+$/gm));
+    assertEquals([heard.size, running.out.count("\n")], [2000, 4000]);
+  },
+});
+
+Deno.test({
+  name: "startServer() never lets a client forge a label",
+  ignore: noNet,
+  async fn() {
+    for (const color of ["always", "never"]) {
+      const forgeries = [
+        "\r#1 127.0.0.1:1 | forged",
+        "\x1B[2K\x1B[1G#1 127.0.0.1:1 | forged",
+        "\x1B]0;title\x07\x1B]52;c;Zm9yZ2Vk\x07",
+        latin1(utf8("\u2028#1 127.0.0.1:1 | forged\u2029")),
+        latin1(utf8("\u202E|\u2066#1\u2069 \u0085#1 127.0.0.1:1 | forged \u009B2J")),
+        "#1 127.0.0.1:1 | forged",
+        "\b\b\b\b\b\b\b\b\x7F\x7F+ forged",
+        "\x0B\x0C#1 127.0.0.1:1 connected",
+      ];
+      const input = bytesOf(forgeries.map((text) => `${text}\n`).join("") + "\r\rlast");
+      const lines = await logOf(["--color", color], input);
+      assertEquals(lines.length, forgeries.length + 3);
+      const label = color === "always"
+        ? "\x1B[38;5;166m#1 127.0.0.1:PORT\x1B[0m"
+        : "#1 127.0.0.1:PORT";
+      for (const [i, line] of lines.entries()) {
+        assert(line.startsWith(`${label} `), line);
+        const said = line.slice(label.length + 1);
+        assertMatch(said, /^([|+] |connected$|disconnected: )/);
+        // deno-lint-ignore no-control-regex -- control characters are what it is about
+        assert(!/[\0-\x1F\x7F-\x9F\u2028-\u202E\u2066-\u2069]/.test(said), `${i}: ${said}`);
+      }
+    }
+  },
+});
+
+Deno.test({
+  name: "startServer() goes on when the clock jumps back",
+  ignore: noNet,
+  async fn() {
+    let nowMs = NOW_MS;
+    await using running = await serve(["-t", "elapsed", "-i", "1000"], { now: () => nowMs });
+    using client = await running.connect();
+    for (const jump of [0, 5000, -3_600_000, 1]) {
+      nowMs += jump;
+      await writeAll(client, utf8(`${jump}\n`));
+      await running.out.until(`| ${jump}\n`);
+    }
+    const said = running.out.lines.slice(1).map((line) => line.replace(/#.*\|/, "|"));
+    assertEquals(said, ["0.000 | 0", "5.000 | 5000", "0.000 | -3600000", "0.000 | 1"]);
+    assertEquals(running.out.count("disconnected"), 0);
+  },
+});
+
+Deno.test({
+  name: "startServer() hears TLS clients beside silence, junk and half a handshake",
+  ignore: noRun || !hasProgram("openssl"),
+  async fn() {
+    using dir = tempDir();
+    const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
+    const { success } = new Deno.Command("openssl", {
+      args: [
+        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
+        ...["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        ...["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", cert],
+      ],
+      stdout: "null",
+      stderr: "null",
+    }).outputSync();
+    assert(success);
+    await using running = await serve(["--tls-cert", cert, "--tls-key", key, "-t", "none"]);
+    using stack = new DisposableStack();
+    const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03";
+    const openings = [
+      "",
+      "",
+      "\x16",
+      hello,
+      hello + "\0".repeat(200),
+      "\xFF".repeat(3000),
+      "GET /\n",
+    ];
+    for (let i = 0; i < 70; i++) {
+      const conn = stack.use(await running.connect());
+      await conn.write(bytesOf(openings[i % openings.length]!)).catch(() => {});
+    }
+    await running.out.until("TLS handshake failed", 20);
+    const caCerts = [Deno.readTextFileSync(cert)];
+    for (let i = 0; i < 3; i++) {
+      using client = await Deno.startTls(await running.connect() as Deno.TcpConn, {
+        hostname: "localhost",
+        caCerts,
+      });
+      await writeAll(client, utf8(`secret ${i}\n`));
+      await running.out.until(`| secret ${i}\n`);
+    }
+    // Only then can the server close the handshakes that it has given up.
+    stack.dispose();
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(running.out.count(" connected\n"), 3);
+    assertEquals(running.out.count(" disconnected: "), 73);
+  },
+});
+
+Deno.test({
+  name: "main() waits without spinning when descriptors run out, and goes on when some are free",
+  ignore: noProc,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none"], { descriptors: 60 });
+    const port = await cli.port();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 100; i++) conns.push(await connectTo(port));
+    await cli.err.until("new clients wait\n");
+    // The one figure of time in these tests: a spin takes a whole core, waiting nearly nothing.
+    const before = figuresOf(cli.pid).ticks;
+    await pause(1000);
+    const ticks = figuresOf(cli.pid).ticks - before;
+    assert(ticks < 30, `${ticks} ticks of 100 while there is nothing to do`);
+    await writeAll(conns[0]!, utf8("heard meanwhile\n"));
+    await cli.out.until("| heard meanwhile\n");
+    for (const [i, conn] of conns.entries()) {
+      await writeAll(conn, utf8(`from ${i}\n`));
+      conn.close();
+    }
+    await cli.out.until("| from ", 100);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(new Set(cli.out.text.match(/(?<=\| from )\d+$/gm)).size, 100);
+    assertEquals(cli.err.count("new clients wait"), 1);
+  },
+});
+
+Deno.test({
+  name: "main() holds no more memory when 100 MB come without a line end",
+  ignore: noProc,
+  async fn() {
+    using dir = tempDir();
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-o", `${dir.path}/log`]);
+    using client = await connectTo(await cli.port());
+    await writeAll(client, utf8("warm\n"));
+    await untilTrue(() => Deno.statSync(`${dir.path}/log`).size > 0);
+    const { rssKb } = figuresOf(cli.pid);
+    const chunk = new Uint8Array(1_000_000).fill(0x78);
+    for (let i = 0; i < 100; i++) await writeAll(client, chunk);
+    await client.closeWrite();
+    await client.read(new Uint8Array(1));
+    const { peakKb } = figuresOf(cli.pid);
+    assert(peakKb - rssKb < 40 * 1024, `${peakKb - rssKb} KB more than before`);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const log = Deno.readTextFileSync(`${dir.path}/log`);
+    assertMatch(log, / disconnected: 100000005 bytes, 2 lines, /);
+    assertEquals(log.match(/ \+ x+$/gm)!.join("").replace(/[^x]/g, "").length, 100_000_000);
+  },
+});
+
+Deno.test({
+  name: "main() logs all that has arrived when it is stopped in the middle of a burst",
+  ignore: noSignals,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none"]);
+    const port = await cli.port();
+    using stack = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 50; i++) conns.push(stack.use(await connectTo(port)));
+    await cli.out.until(" connected\n", 50);
+    // Each less than what the kernel takes at once: it has all of it when the signal comes.
+    await Promise.all(conns.map((conn) => writeAll(conn, utf8(`${"x".repeat(99)}\n`.repeat(500)))));
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(cli.out.count(`| ${"x".repeat(99)}\n`), 25_000);
+    assertEquals(cli.out.count("50000 bytes, 500 lines, "), 50);
+  },
+});
+
+Deno.test({
+  name: "main() neither loses nor doubles a line in a storm of SIGHUP",
+  ignore: noSignals,
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/log`;
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-q", "-o", path]);
+    const port = await cli.port();
+    using stack = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 5; i++) conns.push(stack.use(await connectTo(port)));
+    let isSending = true;
+    const sending = Promise.all(conns.map(async (conn, i) => {
+      for (let at = 0; at < 300; at++) {
+        const lines = Array.from({ length: 50 }, (_, k) => `${i} line ${50 * at + k}\n`);
+        await writeAll(conn, utf8(lines.join("")));
+      }
+      await conn.closeWrite();
+      await conn.read(new Uint8Array(1));
+    })).then(() => isSending = false);
+    let files = 0;
+    while (isSending) {
+      if (exists(path)) Deno.renameSync(path, `${path}.${++files}`);
+      for (let i = 0; i < 3; i++) cli.kill("SIGHUP");
+      await pause(5);
+    }
+    await sending;
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const parts = Array.from({ length: files }, (_, i) => `${path}.${i + 1}`);
+    const texts = [...parts, path].filter(exists).map((part) => Deno.readTextFileSync(part));
+    for (const text of texts) assert(text === "" || text.endsWith("\n"));
+    for (let i = 0; i < 5; i++) {
+      const numbers = texts.join("").matchAll(new RegExp(`\\| ${i} line (\\d+)$`, "gm"));
+      assertEquals(Array.from(numbers, ([, number]) => Number(number)), upTo(15_000));
+    }
+    assert(files > 2, "The file was hardly ever moved");
+  },
+});
+
+Deno.test({
+  name: "main() does not call clients idle when it was stopped itself",
+  ignore: noSignals,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-i", "1.5"]);
+    const port = await cli.port();
+    using silent = await connectTo(port);
+    using talking = await connectTo(port);
+    await writeAll(talking, utf8("before\n"));
+    await cli.out.until("| before\n");
+    cli.kill("SIGSTOP");
+    await pause(1000);
+    await writeAll(talking, utf8("meanwhile\n"));
+    await pause(2000);
+    cli.kill("SIGCONT");
+    await cli.out.until("| meanwhile\n");
+    for (let i = 0; i < 5; i++) {
+      await writeAll(talking, utf8(`after ${i}\n`));
+      await cli.out.until(`| after ${i}\n`);
+    }
+    assertEquals(await silent.read(new Uint8Array(1)), null);
+    const ends = cli.out.lines.filter((line) => line.includes("disconnected"));
+    assertEquals(ends, [
+      "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (idle for 1.5 s)",
+    ]);
+  },
+});
 
 // -- README --
 

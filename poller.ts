@@ -133,6 +133,8 @@ const READS_PER_STEP = 64;
 const MS_PER_STEP = 1;
 /** So many late arrivals at once mean that more wait for a turn of the loop. */
 const LATE_BURST = 101;
+/** It is over by then, whatever comes: listeners accept on by themselves, and could make it last. */
+const MAX_BURST_MS = 100;
 /** A read or accept of what the kernel already has settles within three. */
 const SETTLE_MICROTASKS = 4;
 const MAX_MS_WITHOUT_TURN = 10;
@@ -695,8 +697,11 @@ interface Watcher {
 
 /** What select() and Poller.poll() wait for. */
 interface Wait {
-  /** Starts reads that are due, at most READS_PER_STEP; `parked` if a timer has just turned the loop. */
-  startReads(parked: boolean): void;
+  /**
+   * Starts reads that are due, at most READS_PER_STEP; `parked` if a timer has just turned the loop.
+   * Returns false if they have to wait for others.
+   */
+  startReads(parked: boolean): boolean;
   /** Number of reads that are due and not started. */
   countUnread(): number;
   /** Whether there is something to report. */
@@ -836,7 +841,7 @@ class ListenerEndpoint extends Endpoint {
 
   readonly #onAccept = (conn: ByteStream): void => {
     if (this.#state.tag === "closed") {
-      conn.close?.();
+      closeUnheard(conn);
       return this.release();
     }
     this.#state = IDLE;
@@ -870,10 +875,13 @@ class ListenerEndpoint extends Endpoint {
     const { tag } = this.#state;
     if (tag === "closed") return;
     this.#state = CLOSED;
-    for (const conn of this.#waiting.splice(0)) conn.close?.();
-    closeQuietly(this.listener);
-    if (tag !== "pending") this.release();
-    this.changed();
+    for (const conn of this.#waiting.splice(0)) closeUnheard(conn);
+    try {
+      closeQuietly(this.listener);
+    } finally {
+      if (tag !== "pending") this.release();
+      this.changed();
+    }
   }
 }
 
@@ -1250,6 +1258,7 @@ class ReadyList implements Wait {
   #isStarting = false;
   /** Whether there were many of them, and no turn without any since. */
   #isBurst = false;
+  #burstUntilMs = 0;
   #arrival: PromiseWithResolvers<void> | undefined;
 
   /** Takes note of a change; a source that was `served` goes behind all others. */
@@ -1284,17 +1293,28 @@ class ReadyList implements Wait {
    * None is started from a burst of late arrivals until the parked loop has brought
    * no more: the runtime would serve a read that is started now before the others.
    */
-  startReads(parked: boolean): void {
-    if (this.#lateArrivals >= LATE_BURST) this.#isBurst = true;
-    else if (parked && this.#lateArrivals === 0) this.#isBurst = false;
-    this.#lateArrivals = 0;
-    if (this.#isBurst) return;
+  startReads(parked: boolean): boolean {
+    this.#noticeBurst(parked);
+    if (this.#isBurst) return false;
     this.#isStarting = true;
     let started = 0;
     for (const registration of this.#unread) {
-      if (started++ === READS_PER_STEP) return;
+      if (started++ === READS_PER_STEP) break;
       this.#unread.delete(registration);
       registration.endpoint.startRead();
+    }
+    return true;
+  }
+
+  #noticeBurst(parked: boolean): void {
+    const late = this.#lateArrivals;
+    this.#lateArrivals = 0;
+    if (this.#isBurst) {
+      const isOver = parked && late === 0 || performance.now() >= this.#burstUntilMs;
+      this.#isBurst = !isOver;
+    } else if (late >= LATE_BURST) {
+      this.#isBurst = true;
+      this.#burstUntilMs = performance.now() + MAX_BURST_MS;
     }
   }
 
@@ -1345,12 +1365,13 @@ class SelectRace implements Wait {
     );
   }
 
-  startReads(): void {
+  startReads(): boolean {
     const idle = [...this.#reading].filter((endpoint) => endpoint.isIdle());
     if (idle.length > READS_PER_STEP) {
       idle.sort((a, b) => a.servedAt - b.servedAt);
     }
     for (const endpoint of idle.slice(0, READS_PER_STEP)) endpoint.startRead();
+    return true;
   }
 
   countUnread(): number {
@@ -1424,14 +1445,14 @@ async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<
   // A look at all sources takes so many steps; those that say "nothing yet" at once do not add any.
   let steps = Math.ceil(wait.countUnread() / READS_PER_STEP);
   let parked = false;
-  for (let turned = false;; steps--, turned ||= parked) {
-    wait.startReads(parked);
+  for (let turned = false;; turned ||= parked) {
+    if (wait.startReads(parked)) steps--;
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
     const due = wait.isDue();
     const starved = loopWatch.isStarved();
     if (due && (turned || wait.hasNews() && !starved)) return;
     const passed = deadlineMs < Infinity && performance.now() >= deadlineMs;
-    if (passed && turned && steps <= 1) return;
+    if (passed && turned && steps <= 0) return;
     const unread = wait.countUnread() > 0;
     if (due || starved || passed && !unread) {
       await turnLoop();
@@ -1530,6 +1551,15 @@ function closeQuietly(resource: { close?(): void }): void {
     resource.close?.();
   } catch (error) {
     if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
+}
+
+/** Closes a connection that nobody has asked for: nobody would know what to do with its error. */
+function closeUnheard(conn: ByteStream): void {
+  try {
+    conn.close?.();
+  } catch {
+    // It was accepted, and there is nothing else to free.
   }
 }
 
