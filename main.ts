@@ -818,7 +818,7 @@ const UNSAFE_REGEXP =
   // deno-lint-ignore no-control-regex -- control characters are what it is for
   /[\0-\x08\x0A-\x1F\x7F-\x9F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]/g;
 
-/** Dates records; the text of one millisecond is made once. */
+/** Dates records; what one millisecond needs is made once. */
 class Clock {
   readonly #kind: Config["time"];
   readonly #startMs: number;
@@ -831,10 +831,12 @@ class Clock {
     this.#startMs = startMs;
   }
 
-  set(nowMs: number): void {
-    if (nowMs === this.#nowMs) return;
+  /** Returns whether the time has changed. */
+  set(nowMs: number): boolean {
+    if (nowMs === this.#nowMs) return false;
     this.#nowMs = nowMs;
     this.text = this.#format(nowMs);
+    return true;
   }
 
   #format(nowMs: number): string {
@@ -860,27 +862,6 @@ function localTime(nowMs: number): string {
   return new Date(nowMs + minutes * 60_000).toISOString().replace("Z", offset);
 }
 
-/** The start of a client's lines, made once for all lines of a millisecond. */
-class LineHead {
-  readonly #make: (time: string) => string;
-  readonly #clock: Clock;
-  #time: string | undefined;
-  #bytes: Uint8Array = NO_BYTES;
-
-  constructor(clock: Clock, make: (time: string) => string) {
-    this.#clock = clock;
-    this.#make = make;
-  }
-
-  get bytes(): Uint8Array {
-    if (this.#time !== this.#clock.text) {
-      this.#time = this.#clock.text;
-      this.#bytes = ENCODER.encode(this.#make(this.#time));
-    }
-    return this.#bytes;
-  }
-}
-
 /** Readable on dark and on light ground. */
 const PALETTE = [32, 166, 71, 133, 37, 167, 97, 136] as const;
 
@@ -898,10 +879,6 @@ function bracketed(host: string): string {
   return host.includes(":") ? `[${host}]` : host;
 }
 
-function textHead(time: string, party: Party, isColored: boolean): string {
-  return `${textStamp(time)}${textLabel(party, isColored)} `;
-}
-
 function textStamp(time: string): string {
   return time && `${time} `;
 }
@@ -909,9 +886,8 @@ function textStamp(time: string): string {
 const WHOLE_MARK = ENCODER.encode("| ");
 const CUT_MARK = ENCODER.encode("+ ");
 
-function writeTextLine(out: ByteBuffer, head: LineHead, ...frame: Parameters<FrameSink>): void {
+function writeTextLine(out: ByteBuffer, ...frame: Parameters<FrameSink>): void {
   const [bytes, start, end, isWhole] = frame;
-  out.append(head.bytes);
   out.append(isWhole ? WHOLE_MARK : CUT_MARK);
   appendEscaped(out, bytes, start, end);
   out.bytes[out.length++] = LF;
@@ -1013,9 +989,8 @@ const JSON_CUT_END = ENCODER.encode(`","cut":true}\n`);
 const QUOTE = 0x22;
 const BACKSLASH = 0x5C;
 
-function writeJsonLine(out: ByteBuffer, head: LineHead, ...frame: Parameters<FrameSink>): void {
+function writeJsonLine(out: ByteBuffer, ...frame: Parameters<FrameSink>): void {
   const [bytes, start, end, isWhole] = frame;
-  out.append(head.bytes);
   if (!appendPlainJson(out, bytes, start, end)) {
     return out.appendText(
       `${jsonMessage(bytes.subarray(start, end))}${isWhole ? "" : `,"cut":true`}}\n`,
@@ -1077,6 +1052,9 @@ class RecordWriter {
   /** Records to be written to the output. */
   out = new ByteBuffer();
   #spare = new ByteBuffer();
+  /** How every record starts now. */
+  #stamp = "";
+  #stampBytes: Uint8Array = NO_BYTES;
   /** What `raw` must keep out of the output, for stderr. */
   readonly aside = new ByteBuffer();
 
@@ -1088,7 +1066,11 @@ class RecordWriter {
 
   /** Dates the records from here on. */
   setTime(nowMs: number): void {
-    this.#clock.set(nowMs);
+    if (!this.#clock.set(nowMs)) return;
+    const { format, time } = this.#config;
+    const { text } = this.#clock;
+    this.#stamp = format === "json" ? `{${jsonStamp(time, text)}` : textStamp(text);
+    this.#stampBytes = ENCODER.encode(this.#stamp);
   }
 
   /** Gives the records away; they stay as they are until the next call. */
@@ -1100,43 +1082,46 @@ class RecordWriter {
     return full.bytes.subarray(0, full.length);
   }
 
-  headOf(party: Party): LineHead {
-    if (this.#config.format !== "json") {
-      return new LineHead(this.#clock, (time) => textHead(time, party, this.#isColored));
-    }
-    const rest = `"event":"line","connection":${party.number},${jsonPeer(party.peer)},`;
-    return new LineHead(this.#clock, (time) => `{${jsonStamp(this.#config.time, time)}${rest}`);
+  /** What stands between the time and the data in every line of a client. */
+  labelOf(party: Party): Uint8Array {
+    return ENCODER.encode(
+      this.#config.format === "json"
+        ? `"event":"line","connection":${party.number},${jsonPeer(party.peer)},`
+        : `${this.#textLabel(party)} `,
+    );
   }
 
-  readonly line = (head: LineHead, ...frame: Parameters<FrameSink>): void => {
-    if (this.#config.format === "json") writeJsonLine(this.out, head, ...frame);
-    else writeTextLine(this.out, head, ...frame);
+  #textLabel(party: Party): string {
+    return textLabel(party, this.#isColored);
+  }
+
+  readonly line = (label: Uint8Array, ...frame: Parameters<FrameSink>): void => {
+    this.out.append(this.#stampBytes);
+    this.out.append(label);
+    if (this.#config.format === "json") writeJsonLine(this.out, ...frame);
+    else writeTextLine(this.out, ...frame);
   };
 
   /** Bytes as they came, for `hex`. */
   chunk(party: Party, offset: number, bytes: Uint8Array): void {
-    const head = textHead(this.#clock.text, party, this.#isColored);
-    writeHexChunk(this.out, head, offset, bytes);
+    writeHexChunk(this.out, `${this.#stamp}${this.#textLabel(party)} `, offset, bytes);
   }
 
   notice(party: Party, notice: Notice): void {
     if (this.#config.quiet) return;
     if (this.#config.format === "json") return this.#jsonNotice(party, notice);
-    const isRaw = this.#config.format === "raw";
     const text = notice.event === "refused"
-      ? `${textStamp(this.#clock.text)}refused ${peerText(party.peer)}`
-      : `${textHead(this.#clock.text, party, this.#isColored)}${
-        noticeText(notice, isFramed(this.#config))
-      }`;
-    (isRaw ? this.aside : this.out).appendText(`${text}\n`);
+      ? `refused ${peerText(party.peer)}`
+      : `${this.#textLabel(party)} ${noticeText(notice, isFramed(this.#config))}`;
+    const target = this.#config.format === "raw" ? this.aside : this.out;
+    target.appendText(`${this.#stamp}${text}\n`);
   }
 
   #jsonNotice({ number, peer }: Party, notice: Notice): void {
-    const stamp = jsonStamp(this.#config.time, this.#clock.text);
     const connection = number === undefined ? "" : `"connection":${number},`;
     const details = jsonNotice(notice);
     this.out.appendText(
-      `{${stamp}"event":"${notice.event}",${connection}${jsonPeer(peer)}${details}}\n`,
+      `${this.#stamp}"event":"${notice.event}",${connection}${jsonPeer(peer)}${details}}\n`,
     );
   }
 }
@@ -1388,7 +1373,7 @@ interface Client {
   readonly socket: Socket;
   /** Made when it first sends, for a quiet client shall cost little. */
   framer: Framer | undefined;
-  head: LineHead | undefined;
+  label: Uint8Array | undefined;
   readonly connectedAtMs: number;
   /** On the server's clock of attention. */
   heardAtMs: number;
@@ -1821,7 +1806,7 @@ class LogServer implements Server {
       peer,
       socket,
       framer: undefined,
-      head: undefined,
+      label: undefined,
       connectedAtMs: nowMs,
       heardAtMs: nowMs - this.#inattentiveMs,
       bytes: 0,
@@ -1837,8 +1822,8 @@ class LogServer implements Server {
   /** Gives a frame of the speaker's to the log. One for all clients, as memory counts. */
   readonly #sink: FrameSink = (bytes, start, end, isWhole) => {
     const client = this.#speaker!;
-    client.head ??= this.#records.headOf(client);
-    this.#records.line(client.head, bytes, start, end, isWhole);
+    client.label ??= this.#records.labelOf(client);
+    this.#records.line(client.label, bytes, start, end, isWhole);
     this.#countFrame(client, isWhole);
   };
 

@@ -131,8 +131,8 @@ const READS_PER_STEP = 64;
  * pending reads of a turn last in, first out, so the fewer are pending the better.
  */
 const MS_PER_STEP = 1;
-/** So many late arrivals at once mean that more wait for a turn of the loop. */
-const LATE_BURST = 101;
+/** Late arrivals that use up nearly all of a turn: others wait behind them. */
+const LATE_BURST = 112;
 /** It is over by then, whatever comes: listeners accept on by themselves, and could make it last. */
 const MAX_BURST_MS = 100;
 /** A read or accept of what the kernel already has settles within three. */
