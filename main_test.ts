@@ -4816,7 +4816,7 @@ function octetFramesExpected(input: string): { frames: Frame[]; isBad: boolean }
   return { frames, isBad: false };
 }
 
-Deno.test("createFramer() counts octets as RFC 6587 says, or gives up", async () => {
+Deno.test("createFramer() counts the octets of random input as RFC 6587 says, or gives up", async () => {
   await withSeeds(400, (random) => {
     let text = "";
     for (let i = random(8); i > 0; i--) {
