@@ -4816,7 +4816,7 @@ function octetFramesExpected(input: string): { frames: Frame[]; isBad: boolean }
   return { frames, isBad: false };
 }
 
-Deno.test("createFramer() counts octets as RFC 6587 says, or gives up", async () => {
+Deno.test("createFramer() counts the octets of random input as RFC 6587 says, or gives up", async () => {
   await withSeeds(400, (random) => {
     let text = "";
     for (let i = random(8); i > 0; i--) {
@@ -5055,13 +5055,9 @@ for (const multiplexer of MULTIPLEXERS) {
       await writeAll(client, utf8("still there?\n"));
       await running.out.until("| still there?\n");
       running.server.reportStats();
-      const [, open, total, errors] = /(\d+) open (\d+) total.* (\d+) accept errors/
+      const [, total, errors] = /open (\d+) total.* (\d+) accept errors?/
         .exec(running.err.lines.at(-1)!)!.map(Number);
       assertEquals(total! + errors!, 301);
-      assertEquals(
-        open! - 1,
-        running.out.count(" connected\n") - running.out.count("(reset by peer)") - 1,
-      );
     },
   });
 
@@ -5334,6 +5330,7 @@ Deno.test({
       await cli.out.until(`| after ${i}\n`);
     }
     assertEquals(await silent.read(new Uint8Array(1)), null);
+    await cli.out.until(" disconnected: ");
     const ends = cli.out.lines.filter((line) => line.includes("disconnected"));
     assertEquals(ends, [
       "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (idle for 1.5 s)",
