@@ -983,8 +983,8 @@ Deno.test("Socket.recv() returns what arrived after nobody watched any more", as
 
 Deno.test("Poller.poll() reports sources in the order in which they became ready", async () => {
   const streams = Array.from({ length: 3 }, () => new MemoryStream());
-  const [a, b, c] = streams.map((stream) => new Socket(stream));
-  using poller = pollerOf(a!, b!, c!);
+  const [a, b, c] = streams.map((stream) => new Socket(stream)) as [Socket, Socket, Socket];
+  using poller = pollerOf(a, b, c);
   await poller.poll(0);
   for (const i of [2, 0, 1]) {
     streams[i]!.push("x");
@@ -992,7 +992,7 @@ Deno.test("Poller.poll() reports sources in the order in which they became ready
   }
   assertEquals(await poller.poll(), [[c, POLLIN], [a, POLLIN], [b, POLLIN]]);
   assertEquals(await poller.poll(), [[c, POLLIN], [a, POLLIN], [b, POLLIN]]);
-  closeAll(a!, b!, c!);
+  closeAll(a, b, c);
 });
 
 Deno.test("Poller.poll() lists a source that was read behind the others", async () => {
@@ -2681,7 +2681,8 @@ const BAD_COUNTS: [input: string, good: string[], rest: string][] = [
 for (const [input, good, rest] of BAD_COUNTS) {
   Deno.test(`createFramer() gives what came when the octet count is bad: ${JSON.stringify(input)}`, () => {
     const whole = good.map((text): Frame => [text, WHOLE]);
-    const expected = { frames: [...whole, [rest, CUT]], reason: "bad octet count" };
+    const cut: Frame = [rest, CUT];
+    const expected = { frames: [...whole, cut], reason: "bad octet count" };
     assertEquals(framesOf("octet", 99, [bytesOf(input)]), expected);
     for (const reads of everySplit(bytesOf(input))) {
       const { frames, reason } = framesOf("octet", 99, reads);
@@ -2963,7 +2964,7 @@ Deno.test({
       }
     }
     assertEquals([stamps[0], stamps[2], stamps[3]], ["2026-11-22T23:31:05.123Z ", "1.234 ", ""]);
-    assertMatch(stamps[1], /^2026-11-2\dT\d\d:\d\d:05\.123[+-]\d\d:\d\d $/);
+    assertMatch(stamps[1]!, /^2026-11-2\dT\d\d:\d\d:05\.123[+-]\d\d:\d\d $/);
     assertEquals(Date.parse(stamps[1]!.trim()), NOW_MS);
     const [utc, local, elapsed, none] = objects as Record<string, unknown>[];
     assertEquals(utc?.timestamp, "2026-11-22T23:31:05.123Z");
