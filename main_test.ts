@@ -4135,7 +4135,7 @@ Deno.test("Poller.poll() looks at every source after a burst although its timeou
     using poller = new Poller();
     const { streams, sources } = await burstOf(count, poller);
     streams[at]!.push("last");
-    assertEquals(await poller.poll(0), [[sources[at], POLLIN]]);
+    assertEquals(await poller.poll(0), [[sources[at]!, POLLIN]]);
     closeAll(...sources);
   }
 });
@@ -4164,7 +4164,7 @@ netTest(
       }
       await clients[round * 37]!.write(encode("last"));
       const ready = await poller.poll(0);
-      assertEquals(ready, [[sources[round * 37], POLLIN]]);
+      assertEquals(ready, [[sources[round * 37]!, POLLIN]]);
       assertEquals(recvText(sources[round * 37]!), "last");
     }
   },
