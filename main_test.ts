@@ -4978,6 +4978,7 @@ Deno.test("startServer() writes json that gives every random byte back, in every
 Deno.test({
   name: "main() writes every line once when the reader of its pipe stops for a while",
   ignore: noSignals,
+  timeout: 120_000,
   async fn() {
     // Few clients, then many: stdout is written in two ways.
     await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { stdout: "unread" });
@@ -5048,6 +5049,7 @@ for (const multiplexer of MULTIPLEXERS) {
     name:
       `startServer() outlives hundreds of clients that reset before they are accepted (${multiplexer})`,
     ignore: noNet,
+    timeout: 120_000,
     async fn() {
       await using running = await serve(["-t", "none", "--multiplexer", multiplexer]);
       await Promise.all(Array.from({ length: 300 }, () => connectAndReset(running.port)));
@@ -5064,6 +5066,7 @@ for (const multiplexer of MULTIPLEXERS) {
   Deno.test({
     name: `startServer() serves a fast client among hundreds that drip (${multiplexer})`,
     ignore: noNet,
+    timeout: 120_000,
     async fn() {
       await using running = await serve(["-q", "-t", "none", "--multiplexer", multiplexer]);
       using stack = new DisposableStack();
@@ -5085,6 +5088,7 @@ for (const multiplexer of MULTIPLEXERS) {
 Deno.test({
   name: "startServer() hears 2,000 clients at once",
   ignore: noNet,
+  timeout: 120_000,
   async fn() {
     await using running = await serve(["-q", "-t", "none", "-m", "2000"]);
     await Promise.all(Array.from({ length: 2000 }, async (_, i) => {
@@ -5100,6 +5104,7 @@ Deno.test({
 Deno.test({
   name: "startServer() never lets a client forge a label",
   ignore: noNet,
+  timeout: 120_000,
   async fn() {
     for (const color of ["always", "never"]) {
       const forgeries = [
@@ -5132,6 +5137,7 @@ Deno.test({
 Deno.test({
   name: "startServer() goes on when the clock jumps back",
   ignore: noNet,
+  timeout: 120_000,
   async fn() {
     let nowMs = NOW_MS;
     await using running = await serve(["-t", "elapsed", "-i", "1000"], { now: () => nowMs });
@@ -5150,6 +5156,7 @@ Deno.test({
 Deno.test({
   name: "startServer() hears TLS clients beside silence, junk and half a handshake",
   ignore: noRun || !hasProgram("openssl"),
+  timeout: 120_000,
   async fn() {
     using dir = tempDir();
     const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
@@ -5201,6 +5208,7 @@ Deno.test({
 Deno.test({
   name: "main() waits without spinning when descriptors run out, and goes on when some are free",
   ignore: noProc,
+  timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none"], { descriptors: 60 });
     const port = await cli.port();
@@ -5229,6 +5237,7 @@ Deno.test({
 Deno.test({
   name: "main() holds no more memory when 100 MB come without a line end",
   ignore: noProc,
+  timeout: 120_000,
   async fn() {
     using dir = tempDir();
     await using cli = spawnCli(["-p", "0", "-t", "none", "-o", `${dir.path}/log`]);
@@ -5253,6 +5262,7 @@ Deno.test({
 Deno.test({
   name: "main() logs all that has arrived when it is stopped in the middle of a burst",
   ignore: noSignals,
+  timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none"]);
     const port = await cli.port();
@@ -5272,6 +5282,7 @@ Deno.test({
 Deno.test({
   name: "main() neither loses nor doubles a line in a storm of SIGHUP",
   ignore: noSignals,
+  timeout: 120_000,
   async fn() {
     using dir = tempDir();
     const path = `${dir.path}/log`;
@@ -5312,6 +5323,7 @@ Deno.test({
 Deno.test({
   name: "main() does not call clients idle when it was stopped itself",
   ignore: noSignals,
+  timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none", "-i", "1.5"]);
     const port = await cli.port();
@@ -5337,3 +5349,28 @@ Deno.test({
     ]);
   },
 });
+
+for (const multiplexer of MULTIPLEXERS) {
+  Deno.test({
+    name:
+      `startServer() hears what was sent while it stood still before it looks who is idle (${multiplexer})`,
+    ignore: noNet,
+    timeout: 120_000,
+    async fn() {
+      await using running = await serve(["-q", "-i", "0.2", "--multiplexer", multiplexer]);
+      for (let i = 0; i < 4; i++) {
+        using client = await running.connect();
+        await writeAll(client, utf8("before\n"));
+        await running.out.until("before\n", i + 1);
+        await pause(100);
+        await client.write(utf8("meanwhile\n"));
+        for (const untilMs = performance.now() + 300; performance.now() < untilMs;);
+        await writeAll(client, utf8("after\n"));
+        await client.closeWrite();
+        assertEquals(await client.read(new Uint8Array(1)), null);
+      }
+      await running.server[Symbol.asyncDispose]();
+      assertEquals([running.out.count("meanwhile\n"), running.out.count("after\n")], [4, 4]);
+    },
+  });
+}
