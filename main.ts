@@ -1612,7 +1612,7 @@ class LogServer implements Server {
       if (this.#records.out.length >= ROUND_BYTES) await this.#flush();
     }
     for (const back of this.#returned.splice(0)) back();
-    this.#onDeadlines(ready.length > 0);
+    this.#onDeadlines(ready.length > 0, calledAtMs);
     await this.#flush();
     return ready.length;
   }
@@ -1929,7 +1929,7 @@ class LogServer implements Server {
     }
   }
 
-  #onDeadlines(wasBusy: boolean): void {
+  #onDeadlines(wasBusy: boolean, polledAtMs: number): void {
     const nowMs = performance.now();
     if (this.#resumeAcceptAtMs <= nowMs) {
       this.#resumeAcceptAtMs = Infinity;
@@ -1943,14 +1943,18 @@ class LogServer implements Server {
       this.#nextStatsAtMs = nowMs + this.#config.statsMs;
       this.reportStats();
     }
-    this.#disconnectIdle();
+    this.#disconnectIdle(polledAtMs);
   }
 
-  /** The clients are in the order in which they were heard, so only the silent ones are looked at. */
-  #disconnectIdle(): void {
+  /**
+   * The clients are in the order in which they were heard, so only the silent ones are looked at.
+   * Their time must have been over before they were polled: while the process stood still, what they
+   * sent waited in the kernel.
+   */
+  #disconnectIdle(polledAtMs: number): void {
     const { idleTimeoutMs } = this.#config;
     if (idleTimeoutMs === 0) return;
-    const limitMs = this.#attentiveNowMs() - idleTimeoutMs;
+    const limitMs = polledAtMs - this.#inattentiveMs - idleTimeoutMs;
     for (const client of this.#clients.values()) {
       if (client.heardAtMs > limitMs) return;
       this.#disconnect(client, `idle for ${idleTimeoutMs / 1000} s`);
