@@ -4979,6 +4979,7 @@ Deno.test("startServer() writes json that gives every random byte back, in every
 Deno.test({
   name: "main() writes every line once when the reader of its pipe stops for a while",
   ignore: noSignals,
+  timeout: 120_000,
   async fn() {
     // Few clients, then many: stdout is written in two ways.
     await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { stdout: "unread" });
@@ -5049,6 +5050,7 @@ for (const multiplexer of MULTIPLEXERS) {
     name:
       `startServer() outlives hundreds of clients that reset before they are accepted (${multiplexer})`,
     ignore: noNet,
+    timeout: 120_000,
     async fn() {
       await using running = await serve(["-t", "none", "--multiplexer", multiplexer]);
       await Promise.all(Array.from({ length: 300 }, () => connectAndReset(running.port)));
@@ -5065,6 +5067,7 @@ for (const multiplexer of MULTIPLEXERS) {
   Deno.test({
     name: `startServer() serves a fast client among hundreds that drip (${multiplexer})`,
     ignore: noNet,
+    timeout: 120_000,
     async fn() {
       await using running = await serve(["-q", "-t", "none", "--multiplexer", multiplexer]);
       using stack = new DisposableStack();
@@ -5086,6 +5089,7 @@ for (const multiplexer of MULTIPLEXERS) {
 Deno.test({
   name: "startServer() hears 2,000 clients at once",
   ignore: noNet,
+  timeout: 120_000,
   async fn() {
     await using running = await serve(["-q", "-t", "none", "-m", "2000"]);
     await Promise.all(Array.from({ length: 2000 }, async (_, i) => {
@@ -5101,6 +5105,7 @@ Deno.test({
 Deno.test({
   name: "startServer() never lets a client forge a label",
   ignore: noNet,
+  timeout: 120_000,
   async fn() {
     for (const color of ["always", "never"]) {
       const forgeries = [
@@ -5133,6 +5138,7 @@ Deno.test({
 Deno.test({
   name: "startServer() goes on when the clock jumps back",
   ignore: noNet,
+  timeout: 120_000,
   async fn() {
     let nowMs = NOW_MS;
     await using running = await serve(["-t", "elapsed", "-i", "1000"], { now: () => nowMs });
@@ -5151,6 +5157,7 @@ Deno.test({
 Deno.test({
   name: "startServer() hears TLS clients beside silence, junk and half a handshake",
   ignore: noRun || !hasProgram("openssl"),
+  timeout: 120_000,
   async fn() {
     using dir = tempDir();
     const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
@@ -5202,6 +5209,7 @@ Deno.test({
 Deno.test({
   name: "main() waits without spinning when descriptors run out, and goes on when some are free",
   ignore: noProc,
+  timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none"], { descriptors: 60 });
     const port = await cli.port();
@@ -5230,6 +5238,7 @@ Deno.test({
 Deno.test({
   name: "main() holds no more memory when 100 MB come without a line end",
   ignore: noProc,
+  timeout: 120_000,
   async fn() {
     using dir = tempDir();
     await using cli = spawnCli(["-p", "0", "-t", "none", "-o", `${dir.path}/log`]);
@@ -5254,6 +5263,7 @@ Deno.test({
 Deno.test({
   name: "main() logs all that has arrived when it is stopped in the middle of a burst",
   ignore: noSignals,
+  timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none"]);
     const port = await cli.port();
@@ -5273,6 +5283,7 @@ Deno.test({
 Deno.test({
   name: "main() neither loses nor doubles a line in a storm of SIGHUP",
   ignore: noSignals,
+  timeout: 120_000,
   async fn() {
     using dir = tempDir();
     const path = `${dir.path}/log`;
@@ -5313,6 +5324,7 @@ Deno.test({
 Deno.test({
   name: "main() does not call clients idle when it was stopped itself",
   ignore: noSignals,
+  timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none", "-i", "1.5"]);
     const port = await cli.port();
@@ -5338,6 +5350,25 @@ Deno.test({
     ]);
   },
 });
+
+for (const multiplexer of MULTIPLEXERS) {
+  Deno.test(`startServer() hears what came while it stood still before it looks who is idle (${multiplexer})`, async () => {
+    const listener = new MemoryListener();
+    const args = ["-t", "none", "-i", "0.2", "--multiplexer", multiplexer];
+    await using running = await serveFrom(listener, args);
+    const feed = new Feed();
+    listener.connect(feed);
+    feed.push("before\n");
+    await running.out.until("| before\n");
+    await pause(100);
+    // Across the client's deadline; what has come meanwhile is known a turn later.
+    for (const untilMs = performance.now() + 300; performance.now() < untilMs;);
+    setTimeout(() => feed.push("meanwhile\n"), 0);
+    await running.out.until(" disconnected: ");
+    assertEquals(running.out.count("| meanwhile\n"), 1);
+    assertEquals(running.out.count("(idle for 0.2 s)\n"), 1);
+  });
+}
 
 // -- README --
 
