@@ -3369,22 +3369,28 @@ Deno.test({
   },
 });
 
+/** Makes a certificate for localhost; returns the paths of it and of its key. */
+function makeCertificate(folder: string): [cert: string, key: string] {
+  const [cert, key] = [`${folder}/cert.pem`, `${folder}/key.pem`];
+  const { success } = new Deno.Command("openssl", {
+    args: [
+      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
+      ...["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+      ...["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", cert],
+    ],
+    stdout: "null",
+    stderr: "null",
+  }).outputSync();
+  assert(success);
+  return [cert, key];
+}
+
 Deno.test({
   name: "startServer() serves TLS, and junk costs one record",
   ignore: noRun || !hasProgram("openssl"),
   async fn() {
     using dir = tempDir();
-    const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
-    const { success } = new Deno.Command("openssl", {
-      args: [
-        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-        ...["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-        ...["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", cert],
-      ],
-      stdout: "null",
-      stderr: "null",
-    }).outputSync();
-    assert(success);
+    const [cert, key] = makeCertificate(dir.path);
     await using running = await serve(["--tls-cert", cert, "--tls-key", key, "-t", "none"]);
     assertMatch(running.err.text, /^listening on 127\.0\.0\.1:\d+ \(TLS; this machine only; /);
     {
@@ -3419,15 +3425,7 @@ Deno.test({
   ignore: noRun || !hasProgram("openssl"),
   async fn() {
     using dir = tempDir();
-    const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
-    new Deno.Command("openssl", {
-      args: [
-        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-        ...["-subj", "/CN=localhost", "-keyout", key, "-out", cert],
-      ],
-      stdout: "null",
-      stderr: "null",
-    }).outputSync();
+    const [cert, key] = makeCertificate(dir.path);
     const tls = ["--tls-cert", cert, "--tls-key", key, "-t", "none", "-i", "0.2"];
     await using running = await serve(tls);
     using _silent = await running.connect();
@@ -5160,17 +5158,7 @@ Deno.test({
   timeout: 120_000,
   async fn() {
     using dir = tempDir();
-    const [cert, key] = [`${dir.path}/cert.pem`, `${dir.path}/key.pem`];
-    const { success } = new Deno.Command("openssl", {
-      args: [
-        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-        ...["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-        ...["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", cert],
-      ],
-      stdout: "null",
-      stderr: "null",
-    }).outputSync();
-    assert(success);
+    const [cert, key] = makeCertificate(dir.path);
     await using running = await serve(["--tls-cert", cert, "--tls-key", key, "-t", "none"]);
     using stack = new DisposableStack();
     const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03";
