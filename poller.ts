@@ -1217,6 +1217,8 @@ class Registration implements Watcher {
   /** The mask, and whether to go, that count after the next {@linkcode apply}. */
   mask = 0;
   removed = false;
+  /** Whether it waits in the list's queue. */
+  isUnread = false;
 
   constructor(list: ReadyList, source: Source, endpoint: Endpoint) {
     this.#list = list;
@@ -1245,12 +1247,53 @@ class Registration implements Watcher {
   }
 }
 
+/**
+ * Registrations that wait for a read, first in, first out. An array, because a
+ * Set that is taken from the front is searched over all that were taken before.
+ */
+class UnreadQueue {
+  #items: Registration[] = [];
+  #head = 0;
+  /** Number of registrations that wait; the others in the array do no more. */
+  size = 0;
+
+  add(registration: Registration): void {
+    if (registration.isUnread) return;
+    registration.isUnread = true;
+    this.size++;
+    this.#items.push(registration);
+  }
+
+  delete(registration: Registration): void {
+    if (!registration.isUnread) return;
+    registration.isUnread = false;
+    this.size--;
+    if (this.#items.length - this.#head > 2 * this.size + 64) this.#compact();
+  }
+
+  shift(): Registration | undefined {
+    while (this.#head < this.#items.length) {
+      const registration = this.#items[this.#head++]!;
+      if (this.#head === this.#items.length || this.#head > 1024) this.#compact();
+      if (!registration.isUnread) continue;
+      registration.isUnread = false;
+      this.size--;
+      return registration;
+    }
+  }
+
+  #compact(): void {
+    this.#items = this.#items.slice(this.#head).filter(({ isUnread }) => isUnread);
+    this.#head = 0;
+  }
+}
+
 /** What the registrations of one poller have to tell: the kernel's ready list. */
 class ReadyList implements Wait {
   /** In order of readiness. */
   readonly #ready = new Set<Registration>();
   /** Registrations whose source needs a read, in order of service. */
-  readonly #unread = new Set<Registration>();
+  readonly #unread = new UnreadQueue();
   #news = false;
   #woken = false;
   /** Sources that became ready by a read that had to wait, since reads were last started. */
@@ -1297,10 +1340,9 @@ class ReadyList implements Wait {
     this.#noticeBurst(parked);
     if (this.#isBurst) return false;
     this.#isStarting = true;
-    let started = 0;
-    for (const registration of this.#unread) {
-      if (started++ === READS_PER_STEP) break;
-      this.#unread.delete(registration);
+    for (let started = 0; started < READS_PER_STEP; started++) {
+      const registration = this.#unread.shift();
+      if (!registration) break;
       registration.endpoint.startRead();
     }
     return true;
