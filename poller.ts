@@ -857,18 +857,23 @@ class ListenerEndpoint extends Endpoint {
   };
 
   take(): ByteStream {
-    const state = this.#state;
-    if (state.tag === "closed") {
-      throw new Deno.errors.BadResource("Cannot accept: the listener is closed");
-    }
     const conn = this.#waiting.shift();
-    if (!conn && state.tag !== "failed") {
-      throw new Deno.errors.WouldBlock("Cannot accept: no connection is waiting");
+    if (conn) {
+      this.changed(true);
+      return conn;
     }
-    if (!conn) this.#state = IDLE;
-    this.changed(true);
-    if (conn) return conn;
-    throw (state as { error: unknown }).error;
+    const state = this.#state;
+    switch (state.tag) {
+      case "idle":
+      case "pending":
+        throw new Deno.errors.WouldBlock("Cannot accept: no connection is waiting");
+      case "closed":
+        throw new Deno.errors.BadResource("Cannot accept: the listener is closed");
+      case "failed":
+        this.#state = IDLE;
+        this.changed(true);
+        throw state.error;
+    }
   }
 
   close(): void {
