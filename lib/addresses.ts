@@ -1,0 +1,73 @@
+/**
+ * Who is at the other end, and networks of such addresses.
+ *
+ * @module
+ */
+
+import { BlockList, isIP, isIPv4 } from "node:net";
+
+/** Who is at the other end; a Unix peer has the path that it connected to. */
+export type Peer =
+  | { readonly kind: "ip"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** The peer of a connection or datagram; `path` is that of the Unix socket it came by. */
+export function peerOf(addr: Deno.Addr | undefined, path = ""): Peer {
+  if (addr && "hostname" in addr) {
+    return { kind: "ip", host: unmapped(addr.hostname), port: addr.port };
+  }
+  return { kind: "unix", path };
+}
+
+/** A peer as records show it: `127.0.0.1:53122`, `[::1]:53122`, `unix`. */
+export function peerText(peer: Peer): string {
+  return peer.kind === "unix" ? "unix" : `${bracketed(peer.host)}:${peer.port}`;
+}
+
+/** An address as it stands before a port. */
+export function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/** `::ffff:10.1.2.3` is what a socket for both families calls the IPv4 peer 10.1.2.3. */
+export function unmapped(address: string): string {
+  const [, ipv4 = ""] = /^::ffff:([\d.]+)$/i.exec(address) ?? [];
+  return isIPv4(ipv4) ? ipv4 : address;
+}
+
+/** The first `prefix` bits of an address. */
+export interface Network {
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: "ipv4" | "ipv6";
+}
+
+/**
+ * Reads `10.0.0.0/8`, `10.1.2.3` or `fd00::/8`; returns `undefined` for anything
+ * else. IPv4-mapped IPv6 becomes IPv4, as the peers do.
+ */
+export function parseNetwork(rule: string): Network | undefined {
+  const [, address = "", bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(rule) ?? [];
+  const mapped = unmapped(address);
+  const family = isIP(mapped);
+  const width = family === 4 ? 32 : 128;
+  const prefix = Number(bits ?? (isIP(address) === 4 ? 32 : 128)) - (mapped === address ? 0 : 96);
+  if (family === 0 || address.includes("%") || prefix < 0 || prefix > width) return undefined;
+  return { address: mapped, prefix, family: family === 4 ? "ipv4" : "ipv6" };
+}
+
+/** A list of networks that answers in one look-up. */
+export class Networks {
+  readonly #list = new BlockList();
+
+  constructor(networks: readonly Network[]) {
+    for (const { address, prefix, family } of networks) {
+      this.#list.addSubnet(address, prefix, family);
+    }
+  }
+
+  /** Whether one of them has the peer's address; a Unix peer has none. */
+  has(peer: Peer): boolean {
+    return peer.kind === "ip" && this.#list.check(peer.host, isIPv4(peer.host) ? "ipv4" : "ipv6");
+  }
+}

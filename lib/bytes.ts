@@ -1,0 +1,73 @@
+/**
+ * Bytes in growing memory, the names of a few, and the coders that all share.
+ *
+ * @module
+ */
+
+export const NUL = 0x00;
+export const TAB = 0x09;
+export const LF = 0x0A;
+export const CR = 0x0D;
+export const SPACE = 0x20;
+export const QUOTE = 0x22;
+export const BACKSLASH = 0x5C;
+export const DEL = 0x7F;
+
+export const NO_BYTES: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+
+const ENCODER = new TextEncoder();
+const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** The bytes of a text in UTF-8. */
+export function encode(text: string): Uint8Array<ArrayBuffer> {
+  return ENCODER.encode(text);
+}
+
+/** The text of bytes in UTF-8; what is not UTF-8 becomes U+FFFD. */
+export function decode(bytes: Uint8Array): string {
+  return DECODER.decode(bytes);
+}
+
+const INITIAL_BYTES = 64 * 1024;
+
+/** Bytes that are appended, taken together, and whose memory is then used again. */
+export class ByteBuffer {
+  readonly #keptBytes: number;
+  bytes: Uint8Array<ArrayBuffer> = new Uint8Array(INITIAL_BYTES);
+  length = 0;
+
+  /** Memory beyond `keptBytes` is given back by {@linkcode clear}. */
+  constructor(keptBytes: number) {
+    this.#keptBytes = keptBytes;
+  }
+
+  /** Makes room for `count` more bytes, which may then be written behind `length`. */
+  reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.bytes.length) return;
+    const grown = new Uint8Array(Math.max(needed, 2 * this.bytes.length));
+    grown.set(this.bytes.subarray(0, this.length));
+    this.bytes = grown;
+  }
+
+  append(bytes: Uint8Array): void {
+    this.reserve(bytes.length);
+    this.bytes.set(bytes, this.length);
+    this.length += bytes.length;
+  }
+
+  appendText(text: string): void {
+    this.reserve(3 * text.length);
+    this.length += ENCODER.encodeInto(text, this.bytes.subarray(this.length)).written;
+  }
+
+  /** What was appended, in place: valid until the buffer is changed. */
+  get filled(): Uint8Array<ArrayBuffer> {
+    return this.bytes.subarray(0, this.length);
+  }
+
+  clear(): void {
+    this.length = 0;
+    if (this.bytes.length > this.#keptBytes) this.bytes = new Uint8Array(INITIAL_BYTES);
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * What the rooms need of the process, and how they tell its operator of trouble.
+ *
+ * @module
+ */
+
+import type { ByteStream } from "../poller.ts";
+import { encode } from "./bytes.ts";
+
+/** Where bytes go: `Deno.stdout`, a file, or an object of one's own. */
+export interface Sink {
+  /** Takes bytes from the front of `bytes`; resolves to how many. */
+  write(bytes: Uint8Array): Promise<number>;
+  /** The same without a hop to another thread, if the sink can: cheaper, but the loop may not turn. */
+  writeInline?(bytes: Uint8Array): Promise<number>;
+}
+
+/** What the server uses of the process; tests bring their own. */
+export interface Io {
+  /** What is typed; read only with `--interactive`. */
+  readonly stdin: ByteStream;
+  /** Where records go without `--output`. */
+  readonly stdout: Sink;
+  /** Where messages go. */
+  readonly stderr: Sink;
+  /** Whether stdout is a terminal that wants colours. */
+  readonly wantsColor: boolean;
+  /** Wall clock, milliseconds since 1970. */
+  now(): number;
+  /** Ends the process at once. */
+  exit(code: number): void;
+}
+
+/** The environment that fails the server: a port that is taken, a closed output. */
+export class Failure extends Error {
+  /** "Failure". */
+  override readonly name = "Failure";
+}
+
+/** Tells the operator something, in one line. */
+export type Say = (message: string) => void;
+
+/** What may wait to be written to stderr; the rest is dropped and counted. */
+const MAX_WAITING_BYTES = 64 * 1024;
+
+/**
+ * Messages for the operator. They are written beside the loop, so that a stderr
+ * that nobody reads holds up nothing. Where stderr is closed they are lost:
+ * there is nowhere left to say so.
+ */
+export class Messages {
+  readonly #stderr: Sink;
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #dropped = 0;
+  #writing: Promise<void> | undefined;
+
+  constructor(stderr: Sink) {
+    this.#stderr = stderr;
+  }
+
+  readonly say: Say = (message) => {
+    if (this.#add(encode(`${message}\n`))) this.#writing ??= this.#write();
+    else this.#dropped++;
+  };
+
+  #add(bytes: Uint8Array): boolean {
+    if (this.#waitingBytes + bytes.length > MAX_WAITING_BYTES) return false;
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    return true;
+  }
+
+  async #write(): Promise<void> {
+    try {
+      for (let next; (next = this.#waiting.shift());) {
+        await writeAll(this.#stderr, next);
+        this.#waitingBytes -= next.length;
+        if (
+          this.#dropped > 0 && this.#add(encode(`earshot: ${this.#dropped} messages dropped\n`))
+        ) {
+          this.#dropped = 0;
+        }
+      }
+    } catch {
+      this.#waiting = [];
+      this.#waitingBytes = 0;
+    } finally {
+      this.#writing = undefined;
+    }
+  }
+
+  /** Waits until all is written, at most `limitMs`. */
+  async settled(limitMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, limitMs);
+    this.#writing?.then(resolve);
+    if (this.#writing) await promise;
+    clearTimeout(timer);
+  }
+}
+
+/** Writes all of `bytes`, in as many writes as it takes. */
+export async function writeAll(sink: Pick<Sink, "write">, bytes: Uint8Array): Promise<void> {
+  for (let sent = 0; sent < bytes.length;) sent += await sink.write(bytes.subarray(sent));
+}
+
+/** The system's name of an error, such as "ENOSPC". */
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error ? String(error.code) : undefined;
+}
+
+/** A reason in the words of a user: the permission flag that is missing, or what the system says. */
+export function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const [flag] = /--allow-[a-z]+/.exec(message) ?? [];
+  if (error instanceof Deno.errors.NotCapable && flag) return `run again with ${flag}`;
+  if (codeOf(error) === "EPIPE") return "broken pipe";
+  const words = message.replace(/( \(os error \d+\)|: https?:).*$/, "");
+  return words.charAt(0).toLowerCase() + words.slice(1);
+}
