@@ -1,0 +1,69 @@
+/**
+ * Who has not been heard for too long.
+ *
+ * @module
+ */
+
+/** Something that has to be done at a time. Times are those of `performance.now()`. */
+export interface Due {
+  /** When it has to be done; `Infinity` for never. */
+  readonly dueAtMs: number;
+  /**
+   * Does what was due at `nowMs`. The loop gives the time from before it polled:
+   * what was sent while the process stood still has then been heard.
+   */
+  onDue(nowMs: number): void;
+}
+
+/** Those that were heard, in the order in which they were, so that only the silent ones are looked at. */
+export class Silence<T> implements Due {
+  readonly #limitMs: number;
+  readonly #onSilent: (one: T) => void;
+  /** When each was heard, by a clock that stands still while nobody is listened to. */
+  readonly #heardAtMs = new Map<T, number>();
+  #lostMs = 0;
+
+  /**
+   * @param limitMs How long one may be silent; 0 for ever.
+   * @param onSilent Takes one that was silent for so long; it is forgotten until it is heard again.
+   */
+  constructor(limitMs: number, onSilent: (one: T) => void) {
+    this.#limitMs = limitMs;
+    this.#onSilent = onSilent;
+  }
+
+  /** One that is new counts as heard when it comes. */
+  heard(one: T, nowMs: number): void {
+    if (this.#limitMs === 0) return;
+    // A key that is set again would keep its old place in the order.
+    this.#heardAtMs.delete(one);
+    this.#heardAtMs.set(one, nowMs - this.#lostMs);
+  }
+
+  /** Forgets one that may be silent from now on. */
+  delete(one: T): void {
+    this.#heardAtMs.delete(one);
+  }
+
+  /** Time in which nobody was listened to does not count as silence. */
+  lost(ms: number): void {
+    this.#lostMs += ms;
+  }
+
+  get dueAtMs(): number {
+    for (const heardAtMs of this.#heardAtMs.values()) return this.#dueAtMs(heardAtMs);
+    return Infinity;
+  }
+
+  onDue(nowMs: number): void {
+    for (const [one, heardAtMs] of this.#heardAtMs) {
+      if (this.#dueAtMs(heardAtMs) > nowMs) return;
+      this.#heardAtMs.delete(one);
+      this.#onSilent(one);
+    }
+  }
+
+  #dueAtMs(heardAtMs: number): number {
+    return heardAtMs + this.#lostMs + this.#limitMs;
+  }
+}
