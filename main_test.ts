@@ -1,11 +1,4 @@
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertNotStrictEquals,
-  assertRejects,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { once } from "node:events";
 import { createConnection } from "node:net";
 import {
@@ -16,2393 +9,59 @@ import {
   type Io,
   main,
   parseConfig,
-  startServer,
   usage,
   UsageError,
 } from "./main.ts";
-
+import { decode, encode } from "./lib/bytes.ts";
 import {
-  type Acceptor,
-  type ByteStream,
-  Poller,
-  POLLERR,
-  POLLHUP,
-  POLLIN,
-  POLLNVAL,
-  POLLOUT,
-  POLLPRI,
-  POLLRDHUP,
-  select,
-  ServerSocket,
-  Socket,
-  type Source,
-} from "./poller.ts";
+  byteOf,
+  FaultyListener,
+  FaultyStream,
+  Feed,
+  GatedOutput,
+  MemoryListener,
+  MemoryStream,
+  noSpace,
+} from "./lib/fakes.ts";
+import { writeAll } from "./lib/io.ts";
+import { heardIn, logOf, NOW_MS, replaced, serve, serveFrom, spawnCli } from "./lib/serving.ts";
+import {
+  bytesOf,
+  Capture,
+  connectAndReset,
+  connectTo,
+  exists,
+  hasIpv6,
+  hasProgram,
+  lacks,
+  lag,
+  latin1,
+  noFiles,
+  noNet,
+  noProc,
+  noRun,
+  noSignals,
+  pause,
+  pick,
+  type Random,
+  randomNumbers,
+  readUpTo,
+  tempDir,
+  turn,
+  untilTrue,
+  withSeeds,
+} from "./lib/testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
-const lacksPermissions = ["net", "read", "write", "run", "sys"].some((name) =>
-  !isGranted({ name } as Deno.PermissionDescriptor)
-);
+const lacksPermissions = lacks("net", "read", "write", "run", "sys");
 if (lacksPermissions) {
   Deno.test.ignore("Tests that need permissions are ignored: `deno task test` runs all", () => {});
 }
 
-// -- Helpers --
-
-const HIGH_WATER_BYTES = 64 * 1024;
-const ALL_EVENTS = POLLIN | POLLPRI | POLLOUT | POLLRDHUP;
-
-const mayListen = isGranted({ name: "net" });
-const mayRun = isGranted({ name: "run" }) && isGranted({ name: "read" });
-const hasPython = mayRun && runs("python3", "--version");
-
-function isGranted(permission: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(permission).state === "granted";
-}
-
-function runs(command: string, ...args: string[]): boolean {
-  try {
-    return new Deno.Command(command, { args }).outputSync().success;
-  } catch {
-    return false;
-  }
-}
-
-/** A test over real sockets: without the permission it is ignored. */
-function netTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, ignore: !mayListen, timeout: 10_000, fn });
-}
-
-/** What a memory source takes from: items in order, errors as rejections, else it waits. */
-class Inbox<T> {
-  readonly #items: (() => T)[] = [];
-  #taker: PromiseWithResolvers<T> | undefined;
-
-  put(item: () => T): void {
-    this.#items.push(item);
-    if (this.#taker) this.#settle(this.#taker);
-  }
-
-  take(): Promise<T> {
-    if (this.#taker) throw new Deno.errors.Busy("A read is pending already");
-    const taker = Promise.withResolvers<T>();
-    if (this.#items.length > 0) this.#settle(taker);
-    else this.#taker = taker;
-    return taker.promise;
-  }
-
-  cancel(error: Error): void {
-    this.#taker?.reject(error);
-    this.#taker = undefined;
-  }
-
-  #settle(taker: PromiseWithResolvers<T>): void {
-    this.#taker = undefined;
-    try {
-      taker.resolve(this.#items.shift()!());
-    } catch (error) {
-      taker.reject(error);
-    }
-  }
-}
-
-/** A byte stream in memory: the test plays its peer. */
-class MemoryStream implements ByteStream {
-  readonly #inbox = new Inbox<string | null>();
-  #gate: PromiseWithResolvers<void> | undefined;
-  #writeError: Error | undefined;
-  /** Size of the target of each read so far. */
-  readonly targets: number[] = [];
-  /** What the peer has got, FIN as "." */
-  received = "";
-  /** Most bytes that one write takes. */
-  maxWrite = Infinity;
-  closed = false;
-
-  constructor(...texts: string[]) {
-    for (const text of texts) this.push(text);
-  }
-
-  push(text: string): void {
-    this.#inbox.put(() => text);
-  }
-
-  end(): void {
-    this.#inbox.put(() => null);
-  }
-
-  fail(error: Error = new Deno.errors.ConnectionReset("Connection reset by peer")): void {
-    this.#inbox.put(() => {
-      throw error;
-    });
-  }
-
-  block(): void {
-    this.#gate = Promise.withResolvers();
-  }
-
-  unblock(): void {
-    this.#gate?.resolve();
-    this.#gate = undefined;
-  }
-
-  failWrites(error: Error): void {
-    this.#writeError = error;
-  }
-
-  async read(target: Uint8Array): Promise<number | null> {
-    this.targets.push(target.length);
-    const text = await this.#inbox.take();
-    return text === null ? null : new TextEncoder().encodeInto(text, target).written;
-  }
-
-  async write(bytes: Uint8Array): Promise<number> {
-    const taken = bytes.slice(0, Math.min(bytes.length, this.maxWrite));
-    await this.#gate?.promise;
-    if (this.#writeError) throw this.#writeError;
-    this.received += decode(taken);
-    return taken.length;
-  }
-
-  async closeWrite(): Promise<void> {
-    await this.#gate?.promise;
-    if (this.#writeError) throw this.#writeError;
-    this.received += ".";
-  }
-
-  close(): void {
-    this.closed = true;
-    this.#inbox.cancel(new Deno.errors.Interrupted("operation canceled"));
-  }
-}
-
-/** A stream whose pending read outlives close(). */
-class StubbornStream extends MemoryStream {
-  override close(): void {
-    this.closed = true;
-  }
-}
-
-/** A listener in memory: the test plays its clients. */
-class MemoryListener implements Acceptor {
-  readonly addr: Deno.NetAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
-  readonly #inbox = new Inbox<ByteStream>();
-
-  connect(stream: ByteStream = new MemoryStream()): ByteStream {
-    this.#inbox.put(() => stream);
-    return stream;
-  }
-
-  fail(error: Error): void {
-    this.#inbox.put(() => {
-      throw error;
-    });
-  }
-
-  accept(): Promise<ByteStream> {
-    return this.#inbox.take();
-  }
-
-  close(): void {
-    this.#inbox.cancel(new Deno.errors.BadResource("Listener has been closed"));
-  }
-}
-
-/** A stream that always has `text` to read. */
-function talker(text = "x"): ByteStream {
-  const bytes = encode(text);
-  return {
-    read: (target) => {
-      target.set(bytes);
-      return Promise.resolve(bytes.length);
-    },
-  };
-}
-
-/** A stream that never has anything to read. */
-function quietStream(): ByteStream {
-  return { read: () => new Promise(() => {}) };
-}
-
-/** Both ends of one loopback connection; disposing closes both. */
-async function tcpPair() {
-  using listener = listenLocal();
-  const [client, server] = await Promise.all([connect(listener), listener.accept()]);
-  const ends = new DisposableStack();
-  ends.use(client);
-  ends.use(server);
-  return { client, server, [Symbol.dispose]: () => ends.dispose() };
-}
-
-function listenLocal(): Deno.TcpListener {
-  return Deno.listen({ hostname: "127.0.0.1", port: 0 });
-}
-
-function connect(listener: Deno.TcpListener): Promise<Deno.TcpConn> {
-  return Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
-}
-
-/** A connection that the peer's kernel resets: it was never accepted when its listener closed. */
-async function resetConnection(): Promise<Deno.TcpConn> {
-  using listener = listenLocal();
-  return await connect(listener);
-}
-
-function encode(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(text);
-}
-
-function decode(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
-}
-
-function recvText(source: Socket, max = 1000): string {
-  return decode(source.recv(max));
-}
-
-function pollerOf(...sources: Source[]): Poller {
-  const poller = new Poller();
-  for (const source of sources) poller.register(source);
-  return poller;
-}
-
-function closeAll(...sources: Source[]): void {
-  for (const source of sources) source.close();
-}
-
-/** A value that the types forbid: callers need not use TypeScript. */
-function untyped(value: unknown): never {
-  return value as never;
-}
-
-/** Not iterable. */
-function nothing(): never {
-  return untyped(null);
-}
-
-/** One turn of the event loop, timers and I/O included. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
-}
-
-/** Still waiting after a few turns of the event loop, in which everything else had its chance. */
-async function assertPending(promise: Promise<unknown>): Promise<void> {
-  let settled = false;
-  const settle = () => settled = true;
-  promise.then(settle, settle);
-  for (let i = 0; i < 3; i++) await turn();
-  assert(!settled, "Settled too early");
-}
-
-/** Repeats `round` until a timer has fired, which takes a turn of the event loop. */
-async function assertTimerFires(round: () => Promise<unknown>): Promise<void> {
-  let fired = false;
-  const timer = setTimeout(() => fired = true, 0);
-  for (let i = 0; i < 300_000 && !fired; i++) await round();
-  clearTimeout(timer);
-  assert(fired, "The event loop did not turn");
-}
-
-/** Sends until nothing more is taken; returns how many bytes were. */
-async function fill(socket: Socket): Promise<number> {
-  using poller = new Poller();
-  poller.register(socket, POLLOUT);
-  let sent = 0;
-  while ((await poller.poll(20)).length > 0) sent += socket.send(new Uint8Array(HIGH_WATER_BYTES));
-  return sent;
-}
-
-/** The event bits of the first answer that has some of `wanted`. */
-async function eventsOf(source: Source, mask = ALL_EVENTS, wanted = mask): Promise<number> {
-  using poller = new Poller();
-  poller.register(source, wanted);
-  await poller.poll();
-  poller.modify(source, mask);
-  const [entry] = await poller.poll(0);
-  return entry?.[1] ?? 0;
-}
-
-/** The event bits of a source once everything that has happened to it is known. */
-async function eventsNow(source: Source, mask = ALL_EVENTS): Promise<number> {
-  using poller = new Poller();
-  poller.register(source, mask);
-  await poller.poll(0);
-  await turn();
-  const [entry] = await poller.poll(0);
-  return entry?.[1] ?? 0;
-}
-
-/** Asks one front end which of `sources` have which of the events in `mask`. */
-type Wait = <S extends Source>(
-  sources: Iterable<S>,
-  mask: number,
-  timeoutMs?: number | null,
-) => Promise<[S, number][]>;
-
-const waitBySelect: Wait = async (sources, mask, timeoutMs) => {
-  const list = [...sources];
-  const [readable, writable, failing] = await select(
-    mask & POLLIN ? list : [],
-    mask & POLLOUT ? list : [],
-    list,
-    typeof timeoutMs === "number" ? timeoutMs / 1000 : timeoutMs,
-  );
-  return list.map((source): [typeof source, number] => [
-    source,
-    (readable.includes(source) ? POLLIN : 0) | (writable.includes(source) ? POLLOUT : 0) |
-    (failing.includes(source) ? POLLERR : 0),
-  ]).filter(([, events]) => events !== 0);
-};
-
-const waitByPoll: Wait = async (sources, mask, timeoutMs) => {
-  const list = [...sources];
-  using poller = new Poller();
-  for (const source of list) poller.register(source, mask);
-  const ready = new Map(await poller.poll(timeoutMs));
-  return list.filter((source) => ready.has(source)).map((
-    source,
-  ) => [source, ready.get(source)! & (POLLIN | POLLOUT | POLLERR)]);
-};
-
-// -- The contract: select() and Poller.poll() --
-
-for (const [name, wait] of [["select()", waitBySelect], ["Poller.poll()", waitByPoll]] as const) {
-  Deno.test(`${name} reports a source that has data`, async () => {
-    const stream = new MemoryStream();
-    using source = new Socket(stream);
-    const waiting = wait([source], POLLIN);
-    await assertPending(waiting);
-    stream.push("hello");
-    assertEquals(await waiting, [[source, POLLIN]]);
-    assertEquals(recvText(source), "hello");
-  });
-
-  Deno.test(`${name} reports only the sources that are ready`, async () => {
-    using quiet = new Socket(new MemoryStream());
-    using loud = new Socket(new MemoryStream("x"));
-    assertEquals(await wait([quiet, loud], POLLIN), [[loud, POLLIN]]);
-  });
-
-  Deno.test(`${name} reports all sources that are known to be ready`, async () => {
-    using one = new Socket(new MemoryStream("1"));
-    using two = new Socket(new MemoryStream("2"));
-    assertEquals(await wait([one, two], POLLIN), [[one, POLLIN], [two, POLLIN]]);
-  });
-
-  Deno.test(`${name} reports again what was left unread`, async () => {
-    using source = new Socket(new MemoryStream("hello"));
-    for (const [letter, rest] of ["hello", "ello", "llo"].entries()) {
-      assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-      assertEquals(recvText(source, 1), rest[0], `letter ${letter}`);
-    }
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "lo");
-    assertEquals(await wait([source], POLLIN, 0), []);
-  });
-
-  Deno.test(`${name} reports end of file as readable, again and again`, async () => {
-    const stream = new MemoryStream("bye");
-    stream.end();
-    using source = new Socket(stream);
-    await wait([source], POLLIN);
-    assertEquals(recvText(source), "bye");
-    for (let i = 0; i < 3; i++) {
-      assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-      assertEquals(source.recv(10), new Uint8Array(0));
-      assertEquals(source.recvInto(new Uint8Array(10)), 0);
-    }
-    assertEquals(stream.targets.length, 2);
-  });
-
-  Deno.test(`${name} reports a failed read until it is thrown, then end of file`, async () => {
-    const stream = new MemoryStream();
-    stream.fail();
-    using source = new Socket(stream);
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN | POLLERR]]);
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN | POLLERR]]);
-    assertThrows(() => source.recv(10), Deno.errors.ConnectionReset);
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "");
-  });
-
-  Deno.test(`${name} reports a failed read beyond what was asked for`, async () => {
-    const stream = new MemoryStream();
-    using source = new Socket(stream);
-    const waiting = wait([source], 0);
-    await assertPending(waiting);
-    stream.fail();
-    assertEquals(await waiting, [[source, POLLERR]]);
-  });
-
-  Deno.test(`${name} reports a listener when a connection waits`, async () => {
-    const listener = new MemoryListener();
-    using server = new ServerSocket(listener);
-    const waiting = wait([server], POLLIN);
-    await assertPending(waiting);
-    const stream = listener.connect();
-    assertEquals(await waiting, [[server, POLLIN]]);
-    using peer = server.accept();
-    assertEquals(peer.stream, stream);
-    assertThrows(() => server.accept(), Deno.errors.WouldBlock);
-    assertEquals(await wait([server], POLLIN, 0), []);
-  });
-
-  Deno.test(`${name} reports a failed accept, after which the listener goes on`, async () => {
-    const listener = new MemoryListener();
-    using server = new ServerSocket(listener);
-    listener.fail(new Deno.errors.NotConnected("Client is gone"));
-    listener.connect();
-    assertEquals(await wait([server], POLLIN), [[server, POLLIN | POLLERR]]);
-    assertThrows(() => server.accept(), Deno.errors.NotConnected);
-    assertEquals(await wait([server], POLLIN), [[server, POLLIN]]);
-    server.accept().close();
-  });
-
-  Deno.test(`${name} reports room to send until the send buffer is full`, async () => {
-    const stream = new MemoryStream();
-    using source = new Socket(stream);
-    assertEquals(await wait([source], POLLOUT), [[source, POLLOUT]]);
-    stream.block();
-    source.send(new Uint8Array(HIGH_WATER_BYTES));
-    const waiting = wait([source], POLLOUT);
-    await assertPending(waiting);
-    stream.unblock();
-    assertEquals(await waiting, [[source, POLLOUT]]);
-  });
-
-  Deno.test(`${name} reports reading and writing of one source together`, async () => {
-    using source = new Socket(new MemoryStream("x"));
-    await wait([source], POLLIN);
-    assertEquals(await wait([source], POLLIN | POLLOUT), [[source, POLLIN | POLLOUT]]);
-  });
-
-  Deno.test(`${name} does not report what was not asked for`, async () => {
-    using source = new Socket(new MemoryStream("x"));
-    assertEquals(await wait([source], 0, 0), []);
-    assertEquals(await wait([source], POLLOUT), [[source, POLLOUT]]);
-  });
-
-  Deno.test(`${name} only looks when the timeout is 0`, async () => {
-    const stream = new MemoryStream();
-    using source = new Socket(stream);
-    assertEquals(await wait([source], POLLIN, 0), []);
-    stream.push("x");
-    assertEquals(await wait([source], POLLIN, 0), [[source, POLLIN]]);
-  });
-
-  Deno.test(`${name} never returns before its timeout`, async () => {
-    using source = new Socket(new MemoryStream());
-    for (const timeoutMs of [0.1, 0.4, 1, 1.5, 2.01, 3.7, 5, 9.99, 20]) {
-      const start = performance.now();
-      assertEquals(await wait([source], POLLIN, timeoutMs), []);
-      assert(performance.now() - start >= timeoutMs, `earlier than ${timeoutMs} ms`);
-    }
-  });
-
-  for (const timeout of [undefined, null, Infinity]) {
-    Deno.test(`${name} waits for ever when the timeout is ${timeout}`, async () => {
-      const stream = new MemoryStream();
-      using source = new Socket(stream);
-      const waiting = wait([source], POLLIN, timeout);
-      await assertPending(waiting);
-      stream.push("x");
-      assertEquals(await waiting, [[source, POLLIN]]);
-    });
-  }
-
-  Deno.test(`${name} answers before a timeout longer than any timer`, async () => {
-    const stream = new MemoryStream();
-    using source = new Socket(stream);
-    const waiting = wait([source], POLLIN, 1e15);
-    await assertPending(waiting);
-    stream.push("x");
-    assertEquals(await waiting, [[source, POLLIN]]);
-  });
-
-  Deno.test(`${name} sleeps when there is nothing to watch`, async () => {
-    const start = performance.now();
-    assertEquals(await wait([], ALL_EVENTS, 15), []);
-    assert(performance.now() - start >= 15);
-    assertEquals(await wait([], ALL_EVENTS, 0), []);
-  });
-
-  Deno.test(`${name} rejects a timeout that is not a number`, async () => {
-    for (const timeout of ["1", {}, true, 1n]) {
-      const call = name === "select()"
-        ? () => select([], [], [], untyped(timeout))
-        : () => new Poller().poll(untyped(timeout));
-      await assertRejects(call, TypeError);
-    }
-    await assertRejects(() => wait([], POLLIN, NaN), RangeError);
-  });
-
-  Deno.test(`${name} reads nothing more while data is unread`, async () => {
-    const stream = new MemoryStream("one", "two");
-    using source = new Socket(stream);
-    for (let i = 0; i < 5; i++) await wait([source], POLLIN);
-    assertEquals(stream.targets.length, 1);
-    assertEquals(recvText(source), "one");
-    assertEquals(stream.targets.length, 1);
-    await wait([source], POLLIN);
-    assertEquals(recvText(source), "two");
-  });
-
-  Deno.test(`${name} keeps one read pending whatever the number of waits`, async () => {
-    const stream = new MemoryStream();
-    using source = new Socket(stream);
-    for (let i = 0; i < 5; i++) await wait([source], POLLIN, 0);
-    const waits = [wait([source], POLLIN), wait([source], POLLIN), wait([source], POLLIN)];
-    await Promise.all(waits.map(assertPending));
-    assertEquals(stream.targets.length, 1);
-    stream.push("x");
-    for (const waiting of waits) assertEquals(await waiting, [[source, POLLIN]]);
-  });
-
-  Deno.test(`${name} lets timers fire although there is always room to send`, async () => {
-    using source = new Socket(new MemoryStream());
-    await assertTimerFires(() => wait([source], POLLOUT));
-  });
-
-  Deno.test(`${name} lets timers fire although data stays unread`, async () => {
-    using source = new Socket(new MemoryStream("x"));
-    await assertTimerFires(() => wait([source], POLLIN));
-  });
-
-  Deno.test(`${name} lets timers fire although new data never ends`, async () => {
-    using source = new Socket(talker());
-    await assertTimerFires(async () => {
-      await wait([source], POLLIN);
-      source.recv(10);
-    });
-  });
-
-  Deno.test(`${name} asks again after a read of 0 bytes`, async () => {
-    const stream = new MemoryStream();
-    using source = new Socket(stream);
-    const waiting = wait([source], POLLIN);
-    await assertPending(waiting);
-    stream.push("");
-    await assertPending(waiting);
-    stream.push("x");
-    assertEquals(await waiting, [[source, POLLIN]]);
-    assertEquals(recvText(source), "x");
-  });
-
-  netTest(`${name} reports data, then end of file of a TCP connection`, async () => {
-    using pair = await tcpPair();
-    using source = new Socket(pair.server);
-    await pair.client.write(encode("hello"));
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "hello");
-    await pair.client.closeWrite();
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "");
-  });
-
-  netTest(`${name} reports a reset TCP connection until the error is taken`, async () => {
-    using source = new Socket(await resetConnection());
-    const { remoteAddr } = source;
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN | POLLERR]]);
-    assertThrows(() => source.recvInto(new Uint8Array(10)), Deno.errors.ConnectionReset);
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "");
-    assertThrows(() => source.send(encode("x")), Deno.errors.BrokenPipe);
-    assertEquals(source.remoteAddr, remoteAddr);
-  });
-
-  netTest(`${name} reports a TCP listener with a waiting client`, async () => {
-    const listener = listenLocal();
-    await using server = new ServerSocket(listener);
-    assertEquals(await wait([server], POLLIN, 0), []);
-    const waiting = wait([server], POLLIN);
-    using client = await connect(listener);
-    assertEquals(await waiting, [[server, POLLIN]]);
-    using peer = server.accept();
-    assertEquals([peer.remoteAddr, peer.localAddr], [client.localAddr, server.addr]);
-  });
-
-  netTest(`${name} reports no room to send until the TCP peer reads`, async () => {
-    using pair = await tcpPair();
-    using source = new Socket(pair.server);
-    const sent = await fill(source);
-    const waiting = wait([source], POLLOUT);
-    await assertPending(waiting);
-    const target = new Uint8Array(HIGH_WATER_BYTES);
-    for (let got = 0; got < sent;) got += await pair.client.read(target) ?? sent;
-    assertEquals(await waiting, [[source, POLLOUT]]);
-  });
-}
-
-// -- select(): arguments --
-
-Deno.test("select() checks the timeout before the lists", async () => {
-  await assertRejects(() => select(nothing(), [], [], -1), RangeError);
-  await assertRejects(() => select(nothing(), [], [], NaN), RangeError);
-  await assertRejects(() => select(nothing(), [], [], untyped("1")), TypeError, "timeoutSeconds");
-});
-
-Deno.test("select() checks the lists in their order", async () => {
-  await assertRejects(() => select(nothing(), nothing(), nothing()), TypeError, "rlist");
-  await assertRejects(() => select([], nothing(), nothing()), TypeError, "wlist");
-  await assertRejects(() => select([], [], nothing()), TypeError, "xlist");
-  await assertRejects(() => select([untyped(3)], nothing(), []), TypeError, "number");
-});
-
-Deno.test("select() rejects a list that is not iterable", async () => {
-  for (const list of [null, undefined, 1, {}]) {
-    await assertRejects(() => select(untyped(list), [], []), TypeError, "rlist");
-  }
-});
-
-Deno.test("select() rejects items that are not sources", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  for (const item of [null, undefined, 0, "x", {}, new MemoryStream(), Socket]) {
-    await assertRejects(() => select([source, untyped(item)], [], []), TypeError);
-    await assertRejects(() => select([], [], [untyped(item)]), TypeError);
-  }
-  assertEquals(await select([source], [], []), [[source], [], []]);
-});
-
-for (const timeoutSeconds of [-1, -1e-9, -Number.MIN_VALUE, -Infinity, NaN]) {
-  Deno.test(`select() rejects a timeout of ${timeoutSeconds} s`, async () => {
-    await assertRejects(() => select([], [], [], timeoutSeconds), RangeError);
-  });
-}
-
-Deno.test("select() takes a timeout of -0 as 0", async () => {
-  assertEquals(await select([], [], [], -0), [[], [], []]);
-});
-
-Deno.test("select() counts its timeout in seconds", async () => {
-  const start = performance.now();
-  await select([], [], [], 0.0301);
-  assert(performance.now() - start >= 30.1);
-});
-
-Deno.test("select() takes any iterable, and each only once", async () => {
-  using one = new Socket(new MemoryStream("1"));
-  using two = new Socket(new MemoryStream("2"));
-  function* sources() {
-    yield one;
-    yield two;
-  }
-  assertEquals(await select(sources(), new Set([two]), new Map([[one, 1]]).keys()), [
-    [one, two],
-    [two],
-    [],
-  ]);
-});
-
-Deno.test("select() throws what an iterable throws", async () => {
-  // deno-lint-ignore require-yield
-  function* broken(): Generator<Socket> {
-    throw new SyntaxError("broken");
-  }
-  await assertRejects(() => select([], broken(), []), SyntaxError, "broken");
-});
-
-Deno.test("select() does not see changes of its lists while it waits", async () => {
-  const [stream, other] = [new MemoryStream(), new MemoryStream("x")];
-  using source = new Socket(stream);
-  using late = new Socket(other);
-  const list = [source];
-  const waiting = select(list, [], []);
-  list[0] = late;
-  await assertPending(waiting);
-  stream.push("x");
-  assertEquals(await waiting, [[source], [], []]);
-});
-
-Deno.test("select() keeps the order of its arguments, not that of readiness", async () => {
-  const streams = ["a", "b", "c"].map(() => new MemoryStream());
-  const sources = streams.map((stream) => new Socket(stream));
-  await select(sources, [], [], 0);
-  for (const i of [2, 0, 1]) streams[i]!.push("x");
-  await turn();
-  assertEquals(await select(sources, [], []), [sources, [], []]);
-  assertEquals(await select(sources.toReversed(), [], []), [sources.toReversed(), [], []]);
-  closeAll(...sources);
-});
-
-Deno.test("select() keeps duplicates", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using quiet = new Socket(new MemoryStream());
-  assertEquals(await select([source, quiet, source], [source, source], []), [
-    [source, source],
-    [source, source],
-    [],
-  ]);
-});
-
-Deno.test("select() reports one source in each list it is ready for", async () => {
-  const stream = new MemoryStream();
-  stream.fail();
-  using source = new Socket(stream);
-  assertEquals(await select([source], [], [source]), [[source], [], [source]]);
-  assertEquals(await select([source], [source], [source]), [[source], [source], [source]]);
-});
-
-Deno.test("select() returns three new arrays, distinct even when empty", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  const list = [source];
-  const [first, second, third] = await select(list, [], []);
-  assertNotStrictEquals<unknown>(first, list);
-  for (const lists of [[first, second, third], await select([], [], [], 0)]) {
-    assertEquals(new Set<unknown>(lists).size, 3);
-  }
-});
-
-Deno.test("select() waits for ever for nothing when there is no timeout", async () => {
-  await assertPending(select([], [], []));
-});
-
-// -- select(): waiting --
-
-Deno.test("select() may be called many times at once", async () => {
-  const streams = Array.from({ length: 10 }, () => new MemoryStream());
-  const sources = streams.map((stream) => new Socket(stream));
-  const waits = sources.map((source) => select([source], [], []));
-  const all = select(sources, [], []);
-  streams[7]!.push("x");
-  assertEquals(await waits[7], [[sources[7]], [], []]);
-  assertEquals(await all, [[sources[7]], [], []]);
-  await assertPending(Promise.race(waits.toSpliced(7, 1)));
-  closeAll(...sources);
-  await Promise.allSettled(waits);
-});
-
-Deno.test("select() leaves the data of losers to the next call", async () => {
-  const [winner, loser] = [new MemoryStream("x"), new MemoryStream()];
-  using first = new Socket(winner);
-  using second = new Socket(loser);
-  await select([first, second], [], []);
-  loser.push("kept");
-  first.recv(10);
-  assertEquals(await select([first, second], [], []), [[second], [], []]);
-  assertEquals(recvText(second), "kept");
-  assertEquals(loser.targets.length, 1);
-});
-
-Deno.test("select() does not read sources that are only to be written", async () => {
-  const stream = new MemoryStream("x");
-  using source = new Socket(stream);
-  assertEquals(await select([], [source], []), [[], [source], []]);
-  assertEquals(stream.targets, []);
-});
-
-Deno.test("select() throws BadResource when a source is closed", async () => {
-  using ready = new Socket(new MemoryStream("x"));
-  const closed = new Socket(new MemoryStream());
-  closed.close();
-  const server = new ServerSocket(new MemoryListener());
-  server.close();
-  await assertRejects(() => select([ready, closed], [], []), Deno.errors.BadResource);
-  await assertRejects(() => select([ready], [closed], []), Deno.errors.BadResource);
-  await assertRejects(() => select([ready], [], [server], 0), Deno.errors.BadResource);
-  assertEquals(await select([ready], [], []), [[ready], [], []]);
-});
-
-Deno.test("select() throws BadResource when a source is closed while it waits", async () => {
-  using quiet = new Socket(new MemoryStream());
-  const source = new Socket(new MemoryStream());
-  const waiting = select([quiet, source], [], []);
-  await assertPending(waiting);
-  source.close();
-  await assertRejects(() => waiting, Deno.errors.BadResource);
-});
-
-Deno.test("select() is woken by a memory source in its read list (self-pipe)", async () => {
-  using quiet = new Socket(new MemoryStream());
-  const pipe = new MemoryStream();
-  using alarm = new Socket(pipe);
-  const waiting = select([quiet, alarm], [], []);
-  pipe.push("!");
-  assertEquals(await waiting, [[alarm], [], []]);
-});
-
-Deno.test("select() serves more sources than one step reads", async () => {
-  const sources = Array.from({ length: 250 }, () => new Socket(talker()));
-  const served = new Set<Socket>();
-  for (let i = 0; i < 10 && served.size < sources.length; i++) {
-    const [readable] = await select(sources, [], [], 0);
-    for (const source of readable) {
-      source.recv(10);
-      served.add(source);
-    }
-  }
-  assertEquals(served.size, sources.length);
-  closeAll(...sources);
-});
-
-// -- Poller: registration --
-
-Deno.test("Poller.register() watches for data and urgent data by default", async () => {
-  using source = new Socket(new MemoryStream());
-  using poller = new Poller();
-  poller.register(source);
-  assertEquals(await poller.poll(0), []);
-  poller.register(source, ALL_EVENTS);
-  assertEquals(await poller.poll(0), [[source, POLLOUT]]);
-});
-
-Deno.test("Poller.register() replaces the mask when called twice", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = new Poller();
-  poller.register(source, POLLIN);
-  poller.register(source, POLLOUT);
-  assertEquals(poller.size, 1);
-  assertEquals(await poller.poll(), [[source, POLLOUT]]);
-});
-
-for (const mask of [1.5, NaN, Infinity, "1", null, true, 1n]) {
-  Deno.test(`Poller.register() rejects a mask of ${mask} (${typeof mask})`, () => {
-    using source = new Socket(new MemoryStream());
-    using poller = new Poller();
-    assertThrows(() => poller.register(source, untyped(mask)), TypeError);
-    assertEquals(poller.size, 0);
-  });
-}
-
-for (const mask of [-1, 0x10000, -(2 ** 40), 2 ** 40]) {
-  Deno.test(`Poller.register() rejects a mask of ${mask}`, () => {
-    using source = new Socket(new MemoryStream());
-    using poller = new Poller();
-    assertThrows(() => poller.register(source, mask), RangeError);
-    assertEquals(poller.size, 0);
-  });
-}
-
-Deno.test("Poller.register() takes masks from 0 to 0xFFFF", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = new Poller();
-  poller.register(source, 0);
-  assertEquals(await poller.poll(0), []);
-  poller.register(source, 0xFFFF);
-  assertEquals(await poller.poll(), [[source, POLLIN | POLLOUT]]);
-});
-
-Deno.test("Poller rejects what is not a source", () => {
-  using poller = new Poller();
-  for (const source of [null, undefined, 1, "x", {}, new MemoryStream(), Poller]) {
-    assertThrows(() => poller.register(untyped(source)), TypeError);
-    assertThrows(() => poller.modify(untyped(source), POLLIN), TypeError);
-    assertThrows(() => poller.unregister(untyped(source)), TypeError);
-  }
-  assertEquals(poller.size, 0);
-});
-
-Deno.test("Poller.modify() replaces the mask", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = new Poller();
-  poller.register(source, POLLOUT);
-  poller.modify(source, POLLIN);
-  assertEquals(await poller.poll(), [[source, POLLIN]]);
-  poller.modify(source, 0);
-  assertEquals(await poller.poll(0), []);
-});
-
-Deno.test("Poller.modify() keeps the mask when the new one is invalid", async () => {
-  using source = new Socket(new MemoryStream());
-  using poller = new Poller();
-  poller.register(source, POLLOUT);
-  assertThrows(() => poller.modify(source, -1), RangeError);
-  assertThrows(() => poller.modify(source, untyped(undefined)), TypeError);
-  assertThrows(() => poller.register(source, 0x10000), RangeError);
-  assertEquals(await poller.poll(), [[source, POLLOUT]]);
-});
-
-Deno.test("Poller throws NotFound for a source that is not registered", () => {
-  using source = new Socket(new MemoryStream());
-  using poller = new Poller();
-  assertThrows(() => poller.modify(source, POLLIN), Deno.errors.NotFound);
-  assertThrows(() => poller.unregister(source), Deno.errors.NotFound);
-  poller.register(source);
-  poller.unregister(source);
-  assertThrows(() => poller.unregister(source), Deno.errors.NotFound);
-  assertThrows(() => poller.modify(source, POLLIN), Deno.errors.NotFound);
-});
-
-Deno.test("Poller.size counts registered sources", () => {
-  using one = new Socket(new MemoryStream());
-  using two = new ServerSocket(new MemoryListener());
-  using poller = new Poller();
-  poller.register(one);
-  poller.register(two);
-  assertEquals(poller.size, 2);
-  poller.unregister(one);
-  assertEquals(poller.size, 1);
-  poller.close();
-  assertEquals(poller.size, 0);
-});
-
-Deno.test("Poller.unregister() drops a source that is ready", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = new Poller();
-  poller.register(source);
-  await poller.poll();
-  poller.unregister(source);
-  assertEquals(await poller.poll(0), []);
-});
-
-Deno.test("Poller.unregister() works after the source was closed", async () => {
-  const source = new Socket(new MemoryStream());
-  using poller = new Poller();
-  poller.register(source);
-  source.close();
-  poller.unregister(source);
-  assertEquals(await poller.poll(0), []);
-});
-
-Deno.test("Poller.unregister() leaves what arrives later to the next reader", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using poller = new Poller();
-  poller.register(source);
-  await poller.poll(0);
-  poller.unregister(source);
-  stream.push("late");
-  assertEquals(await poller.poll(0), []);
-  poller.register(source);
-  assertEquals(await poller.poll(), [[source, POLLIN]]);
-  assertEquals(recvText(source), "late");
-  assertEquals(stream.targets.length, 1);
-});
-
-Deno.test("Socket.recv() returns what arrived after nobody watched any more", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  await select([source], [], [], 0);
-  stream.push("late");
-  await turn();
-  assertEquals(recvText(source), "late");
-  await turn();
-  assertEquals(stream.targets.length, 1);
-});
-
-// -- Poller: readiness --
-
-Deno.test("Poller.poll() reports sources in the order in which they became ready", async () => {
-  const streams = Array.from({ length: 3 }, () => new MemoryStream());
-  const [a, b, c] = streams.map((stream) => new Socket(stream)) as [Socket, Socket, Socket];
-  using poller = pollerOf(a, b, c);
-  await poller.poll(0);
-  for (const i of [2, 0, 1]) {
-    streams[i]!.push("x");
-    await turn();
-  }
-  assertEquals(await poller.poll(), [[c, POLLIN], [a, POLLIN], [b, POLLIN]]);
-  assertEquals(await poller.poll(), [[c, POLLIN], [a, POLLIN], [b, POLLIN]]);
-  closeAll(a, b, c);
-});
-
-Deno.test("Poller.poll() lists a source that was read behind the others", async () => {
-  using first = new Socket(new MemoryStream("12"));
-  using second = new Socket(new MemoryStream("34"));
-  using poller = pollerOf(first, second);
-  assertEquals(await poller.poll(), [[first, POLLIN], [second, POLLIN]]);
-  first.recv(1);
-  assertEquals(await poller.poll(), [[second, POLLIN], [first, POLLIN]]);
-  second.recv(1);
-  assertEquals(await poller.poll(), [[first, POLLIN], [second, POLLIN]]);
-});
-
-Deno.test("Poller.poll() keeps the place of a source whose mask changes", async () => {
-  using first = new Socket(new MemoryStream("1"));
-  using second = new Socket(new MemoryStream("2"));
-  using poller = pollerOf(first, second);
-  await poller.poll();
-  poller.modify(first, POLLIN | POLLOUT);
-  assertEquals(await poller.poll(), [[first, POLLIN | POLLOUT], [second, POLLIN]]);
-});
-
-Deno.test("Poller.poll() puts all bits of a source into one entry", async () => {
-  const stream = new MemoryStream();
-  stream.end();
-  using source = new Socket(stream);
-  await select([source], [], []);
-  assertEquals(await eventsNow(source), POLLIN | POLLOUT | POLLRDHUP);
-});
-
-for (const mask of [0, POLLIN, POLLPRI, POLLOUT, POLLRDHUP, POLLIN | POLLOUT, 0xFFFF]) {
-  Deno.test(`Poller.poll() reports no more than the mask ${mask} asks for`, async () => {
-    const stream = new MemoryStream();
-    stream.end();
-    using source = new Socket(stream);
-    const expected = mask & (POLLIN | POLLOUT | POLLRDHUP);
-    assertEquals(await eventsNow(source, mask), expected);
-  });
-
-  Deno.test(`Poller.poll() reports a failed read whatever the mask (${mask})`, async () => {
-    const stream = new MemoryStream();
-    stream.fail();
-    using source = new Socket(stream);
-    const asked = mask & (POLLIN | POLLOUT | POLLRDHUP);
-    assertEquals(await eventsNow(source, mask), asked | POLLERR | POLLHUP);
-  });
-
-  Deno.test(`Poller.poll() reports a closed source whatever the mask (${mask})`, async () => {
-    const source = new Socket(new MemoryStream());
-    source.close();
-    assertEquals(await eventsNow(source, mask), POLLNVAL);
-  });
-}
-
-Deno.test("Poller.poll() sees a reset while it waits with mask 0", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using poller = new Poller();
-  poller.register(source, 0);
-  const waiting = poller.poll();
-  await assertPending(waiting);
-  stream.fail();
-  assertEquals(await waiting, [[source, POLLERR | POLLHUP]]);
-});
-
-Deno.test("Poller.poll() reports POLLHUP without POLLERR once the reset was thrown", async () => {
-  const stream = new MemoryStream();
-  stream.fail();
-  using source = new Socket(stream);
-  await select([source], [], []);
-  assertThrows(() => source.recv(1), Deno.errors.ConnectionReset);
-  assertEquals(await eventsNow(source, POLLIN), POLLIN | POLLHUP);
-  assertEquals(await eventsNow(source, 0), POLLHUP);
-});
-
-Deno.test("Poller.poll() reports end of file without POLLHUP while sending is open", async () => {
-  const stream = new MemoryStream();
-  stream.end();
-  using source = new Socket(stream);
-  assertEquals(await eventsNow(source), POLLIN | POLLOUT | POLLRDHUP);
-  assertEquals(source.send(encode("still")), 5);
-});
-
-Deno.test("Poller.poll() reports POLLHUP when both directions are shut", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  await source.shutdown();
-  assertEquals(await eventsNow(source), POLLOUT);
-  stream.end();
-  assertEquals(await eventsNow(source, 0), POLLHUP);
-  assertEquals(await eventsNow(source), POLLIN | POLLOUT | POLLHUP | POLLRDHUP);
-});
-
-Deno.test("Poller.poll() reports POLLNVAL at each call until unregistered", async () => {
-  const source = new Socket(new MemoryStream());
-  using poller = pollerOf(source);
-  source.close();
-  for (let i = 0; i < 3; i++) assertEquals(await poller.poll(), [[source, POLLNVAL]]);
-  poller.unregister(source);
-  assertEquals(await poller.poll(0), []);
-});
-
-Deno.test("Poller.poll() reports POLLNVAL for a source closed while it waits", async () => {
-  const source = new Socket(new MemoryStream());
-  const server = new ServerSocket(new MemoryListener());
-  using poller = pollerOf(source, server);
-  const waiting = poller.poll();
-  await assertPending(waiting);
-  source.close();
-  server.close();
-  assertEquals(await waiting, [[source, POLLNVAL], [server, POLLNVAL]]);
-});
-
-Deno.test("Poller.poll() reports to two pollers that watch one source", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using one = pollerOf(source);
-  using two = pollerOf(source);
-  const waits = [one.poll(), two.poll()];
-  await Promise.all(waits.map(assertPending));
-  stream.push("x");
-  assertEquals(await Promise.all(waits), [[[source, POLLIN]], [[source, POLLIN]]]);
-  assertEquals(stream.targets.length, 1);
-  source.recv(1);
-  assertEquals([await one.poll(0), await two.poll(0)], [[], []]);
-});
-
-Deno.test("Poller.poll() goes on with one poller when the other lets go", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using stays = pollerOf(source);
-  const goes = pollerOf(source);
-  const waiting = stays.poll();
-  await goes.poll(0);
-  goes.close();
-  stream.push("x");
-  assertEquals(await waiting, [[source, POLLIN]]);
-});
-
-Deno.test("Poller.poll() serves more sources than one step reads", async () => {
-  const sources = Array.from({ length: 250 }, () => new Socket(talker()));
-  using poller = pollerOf(...sources);
-  const served = new Set<Source>();
-  for (let i = 0; i < 10 && served.size < sources.length; i++) {
-    for (const [source] of await poller.poll(0)) {
-      (source as Socket).recv(10);
-      served.add(source);
-    }
-  }
-  assertEquals(served.size, sources.length);
-  closeAll(...sources);
-});
-
-// -- Poller: waiting --
-
-Deno.test("Poller.poll() lets a source registered while it waits join the next call", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using late = new Socket(new MemoryStream("x"));
-  using poller = pollerOf(source);
-  const waiting = poller.poll();
-  poller.register(late);
-  await assertPending(waiting);
-  stream.push("x");
-  assertEquals(await waiting, [[source, POLLIN]]);
-  assertEquals(await poller.poll(), [[source, POLLIN], [late, POLLIN]]);
-});
-
-Deno.test("Poller.poll() applies a mask changed while it waits from the next call on", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using poller = pollerOf(source);
-  const waiting = poller.poll();
-  poller.modify(source, POLLIN | POLLOUT);
-  await assertPending(waiting);
-  stream.push("x");
-  assertEquals(await waiting, [[source, POLLIN]]);
-  assertEquals(await poller.poll(), [[source, POLLIN | POLLOUT]]);
-});
-
-Deno.test("Poller.poll() still reports a source unregistered while it waits", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using poller = pollerOf(source);
-  const waiting = poller.poll();
-  poller.unregister(source);
-  assertEquals(poller.size, 0);
-  await assertPending(waiting);
-  stream.push("x");
-  assertEquals(await waiting, [[source, POLLIN]]);
-  assertEquals(await poller.poll(0), []);
-});
-
-Deno.test("Poller.poll() goes on with a source registered again while it waits", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using poller = pollerOf(source);
-  const waiting = poller.poll();
-  poller.unregister(source);
-  poller.register(source, POLLIN | POLLOUT);
-  await assertPending(waiting);
-  stream.push("x");
-  assertEquals(await waiting, [[source, POLLIN]]);
-  assertEquals(await poller.poll(), [[source, POLLIN | POLLOUT]]);
-});
-
-Deno.test("Poller.poll() throws Busy while another call waits, which goes on", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  using poller = pollerOf(source);
-  const waiting = poller.poll();
-  await assertRejects(() => poller.poll(0), Deno.errors.Busy);
-  await assertRejects(() => poller.poll(), Deno.errors.Busy);
-  stream.push("x");
-  assertEquals(await waiting, [[source, POLLIN]]);
-  assertEquals(await poller.poll(), [[source, POLLIN]]);
-});
-
-Deno.test("Poller.poll() checks its timeout before it throws Busy", async () => {
-  using poller = new Poller();
-  const waiting = poller.poll();
-  await assertRejects(() => poller.poll(NaN), RangeError);
-  await assertRejects(() => poller.poll(untyped("1")), TypeError);
-  poller.wake();
-  assertEquals(await waiting, []);
-});
-
-for (const timeoutMs of [-1, -0.1, -1e-100, -Infinity]) {
-  Deno.test(`Poller.poll() waits for ever when the timeout is ${timeoutMs}`, async () => {
-    using poller = new Poller();
-    const waiting = poller.poll(timeoutMs);
-    await assertPending(waiting);
-    poller.wake();
-    assertEquals(await waiting, []);
-  });
-}
-
-Deno.test("Poller.poll() takes a timeout of -0 as 0", async () => {
-  using poller = new Poller();
-  assertEquals(await poller.poll(-0), []);
-});
-
-Deno.test("Poller.poll() sets no timer longer than timers can be", async () => {
-  const { setTimeout } = globalThis;
-  const delays: unknown[] = [];
-  using stack = new DisposableStack();
-  stack.defer(() => globalThis.setTimeout = setTimeout);
-  globalThis.setTimeout = ((run: () => void, delay: number) => {
-    delays.push(delay);
-    return setTimeout(run, delay);
-  }) as typeof setTimeout;
-  using poller = new Poller();
-  const waiting = poller.poll(1e15);
-  await assertPending(waiting);
-  poller.wake();
-  await waiting;
-  assertEquals(delays.filter((delay) => delay !== 0), [2 ** 31 - 1]);
-});
-
-Deno.test("Poller.poll() stays usable after it has thrown", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = pollerOf(source);
-  await assertRejects(() => poller.poll(NaN), RangeError);
-  assertThrows(() => poller.register(source, -1), RangeError);
-  assertThrows(() => poller.unregister(untyped(1)), TypeError);
-  assertEquals(await poller.poll(), [[source, POLLIN]]);
-});
-
-Deno.test("Poller.poll() returns a new list at each call", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = pollerOf(source);
-  const first = await poller.poll();
-  first.length = 0;
-  assertEquals(await poller.poll(), [[source, POLLIN]]);
-});
-
-Deno.test("One Poller lets timers fire although there is always room to send", async () => {
-  using source = new Socket(new MemoryStream());
-  using poller = new Poller();
-  poller.register(source, POLLOUT);
-  await assertTimerFires(() => poller.poll());
-});
-
-Deno.test("One Poller lets timers fire although data stays unread", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = pollerOf(source);
-  await assertTimerFires(() => poller.poll());
-});
-
-Deno.test("Poller.poll() turns the loop before it repeats an answer", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = pollerOf(source);
-  await poller.poll();
-  let turned = false;
-  turn().then(() => turned = true);
-  await poller.poll();
-  assert(turned);
-});
-
-Deno.test("Poller.poll() lets timers fire although it is always woken", async () => {
-  using poller = new Poller();
-  await assertTimerFires(() => {
-    poller.wake();
-    return poller.poll();
-  });
-});
-
-// -- Poller: wake and close --
-
-Deno.test("Poller.wake() ends the current poll()", async () => {
-  using source = new Socket(new MemoryStream());
-  using poller = pollerOf(source);
-  const waiting = poller.poll();
-  await assertPending(waiting);
-  poller.wake();
-  assertEquals(await waiting, []);
-});
-
-Deno.test("Poller.wake() is remembered for the next poll(), once", async () => {
-  using poller = new Poller();
-  poller.wake();
-  poller.wake();
-  assertEquals(await poller.poll(), []);
-  const waiting = poller.poll();
-  await assertPending(waiting);
-  poller.wake();
-  poller.wake();
-  assertEquals(await waiting, []);
-  await assertPending(waiting.then(() => poller.poll()));
-});
-
-Deno.test("Poller.wake() does not hide a source that is ready", async () => {
-  using source = new Socket(new MemoryStream("x"));
-  using poller = pollerOf(source);
-  poller.wake();
-  assertEquals(await poller.poll(), [[source, POLLIN]]);
-});
-
-Deno.test("Poller.close() rejects the waiting poll() with BadResource", async () => {
-  using source = new Socket(new MemoryStream());
-  const poller = pollerOf(source);
-  const waiting = poller.poll();
-  await assertPending(waiting);
-  poller.close();
-  await assertRejects(() => waiting, Deno.errors.BadResource);
-});
-
-Deno.test("Poller throws BadResource after close()", async () => {
-  using source = new Socket(new MemoryStream());
-  const poller = pollerOf(source);
-  poller.close();
-  poller.close();
-  poller[Symbol.dispose]();
-  poller.wake();
-  assertThrows(() => poller.register(source), Deno.errors.BadResource);
-  assertThrows(() => poller.modify(source, POLLIN), Deno.errors.BadResource);
-  assertThrows(() => poller.unregister(source), Deno.errors.BadResource);
-  await assertRejects(() => poller.poll(0), Deno.errors.BadResource);
-});
-
-Deno.test("Poller.close() leaves sources open, with what they have read", async () => {
-  const stream = new MemoryStream("kept");
-  using source = new Socket(stream);
-  const poller = pollerOf(source);
-  await poller.poll();
-  poller.close();
-  assert(!stream.closed);
-  assertEquals(recvText(source), "kept");
-});
-
-Deno.test("Poller.close() clears the timer of the waiting poll()", async () => {
-  const poller = new Poller();
-  const waiting = poller.poll(2000);
-  await turn();
-  poller.close();
-  await assertRejects(() => waiting, Deno.errors.BadResource);
-});
-
-// -- Poller: fairness --
-
-Deno.test("Poller.poll() serves sources that always talk equally", async () => {
-  const sources = Array.from({ length: 5 }, () => new Socket(talker()));
-  assertFair(await share(sources, (ready) => ready));
-  closeAll(...sources);
-});
-
-Deno.test("Poller.poll() is fair even to a caller that serves only the first", async () => {
-  const sources = Array.from({ length: 5 }, () => new Socket(talker()));
-  assertFair(await share(sources, (ready) => ready.slice(0, 1)));
-  closeAll(...sources);
-});
-
-Deno.test("Poller.poll() is fair between much and little unread data", async () => {
-  const sources = [talker("x"), talker("x".repeat(2000))].map((stream) => new Socket(stream));
-  assertFair(await share(sources, (ready) => ready.slice(0, 1)));
-  closeAll(...sources);
-});
-
-/** How often each source is served in 5,000 rounds by a caller that picks from the ready ones. */
-async function share<S extends Source>(
-  sources: S[],
-  pick: (ready: [Source, number][]) => [Source, number][],
-): Promise<number[]> {
-  using poller = pollerOf(...sources);
-  const counts = new Map<Source, number>(sources.map((source) => [source, 0]));
-  for (let i = 0; i < 5000; i++) {
-    for (const [source] of pick(await poller.poll())) {
-      (source as Socket).recv(1);
-      counts.set(source, counts.get(source)! + 1);
-    }
-  }
-  return [...counts.values()];
-}
-
-function assertFair(counts: number[]): void {
-  assert(Math.min(...counts) >= 0.99 * Math.max(...counts), `unequal: ${counts}`);
-  assert(Math.min(...counts) > 500, `served too seldom: ${counts}`);
-}
-
-// -- Socket: receiving --
-
-Deno.test("Socket starts nothing before it is watched", async () => {
-  const stream = new MemoryStream("x");
-  using source = new Socket(stream);
-  assertThrows(() => source.recv(1), Deno.errors.WouldBlock);
-  await turn();
-  assertThrows(() => source.recvInto(new Uint8Array(1)), Deno.errors.WouldBlock);
-  assertEquals(stream.targets, []);
-});
-
-for (const max of [-1, 1.5, NaN, Infinity, undefined, "1", null]) {
-  Deno.test(`Socket.recv() rejects a maximum of ${max} (${typeof max})`, () => {
-    using source = new Socket(new MemoryStream());
-    assertThrows(() => source.recv(untyped(max)), RangeError);
-  });
-}
-
-Deno.test("Socket.recv() returns nothing at once when asked for 0 bytes", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  assertEquals(source.recv(0), new Uint8Array(0));
-  stream.fail();
-  await select([source], [], []);
-  assertEquals(source.recvInto(new Uint8Array(0)), 0);
-  assertThrows(() => source.recv(1), Deno.errors.ConnectionReset);
-});
-
-Deno.test("Socket.recv() returns a copy that is the caller's", async () => {
-  using source = new Socket(new MemoryStream("abc", "def"));
-  await select([source], [], []);
-  const first = source.recv(2);
-  first.fill(0);
-  assertEquals(recvText(source), "c");
-  await select([source], [], []);
-  const kept = source.recv(10);
-  await select([source], [], [], 0);
-  assertEquals(decode(kept), "def");
-  assertEquals(kept.buffer.byteLength, 3);
-});
-
-Deno.test("Socket.recvInto() fills the front of its target", async () => {
-  using source = new Socket(new MemoryStream("hello"));
-  await select([source], [], []);
-  const target = encode("......");
-  assertEquals(source.recvInto(target.subarray(0, 2)), 2);
-  assertEquals(decode(target), "he....");
-  assertEquals(source.recvInto(target), 3);
-  assertEquals(decode(target), "llo...");
-});
-
-Deno.test("Socket.recv() returns data before the error that came after it", async () => {
-  const stream = new MemoryStream("last words");
-  stream.fail(new Deno.errors.TimedOut("gone"));
-  using source = new Socket(stream);
-  await select([source], [], []);
-  assertEquals(recvText(source), "last words");
-  await select([source], [], []);
-  assertThrows(() => source.recv(1), Deno.errors.TimedOut, "gone");
-  assertEquals(recvText(source), "");
-});
-
-Deno.test("Socket treats a read() that throws as a failed read", async () => {
-  using source = new Socket({
-    read: () => {
-      throw new SyntaxError("at once");
-    },
-  });
-  assertEquals(await eventsNow(source), POLLIN | POLLRDHUP | POLLERR | POLLHUP);
-  assertThrows(() => source.recv(1), SyntaxError, "at once");
-  assertEquals(recvText(source), "");
-});
-
-for (const count of [-1, 1.5, NaN, Infinity, 1e6, "1", undefined, {}]) {
-  Deno.test(`Socket treats a read() that returns ${count} (${typeof count}) as failed`, async () => {
-    using source = new Socket({ read: () => Promise.resolve(untyped(count)) });
-    assertEquals(await eventsNow(source, 0), POLLERR | POLLHUP);
-    assertThrows(() => source.recv(1), RangeError, "Cannot receive");
-    assertEquals(recvText(source), "");
-  });
-}
-
-Deno.test("Socket reads more at once after a full read, less after two small ones", async () => {
-  const stream = new MemoryStream("x".repeat(10_000), "x".repeat(90_000), "x", "x", "x");
-  using source = new Socket(stream);
-  const sizes = [];
-  for (let i = 0; i < 5; i++) {
-    await select([source], [], []);
-    sizes.push(source.recv(100_000).length);
-  }
-  const [small, large] = [2048, 65536];
-  assertEquals(sizes, [small, large, 1, 1, 1]);
-  assertEquals(stream.targets, [small, large, large, large, small]);
-});
-
-// -- Socket: sending --
-
-Deno.test("Socket.send() sends in order", async () => {
-  const stream = new MemoryStream();
-  using source = new Socket(stream);
-  for (const text of ["one ", "two ", "three "]) {
-    assertEquals(source.send(encode(text)), text.length);
-  }
-  await turn();
-  assertEquals(source.send(encode("four")), 4);
-  await source.shutdown();
-  assertEquals(stream.received, "one two three four.");
-});
-
-Deno.test("Socket.send() goes on after a partial write", async () => {
-  const stream = new MemoryStream();
-  stream.maxWrite = 3;
-  using source = new Socket(stream);
-  source.send(encode("hello, "));
-  source.send(encode("world"));
-  await source.shutdown();
-  assertEquals(stream.received, "hello, world.");
-});
-
-Deno.test("Socket.send() copies what it takes", async () => {
-  const stream = new MemoryStream();
-  stream.block();
-  using source = new Socket(stream);
-  const bytes = encode("mine");
-  source.send(encode("first "));
-  source.send(bytes);
-  bytes.fill(0);
-  stream.unblock();
-  await source.shutdown();
-  assertEquals(stream.received, "first mine.");
-});
-
-Deno.test("Socket.send() takes what fits below the high-water mark of 64 KiB", async () => {
-  const stream = new MemoryStream();
-  stream.block();
-  using source = new Socket(stream);
-  assertEquals(source.send(new Uint8Array(HIGH_WATER_BYTES - 1)), HIGH_WATER_BYTES - 1);
-  assertEquals(await eventsNow(source), POLLOUT);
-  assertEquals(source.send(encode("xyz")), 1);
-  assertEquals(await eventsNow(source), 0);
-  assertThrows(() => source.send(encode("x")), Deno.errors.WouldBlock);
-  assertEquals(source.send(new Uint8Array(0)), 0);
-  stream.unblock();
-  assertEquals(await eventsOf(source, POLLOUT), POLLOUT);
-  await source.shutdown();
-  assertEquals(stream.received, "\0".repeat(HIGH_WATER_BYTES - 1) + "x.");
-});
-
-Deno.test("Socket.send() takes as many bytes as a partial write has freed", async () => {
-  const stream = new MemoryStream();
-  stream.maxWrite = 10;
-  stream.block();
-  using source = new Socket(stream);
-  source.send(new Uint8Array(2 * HIGH_WATER_BYTES));
-  stream.unblock();
-  stream.block();
-  assertEquals(await eventsNow(source), POLLOUT);
-  assertEquals(source.send(new Uint8Array(100)), 10);
-  stream.unblock();
-});
-
-Deno.test("Socket.send() rejects what is not a Uint8Array", () => {
-  using source = new Socket(new MemoryStream());
-  for (const bytes of ["x", [1], new ArrayBuffer(1), null]) {
-    assertThrows(() => source.send(untyped(bytes)), TypeError);
-  }
-});
-
-Deno.test("Socket.send() throws NotSupported when the stream has no write()", async () => {
-  using source = new Socket(talker());
-  assertThrows(() => source.send(encode("x")), Deno.errors.NotSupported);
-  await source.shutdown();
-  await select([source], [], []);
-  assertEquals(await eventsNow(source), POLLIN);
-});
-
-for (const taken of [0, -1, 2, NaN]) {
-  Deno.test(`Socket treats a write() of 1 byte that returns ${taken} as failed`, async () => {
-    using source = new Socket({ ...quietStream(), write: () => Promise.resolve(taken) });
-    source.send(encode("x"));
-    assertEquals(await eventsNow(source, POLLOUT), POLLOUT | POLLERR);
-    assertThrows(() => source.send(encode("x")), Deno.errors.WriteZero);
-  });
-}
-
-Deno.test("Socket treats a write() that throws as a failed write", async () => {
-  const write = () => {
-    throw new SyntaxError("at once");
-  };
-  using source = new Socket({ ...quietStream(), write });
-  source.send(encode("x"));
-  assertEquals(await eventsNow(source, 0), POLLERR);
-  assertThrows(() => source.send(encode("x")), SyntaxError);
-});
-
-Deno.test("Socket.send() throws the error of a failed write once, then BrokenPipe", async () => {
-  const stream = new MemoryStream();
-  stream.failWrites(new Deno.errors.ConnectionAborted("gone"));
-  using source = new Socket(stream);
-  source.send(encode("x"));
-  assertEquals(await eventsNow(source), POLLOUT | POLLERR);
-  assertThrows(() => source.send(encode("y")), Deno.errors.ConnectionAborted);
-  assertEquals(await eventsNow(source), POLLOUT);
-  assertThrows(() => source.send(encode("z")), Deno.errors.BrokenPipe);
-});
-
-Deno.test("Socket.recv() throws the error of a failed write when nothing has arrived", async () => {
-  const stream = new MemoryStream();
-  stream.failWrites(new Deno.errors.ConnectionAborted("gone"));
-  using source = new Socket(stream);
-  source.send(encode("x"));
-  assertEquals(await select([], [], [source]), [[], [], [source]]);
-  assertThrows(() => source.recv(1), Deno.errors.ConnectionAborted);
-  assertThrows(() => source.recv(1), Deno.errors.WouldBlock);
-  assertThrows(() => source.send(encode("x")), Deno.errors.BrokenPipe);
-});
-
-Deno.test("Socket.recv() returns data although a write has failed", async () => {
-  const stream = new MemoryStream("data");
-  stream.failWrites(new Deno.errors.ConnectionAborted("gone"));
-  using source = new Socket(stream);
-  source.send(encode("x"));
-  await select([source], [], []);
-  assertEquals(recvText(source), "data");
-  assertThrows(() => source.recv(1), Deno.errors.ConnectionAborted);
-});
-
-Deno.test("Socket.shutdown() sends what is queued before the FIN, once", async () => {
-  const stream = new MemoryStream();
-  stream.block();
-  using source = new Socket(stream);
-  source.send(encode("one "));
-  source.send(encode("two"));
-  const shut = [source.shutdown(), source.shutdown()];
-  await assertPending(Promise.race(shut));
-  stream.unblock();
-  await Promise.all([...shut, source.shutdown()]);
-  assertEquals(stream.received, "one two.");
-});
-
-Deno.test("Socket.shutdown() makes send() throw BrokenPipe and leaves POLLOUT", async () => {
-  const stream = new MemoryStream("data");
-  stream.block();
-  using source = new Socket(stream);
-  const shut = source.shutdown();
-  assertThrows(() => source.send(encode("x")), Deno.errors.BrokenPipe);
-  assertEquals(await eventsNow(source), POLLIN | POLLOUT);
-  stream.unblock();
-  await shut;
-  assertThrows(() => source.send(encode("x")), Deno.errors.BrokenPipe);
-  assertEquals(recvText(source), "data");
-});
-
-Deno.test("Socket.shutdown() resolves when the FIN cannot be sent, and send() tells", async () => {
-  const stream = new MemoryStream();
-  stream.failWrites(new Deno.errors.ConnectionAborted("gone"));
-  using source = new Socket(stream);
-  await source.shutdown();
-  assertEquals(await eventsNow(source), POLLOUT | POLLERR);
-  assertThrows(() => source.send(encode("x")), Deno.errors.ConnectionAborted);
-});
-
-netTest("Socket.shutdown() ends a TCP connection after all that was sent", async () => {
-  using pair = await tcpPair();
-  using source = new Socket(pair.server);
-  assertEquals(source.send(encode("goodbye")), 7);
-  await source.shutdown();
-  assertEquals(await new Response(pair.client.readable).text(), "goodbye");
-  assertEquals(
-    await eventsOf(source, ALL_EVENTS, POLLRDHUP),
-    POLLIN | POLLOUT | POLLHUP | POLLRDHUP,
-  );
-});
-
-// -- Sources: closing --
-
-Deno.test("Socket throws BadResource after close()", async () => {
-  const source = new Socket(new MemoryStream("x"));
-  await select([source], [], []);
-  source.close();
-  for (const max of [0, 1]) assertThrows(() => source.recv(max), Deno.errors.BadResource);
-  assertThrows(() => source.recvInto(new Uint8Array(1)), Deno.errors.BadResource);
-  assertThrows(() => source.send(encode("x")), Deno.errors.BadResource);
-  assertThrows(() => source.shutdown(), Deno.errors.BadResource);
-});
-
-Deno.test("Socket.close() may be called twice", async () => {
-  let closings = 0;
-  const source = new Socket({ ...quietStream(), close: () => closings++ });
-  source.close();
-  source.close();
-  source[Symbol.dispose]();
-  await source[Symbol.asyncDispose]();
-  assertEquals(closings, 1);
-});
-
-Deno.test("Socket.close() drops what was not sent yet", async () => {
-  const stream = new MemoryStream();
-  stream.block();
-  const source = new Socket(stream);
-  stream.maxWrite = 5;
-  source.send(encode("first and more"));
-  source.send(encode("second"));
-  source.close();
-  stream.unblock();
-  await turn();
-  assertEquals(stream.received, "first");
-});
-
-Deno.test("Socket.close() forgives a stream that was closed behind its back", () => {
-  const close = () => {
-    throw new Deno.errors.BadResource("closed already");
-  };
-  new Socket({ ...quietStream(), close }).close();
-  new ServerSocket({ accept: () => Promise.reject(), close }).close();
-});
-
-Deno.test("Socket.closed settles when the pending read has", async () => {
-  const stream = new StubbornStream();
-  const source = new Socket(stream);
-  await select([source], [], [], 0);
-  source.close();
-  await assertPending(source.closed);
-  stream.push("dropped");
-  await source.closed;
-  assertThrows(() => source.recv(10), Deno.errors.BadResource);
-  assertEquals(await eventsNow(source), POLLNVAL);
-});
-
-Deno.test("Socket.closed settles when a late read fails", async () => {
-  const stream = new StubbornStream();
-  const source = new Socket(stream);
-  await select([source], [], [], 0);
-  source.close();
-  const { closed } = source;
-  stream.fail();
-  await closed;
-  assertEquals(await eventsNow(source), POLLNVAL);
-});
-
-Deno.test("Socket.closed stays pending while the socket is open", async () => {
-  await using source = new Socket(new MemoryStream());
-  await assertPending(source.closed);
-});
-
-Deno.test("ServerSocket.close() closes the connection that was accepted ahead", async () => {
-  const listener = new MemoryListener();
-  const server = new ServerSocket(listener);
-  const stream = new MemoryStream();
-  listener.connect(stream);
-  await select([server], [], []);
-  server.close();
-  await server.closed;
-  assert(stream.closed);
-  assertThrows(() => server.accept(), Deno.errors.BadResource);
-});
-
-Deno.test("ServerSocket closes a connection accepted after close()", async () => {
-  const { promise, resolve } = Promise.withResolvers<ByteStream>();
-  const server = new ServerSocket({ accept: () => promise, close: () => {} });
-  await select([server], [], [], 0);
-  server.close();
-  await assertPending(server.closed);
-  const stream = new MemoryStream();
-  resolve(stream);
-  await server.closed;
-  assert(stream.closed);
-});
-
-Deno.test("ServerSocket treats an accept() that throws as failed", async () => {
-  const accept = () => {
-    throw new SyntaxError("at once");
-  };
-  using server = new ServerSocket({ accept, close: () => {} });
-  assertEquals(await eventsNow(server), POLLIN | POLLERR);
-  assertThrows(() => server.accept(), SyntaxError);
-});
-
-Deno.test("ServerSocket accepts 16 connections ahead, one after the other, and no more", async () => {
-  let accepts = 0;
-  let pending = 0;
-  const accept = async () => {
-    accepts++;
-    assertEquals(++pending, 1);
-    await undefined;
-    pending--;
-    return new MemoryStream();
-  };
-  using poller = new Poller();
-  using server = new ServerSocket({ accept, close: () => {} });
-  assertThrows(() => server.accept(), Deno.errors.WouldBlock);
-  poller.register(server);
-  for (let i = 0; i < 40; i++) assertEquals(await poller.poll(), [[server, POLLIN]]);
-  assertEquals(accepts, 16);
-  for (let i = 0; i < 3; i++) server.accept().close();
-  for (let i = 0; i < 40; i++) await poller.poll();
-  assertEquals(accepts, 19);
-});
-
-Deno.test("ServerSocket.accept() returns what was accepted before it throws an error", async () => {
-  const streams = [new MemoryStream(), new MemoryStream()];
-  const accept = () => {
-    const stream = streams.shift();
-    return stream ? Promise.resolve(stream) : Promise.reject(new SyntaxError("no more"));
-  };
-  using poller = new Poller();
-  using server = new ServerSocket({ accept, close: () => {} });
-  poller.register(server);
-  while ((await poller.poll())[0]?.[1] !== (POLLIN | POLLERR));
-  server.accept().close();
-  server.accept().close();
-  assertThrows(() => server.accept(), SyntaxError);
-});
-
-Deno.test("ServerSocket stops accepting when it is not watched any more", async () => {
-  let accepts = 0;
-  const accept = () => Promise.resolve(new MemoryStream()).finally(() => accepts++);
-  using poller = new Poller();
-  using server = new ServerSocket({ accept, close: () => {} });
-  poller.register(server);
-  await poller.poll();
-  poller.unregister(server);
-  const before = accepts;
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  assert(accepts <= before + 1, `${accepts} accepts, ${before} before`);
-});
-
-Deno.test("Sources have ids that are positive and unique", () => {
-  const ids = new Set<number>();
-  let last = 0;
-  for (let i = 0; i < 100; i++) {
-    using socket = new Socket(new MemoryStream());
-    using server = new ServerSocket(new MemoryListener());
-    for (const { id } of [socket, server]) {
-      assert(Number.isInteger(id) && id > last);
-      ids.add(last = id);
-    }
-  }
-  assertEquals(ids.size, 200);
-});
-
-netTest("ServerSocket.closed settles when its port is free", async () => {
-  for (let i = 0; i < 20; i++) {
-    const server = new ServerSocket(listenLocal());
-    await select([server], [], [], 0);
-    const { port } = server.addr as Deno.NetAddr;
-    server.close();
-    await server.closed;
-    Deno.listen({ hostname: "127.0.0.1", port }).close();
-  }
-});
-
-netTest("Socket.close() cancels the pending read of a TCP connection", async () => {
-  using pair = await tcpPair();
-  await using source = new Socket(pair.server);
-  using poller = pollerOf(source);
-  const waiting = poller.poll();
-  await assertPending(waiting);
-  source.close();
-  assertEquals(await waiting, [[source, POLLNVAL]]);
-  assertEquals(await pair.client.read(new Uint8Array(1)), null);
-});
-
-// -- Memory --
-
-/** Heap growth in bytes over what `body` does in a process of its own, whose collector can be called. */
-async function heapGrowth(body: string): Promise<number> {
-  const poller = import.meta.resolve("./poller.ts");
-  const script = `
-    import { Poller, select, Socket } from ${JSON.stringify(poller)};
-    const quiet = Array.from({ length: 100 }, () => new Socket({ read: () => new Promise(() => {}) }));
-    const talker = new Socket({
-      read: async () => {
-        for (let i = 0; i < 8; i++) await undefined; // so late that a wait has begun
-        return 1;
-      },
-    });
-    const sources = [...quiet, talker];
-    ${body}
-    function heapUsed() {
-      for (let i = 0; i < 3; i++) gc();
-      return Deno.memoryUsage().heapUsed;
-    }
-    await run(events / 20);
-    const before = heapUsed();
-    await run(events);
-    Deno.stdout.writeSync(new TextEncoder().encode(String(heapUsed() - before)));
-    Deno.exit();`;
-  await using child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-config", "--no-lock", "--v8-flags=--expose-gc", "-"],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  await new Blob([script]).stream().pipeTo(child.stdin);
-  const growth = await new Response(child.stdout).text();
-  assert(/^-?\d+$/.test(growth), `no figure: ${growth}`);
-  return Number(growth);
-}
-
-Deno.test({
-  name: "Poller.poll() keeps nothing of 1,000,000 events beside 100 quiet sources",
-  ignore: !mayRun,
-  fn: async () => {
-    const growth = await heapGrowth(`
-      const events = 1_000_000;
-      const poller = new Poller();
-      for (const source of sources) poller.register(source);
-      async function run(rounds) {
-        for (let i = 0; i < rounds; i++) {
-          for (const [source] of await poller.poll()) source.recv(10);
-        }
-      }`);
-    assert(growth < 2 * 1024 * 1024, `The heap grew by ${growth} bytes`);
-  },
-});
-
-Deno.test({
-  name: "select() leaves nothing on the losers of 5,000 races",
-  ignore: !mayRun,
-  fn: async () => {
-    const growth = await heapGrowth(`
-      const events = 5000;
-      async function run(rounds) {
-        for (let i = 0; i < rounds; i++) {
-          await select(sources, [], []);
-          talker.recv(10);
-        }
-      }`);
-    assert(growth < 2 * 1024 * 1024, `The heap grew by ${growth} bytes`);
-  },
-});
-
-// -- Python's select module --
-
-const PYTHON_SCENARIOS = `
-import json, select, socket
-
-def pair():
-    listener = socket.create_server(("127.0.0.1", 0))
-    client = socket.create_connection(listener.getsockname())
-    server, _ = listener.accept()
-    listener.close()
-    return client, server
-
-def events(source, wanted=0):
-    poller = select.poll()
-    if wanted:
-        poller.register(source, wanted)
-        poller.poll()
-    poller.register(source, select.POLLIN | select.POLLPRI | select.POLLOUT | select.POLLRDHUP)
-    mask = dict(poller.poll(0)).get(source.fileno(), 0)
-    readable, writable, _ = select.select([source], [source], [], 0)
-    return [mask, len(readable), len(writable)]
-
-def scenarios():
-    client, server = pair()
-    yield "open", events(server)
-    client.send(b"hello")
-    yield "data", events(server, select.POLLIN)
-    server.recv(1)
-    yield "rest of the data", events(server)
-    server.recv(10)
-    yield "all read", events(server)
-    client.shutdown(socket.SHUT_WR)
-    yield "half-closed by the peer", events(server, select.POLLRDHUP)
-    server.recv(10)
-    yield "end of file read", events(server)
-    server.shutdown(socket.SHUT_WR)
-    yield "both shut", events(server, select.POLLHUP)
-
-    client, server = pair()
-    server.shutdown(socket.SHUT_WR)
-    yield "half-closed by us", events(server)
-
-    client, server = pair()
-    server.setblocking(False)
-    while select.select([], [server], [], 0.02)[1]:
-        server.send(bytes(65536))
-    yield "send buffer full", events(server)
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    yield "listener", events(listener)
-    client = socket.create_connection(listener.getsockname())
-    yield "listener with a client", events(listener, select.POLLIN)
-
-    client.setblocking(False)
-    listener.close()
-    yield "reset", events(client, select.POLLIN)
-    try:
-        client.recv(10)
-    except ConnectionResetError:
-        yield "reset taken", events(client)
-
-    client, server = pair()
-    poller = select.poll()
-    poller.register(server, 0)
-    server.close()
-    yield "closed", [poller.poll(0)[0][1]]
-
-print(json.dumps(dict(scenarios())))
-`;
-
-/** As `events` of the scenarios above: the event mask, then what select() says. */
-async function mixedEvents(source: Source, wanted?: number): Promise<number[]> {
-  if (wanted) await eventsOf(source, ALL_EVENTS, wanted);
-  const mask = await eventsNow(source);
-  const [readable, writable] = await select([source], [source], [], 0);
-  return [mask, readable.length, writable.length];
-}
-
-async function scenarios(): Promise<Record<string, number[]>> {
-  const seen: Record<string, number[]> = {};
-  {
-    using pair = await tcpPair();
-    using source = new Socket(pair.server);
-    seen["open"] = await mixedEvents(source);
-    await pair.client.write(encode("hello"));
-    seen["data"] = await mixedEvents(source, POLLIN);
-    source.recv(1);
-    seen["rest of the data"] = await mixedEvents(source);
-    source.recv(10);
-    seen["all read"] = await mixedEvents(source);
-    await pair.client.closeWrite();
-    seen["half-closed by the peer"] = await mixedEvents(source, POLLRDHUP);
-    source.recv(10);
-    seen["end of file read"] = await mixedEvents(source);
-    source.shutdown();
-    seen["both shut"] = await mixedEvents(source, POLLHUP);
-  }
-  {
-    using pair = await tcpPair();
-    using source = new Socket(pair.server);
-    await source.shutdown();
-    seen["half-closed by us"] = await mixedEvents(source);
-  }
-  {
-    using pair = await tcpPair();
-    using source = new Socket(pair.server);
-    await fill(source);
-    seen["send buffer full"] = await mixedEvents(source);
-  }
-  {
-    const listener = listenLocal();
-    using server = new ServerSocket(listener);
-    seen["listener"] = await mixedEvents(server);
-    using _client = await connect(listener);
-    seen["listener with a client"] = await mixedEvents(server, POLLIN);
-  }
-  {
-    using source = new Socket(await resetConnection());
-    seen["reset"] = await mixedEvents(source, POLLIN);
-    assertThrows(() => source.recv(10), Deno.errors.ConnectionReset);
-    seen["reset taken"] = await mixedEvents(source);
-    source.close();
-    seen["closed"] = [await eventsNow(source, 0)];
-  }
-  return seen;
-}
-
-Deno.test({
-  name: "select() and Poller report the same events as Python's select module",
-  ignore: !(hasPython && mayListen),
-  fn: async () => {
-    const { stdout } = await new Deno.Command("python3", { args: ["-c", PYTHON_SCENARIOS] })
-      .output();
-    assertEquals(await scenarios(), JSON.parse(decode(stdout)));
-  },
-});
-
-// -- Regressions --
-
-for (const [name, wait] of [["select()", waitBySelect], ["Poller.poll()", waitByPoll]] as const) {
-  Deno.test(`${name} asks again after a read of 0 bytes that settles at once`, async () => {
-    using source = new Socket(new MemoryStream("", "", "x"));
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "x");
-  });
-
-  Deno.test(`${name} lets timers fire although reads of 0 bytes never end`, async () => {
-    using source = new Socket({ read: () => Promise.resolve(0) });
-    assertEquals(await wait([source], POLLIN, 5), []);
-  });
-
-  Deno.test(`${name} reads on when somebody else takes the data while it wakes`, async () => {
-    const stream = new MemoryStream("stolen", "next");
-    using source = new Socket(stream);
-    const waiting = wait([source], POLLIN);
-    for (let stolen = ""; stolen === "";) {
-      await undefined;
-      try {
-        stolen = recvText(source);
-      } catch (error) {
-        assert(error instanceof Deno.errors.WouldBlock);
-      }
-    }
-    assertEquals(await waiting, [[source, POLLIN]]);
-    assertEquals(recvText(source), "next");
-  });
-}
-
-Deno.test("Socket gives the buffer of a cancelled read back", async () => {
-  const full = "x".repeat(2048);
-  for (let i = 0; i < 200; i++) {
-    await using source = new Socket(new MemoryStream(full));
-    await select([source], [], []);
-    source.recv(2048);
-    await select([source], [], [], 0);
-  }
-  const stream = new MemoryStream(full);
-  await using source = new Socket(stream);
-  await select([source], [], []);
-  source.recv(2048);
-  await select([source], [], [], 0);
-  assertEquals(stream.targets, [2048, 65536]);
-});
-
-Deno.test("Socket takes the count of a read() that returns no promise", async () => {
-  using source = new Socket({ read: () => untyped(3) });
-  assertEquals(await eventsNow(source, 0), 0);
-  assertEquals(recvText(source).length, 3);
-});
-
-Deno.test("Socket.shutdown() settles at close() although a write is stuck", async () => {
-  const stream = new MemoryStream();
-  stream.block();
-  const source = new Socket(stream);
-  source.send(encode("x"));
-  const shut = source.shutdown();
-  source.close();
-  await shut;
-  stream.unblock();
-});
-
-Deno.test("Socket.close() tells pollers although close() of the stream throws", async () => {
-  const close = () => {
-    throw new SyntaxError("broken");
-  };
-  const source = new Socket({ ...quietStream(), close });
-  using poller = pollerOf(source);
-  const waiting = poller.poll(500);
-  await turn();
-  assertThrows(() => source.close(), SyntaxError);
-  assertEquals(await waiting, [[source, POLLNVAL]]);
-});
-
 // -- server: helpers --
 
-const NOW_MS = Date.UTC(2026, 10, 22, 23, 31, 5, 123);
 const MULTIPLEXERS = ["poll", "select"] as const;
-
-const lacks = (...names: ("net" | "read" | "write" | "run" | "sys")[]) =>
-  names.some((name) => Deno.permissions.querySync({ name }).state !== "granted");
-const noNet = lacks("net");
-const noFiles = lacks("net", "read", "write");
-const noRun = lacks("net", "read", "write", "run", "sys");
-const noSignals = noRun || Deno.build.os === "windows";
-
-/** Whether a program is installed; what it says to `--version` does not matter. */
-function hasProgram(name: string): boolean {
-  if (noRun) return false;
-  try {
-    const quiet = { stdin: "null", stdout: "null", stderr: "null" } as const;
-    new Deno.Command(name, { args: ["--version"], ...quiet }).outputSync();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function hasIpv6(): boolean {
-  if (noNet) return false;
-  try {
-    Deno.listen({ hostname: "::1", port: 0 }).close();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function utf8(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(text);
-}
-
-/** One character a byte, so that bytes can be compared as text. */
-function latin1(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
-}
-
-function bytesOf(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
-}
-
-/** Numbers from 0 to below `limit`, the same at every run (mulberry32). */
-function randomNumbers(seed: number): (limit: number) => number {
-  return (limit) => {
-    seed = seed + 0x6D2B79F5 | 0;
-    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) % limit;
-  };
-}
-
-async function writeAll(writer: { write(p: Uint8Array): Promise<number> }, bytes: Uint8Array) {
-  for (let sent = 0; sent < bytes.length;) sent += await writer.write(bytes.subarray(sent));
-}
-
-/** Reads until there are `count` bytes or the end. */
-async function readUpTo(conn: Deno.Conn, count: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(count);
-  let length = 0;
-  while (length < count) {
-    const read = await conn.read(bytes.subarray(length));
-    if (read === null) break;
-    length += read;
-  }
-  return bytes.subarray(0, length);
-}
-
-/** Takes what is written, and lets a test wait for it. */
-class Capture {
-  #text = "";
-  readonly #waiting = new Set<() => void>();
-
-  write(bytes: Uint8Array): Promise<number> {
-    return Promise.resolve(this.writeSync(bytes));
-  }
-
-  writeSync(bytes: Uint8Array): number {
-    this.#text += latin1(bytes);
-    for (const check of this.#waiting) check();
-    return bytes.length;
-  }
-
-  /** One character a byte. */
-  get binary(): string {
-    return this.#text;
-  }
-
-  get text(): string {
-    return new TextDecoder().decode(bytesOf(this.#text));
-  }
-
-  /** Lines with what differs between runs, ports and durations, made equal. */
-  get lines(): string[] {
-    return this.text.split("\n").slice(0, -1).map((line) =>
-      line.replace(/(127\.0\.0\.1|\[::1\]):\d+/, "$1:PORT").replace(/"port":\d+/, `"port":1`)
-        .replace(/ \d+\.\d s\b/, " 0.0 s").replace(/"seconds":[\d.]+/, `"seconds":0`)
-    );
-  }
-
-  count(part: string): number {
-    return this.#text.split(part).length - 1;
-  }
-
-  /** Waits until `part` is there `count` times. */
-  async until(part: string, count = 1): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const check = () => this.count(part) >= count && resolve();
-    this.#waiting.add(check);
-    check();
-    await promise;
-    this.#waiting.delete(check);
-  }
-}
-
-/** A server in this process, with its output captured and its clock standing still. */
-async function serve(args: readonly string[], overrides: Partial<Io> = {}) {
-  const out = new Capture();
-  const err = new Capture();
-  const io: Io = {
-    stdout: out,
-    stderr: err,
-    wantsColor: false,
-    now: () => NOW_MS,
-    exit: (code) => {
-      throw new Error(`exit(${code})`);
-    },
-    ...overrides,
-  };
-  const where = args.includes("--unix") ? [] : ["--port", "0"];
-  const server = await startServer(parseConfig([...where, ...args]), io);
-  const [addr] = server.addrs;
-  const { hostname, port } = { hostname: "127.0.0.1", port: 0, ...addr } as Deno.NetAddr;
-  return {
-    server,
-    out,
-    err,
-    port,
-    connect: () => Deno.connect({ hostname: hostname === "::" ? "127.0.0.1" : hostname, port }),
-    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
-  };
-}
-
-/** The lines logged of one client that sends `bytes` and ends. */
-async function logOf(args: readonly string[], bytes: Uint8Array): Promise<string[]> {
-  await using running = await serve(["--time", "none", ...args]);
-  using client = await running.connect();
-  await writeAll(client, bytes);
-  await client.closeWrite();
-  await running.out.until("disconnected");
-  return running.out.lines;
-}
-
-/** A directory that is gone after the test. */
-function tempDir() {
-  const path = Deno.makeTempDirSync({ prefix: "earshot-" });
-  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
-}
-
-interface CliOptions {
-  readonly permissions?: readonly string[];
-  /** Whether stdout is read, left alone, or closed. */
-  readonly stdout?: "read" | "unread" | "closed";
-  /** Most descriptors that the process may have; needs a shell. */
-  readonly descriptors?: number;
-}
-
-/** The command as a process. Disposing kills it. */
-function spawnCli(args: readonly string[], options: CliOptions = {}) {
-  const { permissions = ["--allow-all"], stdout = "read" } = options;
-  const script = new URL("./main.ts", import.meta.url).href;
-  const command = [Deno.execPath(), "run", "--quiet", "--no-prompt", ...permissions, script];
-  const limit = `ulimit -n ${options.descriptors}; exec "$0" "$@"`;
-  const [program, ...rest] = options.descriptors ? ["sh", "-c", limit, ...command] : command;
-  const child = new Deno.Command(program!, {
-    args: [...rest, ...args],
-    env: { NO_COLOR: "1" },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const out = new Capture();
-  const err = new Capture();
-  const collect = async (stream: ReadableStream<Uint8Array>, capture: Capture) => {
-    for await (const bytes of stream) capture.writeSync(bytes);
-  };
-  const collecting = [collect(child.stderr, err)];
-  if (stdout === "read") collecting.push(collect(child.stdout, out));
-  if (stdout === "closed") collecting.push(child.stdout.cancel());
-  const ended = async () => {
-    const { code } = await child.status;
-    await Promise.all(collecting);
-    return code;
-  };
-  let isUnread = stdout === "unread";
-  return {
-    pid: child.pid,
-    out,
-    err,
-    /** Starts to read stdout that was left alone. */
-    read(): Promise<void> {
-      isUnread = false;
-      return collect(child.stdout, out);
-    },
-    kill: (signal: Deno.Signal) => child.kill(signal),
-    /** Waits for the end and all output; resolves to the exit status. */
-    ended,
-    async port(): Promise<number> {
-      await err.until("listening on 127.0.0.1:");
-      await err.until("\n");
-      return Number(/127\.0\.0\.1:(\d+)/.exec(err.text)![1]);
-    },
-    async [Symbol.asyncDispose]() {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has ended.
-      }
-      if (isUnread) await child.stdout.cancel();
-      await ended();
-    },
-  };
-}
-
-async function connectTo(port: number) {
-  return await Deno.connect({ hostname: "127.0.0.1", port });
-}
-
-/** Waits for what only looking can tell, such as a file. */
-async function untilTrue(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 // -- parseConfig() --
 
@@ -2609,7 +268,7 @@ function* everySplit(input: Uint8Array): Generator<Uint8Array[]> {
 }
 
 function octetFrame(message: string): string {
-  return `${utf8(message).length} ${message}`;
+  return `${encode(message).length} ${message}`;
 }
 
 const WHOLE = true;
@@ -2746,8 +405,8 @@ Deno.test("createFramer() gives back random messages when they are counted", () 
       () => Array.from({ length: 1 + random(15) }, () => "\n 09é€😀"[random(5)]).join(""),
     );
     const end = () => random(2) === 0 ? "\n" : "";
-    const input = utf8(messages.map((text) => octetFrame(text) + end()).join(""));
-    const frames = messages.map((text): Frame => [latin1(utf8(text)), WHOLE]);
+    const input = encode(messages.map((text) => octetFrame(text) + end()).join(""));
+    const frames = messages.map((text): Frame => [latin1(encode(text)), WHOLE]);
     for (const reads of everySplit(input)) {
       assertEquals(framesOf("octet", 99, reads), { frames, reason: undefined });
     }
@@ -2757,7 +416,7 @@ Deno.test("createFramer() gives back random messages when they are counted", () 
 Deno.test("createFramer() cuts between characters, at most 3 bytes early", () => {
   const text = "aé€😀€éa😀".repeat(20);
   for (let maxBytes = 4; maxBytes < 20; maxBytes++) {
-    for (const reads of [[utf8(text)], Array.from(utf8(text), (byte) => Uint8Array.of(byte))]) {
+    for (const reads of [[encode(text)], Array.from(encode(text), (byte) => Uint8Array.of(byte))]) {
       const { frames } = framesOf("newline", maxBytes, reads);
       const strict = new TextDecoder("utf-8", { fatal: true });
       assertEquals(frames.map(([piece]) => strict.decode(bytesOf(piece))).join(""), text);
@@ -2782,8 +441,8 @@ Deno.test({
         "\\xFF\\xFE \\xC0\\xAF \\xED\\xA0\\x80 \\xE2\\x82",
       ],
       ["\xF4\x90\x80\x80", "\\xF4\\x90\\x80\\x80"],
-      [latin1(utf8("é€😀")), "é€😀"],
-      [latin1(utf8("\uFEFFbom")), "\uFEFFbom"],
+      [latin1(encode("é€😀")), "é€😀"],
+      [latin1(encode("\uFEFFbom")), "\uFEFFbom"],
     ];
     for (let code = 0; code <= 0x1F; code++) {
       const name = code.toString(16).toUpperCase().padStart(2, "0");
@@ -2797,7 +456,7 @@ Deno.test({
     for (let code = 0x2066; code <= 0x2069; code++) unsafe.push(code);
     for (const code of unsafe) {
       const name = code.toString(16).toUpperCase().padStart(4, "0");
-      shown.push([latin1(utf8(`<${String.fromCharCode(code)}>`)), `<\\u{${name}}>`]);
+      shown.push([latin1(encode(`<${String.fromCharCode(code)}>`)), `<\\u{${name}}>`]);
     }
     const lines = await logOf([], bytesOf(shown.map(([sent]) => `${sent}\n`).join("")));
     assertEquals(
@@ -2811,14 +470,14 @@ Deno.test({
   name: "startServer() shows line ends inside a record when lines end otherwise",
   ignore: noNet,
   async fn() {
-    const lines = await logOf(["--framing", "nul"], utf8("a\r\nb\0rest\n"));
+    const lines = await logOf(["--framing", "nul"], encode("a\r\nb\0rest\n"));
     assertEquals(lines, [
       "#1 127.0.0.1:PORT connected",
       "#1 127.0.0.1:PORT | a\\x0D\\x0Ab",
       "#1 127.0.0.1:PORT + rest\\x0A",
       "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s",
     ]);
-    const reads = await logOf(["--framing", "none"], utf8("a\nb"));
+    const reads = await logOf(["--framing", "none"], encode("a\nb"));
     assertEquals(reads[1], "#1 127.0.0.1:PORT | a\\x0Ab");
   },
 });
@@ -2827,7 +486,7 @@ Deno.test({
   name: "startServer() counts the pieces of a cut line as one",
   ignore: noNet,
   async fn() {
-    assertEquals(await logOf(["--max-line", "4"], utf8("123456\r\nabcdefg")), [
+    assertEquals(await logOf(["--max-line", "4"], encode("123456\r\nabcdefg")), [
       "#1 127.0.0.1:PORT connected",
       "#1 127.0.0.1:PORT + 1234",
       "#1 127.0.0.1:PORT | 56",
@@ -2842,7 +501,7 @@ Deno.test({
   name: "startServer() disconnects when an octet count is bad",
   ignore: noNet,
   async fn() {
-    assertEquals(await logOf(["--framing", "octet"], utf8("2 hi hello")), [
+    assertEquals(await logOf(["--framing", "octet"], encode("2 hi hello")), [
       "#1 127.0.0.1:PORT connected",
       "#1 127.0.0.1:PORT | hi",
       "#1 127.0.0.1:PORT +  hello",
@@ -2855,7 +514,7 @@ Deno.test({
   name: "startServer() writes an object a line when the format is json",
   ignore: noNet,
   async fn() {
-    const input = bytesOf(`plain\nq"\\\t${latin1(utf8("é\u2028\x9B"))}\n\xFF\x00\ncut`);
+    const input = bytesOf(`plain\nq"\\\t${latin1(encode("é\u2028\x9B"))}\n\xFF\x00\ncut`);
     const peer = `"connection":1,"host":"127.0.0.1","port":1`;
     assertEquals(await logOf(["--format", "json"], input), [
       `{"event":"connected",${peer}}`,
@@ -2879,7 +538,7 @@ Deno.test({
     const lines = await logOf(["--format", "json", "--framing", "nul"], input);
     const records = lines.map((line) => JSON.parse(line)).filter(({ event }) => event === "line");
     const messages = records.map(({ message, message_base64, cut }) => {
-      const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : utf8(message);
+      const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : encode(message);
       return latin1(bytes) + (cut ? "" : "\0");
     });
     assertEquals(messages.join("") === latin1(input), true);
@@ -2915,7 +574,7 @@ Deno.test({
     using client = await running.connect();
     await writeAll(client, bytesOf("GET / HTTP/1.1\r\n\x7F~\xFF"));
     await running.out.until("|.~.|\n");
-    await writeAll(client, utf8("x"));
+    await writeAll(client, encode("x"));
     await running.out.until("|x|\n");
     assertEquals(running.out.lines, [
       "#1 127.0.0.1:PORT > 19 bytes",
@@ -2982,7 +641,7 @@ Deno.test({
       for (const color of ["auto", "always", "never"]) {
         await using running = await serve(["--color", color, "-t", "none"], { wantsColor });
         using client = await running.connect();
-        await writeAll(client, utf8("\x1B[31mred\n"));
+        await writeAll(client, encode("\x1B[31mred\n"));
         await running.out.until("red\n");
         const line = running.out.lines[1]!;
         if (color === "always" || color === "auto" && wantsColor) {
@@ -3034,8 +693,8 @@ for (const multiplexer of MULTIPLEXERS) {
     for (let i = 0; i < 8; i++) conns.push(clients.use(await running.connect()));
     const [talkers, rounds] = [conns.length, 20];
     for (let round = 0; round < rounds; round++) {
-      await Promise.all(conns.map((conn, i) => writeAll(conn, utf8(`from ${i}, `))));
-      await Promise.all(conns.map((conn, i) => writeAll(conn, utf8(`round ${round} of ${i}\n`))));
+      await Promise.all(conns.map((conn, i) => writeAll(conn, encode(`from ${i}, `))));
+      await Promise.all(conns.map((conn, i) => writeAll(conn, encode(`round ${round} of ${i}\n`))));
     }
     await running.out.until(" | from", talkers * rounds);
     const said = Map.groupBy(running.out.text.split("\n").slice(0, -1), (line) => {
@@ -3056,7 +715,7 @@ for (const multiplexer of MULTIPLEXERS) {
   test("logs the last line without an end when a client half-closes", async (extra) => {
     await using running = await serve(extra);
     using client = await running.connect();
-    await writeAll(client, utf8("whole\nlast"));
+    await writeAll(client, encode("whole\nlast"));
     await client.closeWrite();
     assertEquals(await client.read(new Uint8Array(1)), null);
     await running.out.until("disconnected");
@@ -3093,9 +752,9 @@ for (const multiplexer of MULTIPLEXERS) {
     await running.err.until("2 connections, no more are accepted (--max-connections)\n");
     {
       using third = await running.connect();
-      await writeAll(third, utf8("from the third\n"));
+      await writeAll(third, encode("from the third\n"));
     }
-    for (const client of [first, second, first]) await writeAll(client, utf8("hello\n"));
+    for (const client of [first, second, first]) await writeAll(client, encode("hello\n"));
     await running.out.until("| hello\n", 3);
     assertEquals(running.out.count("#3"), 0);
     await first.closeWrite();
@@ -3114,8 +773,8 @@ for (const multiplexer of MULTIPLEXERS) {
     using talking = await running.connect();
     using _silent = await running.connect();
     while (!running.out.text.includes("disconnected")) {
-      await writeAll(talking, utf8("x\n"));
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await writeAll(talking, encode("x\n"));
+      await pause(10);
     }
     const ends = running.out.lines.filter((line) => line.includes("disconnected"));
     assertEquals(ends, [
@@ -3153,7 +812,7 @@ for (const multiplexer of MULTIPLEXERS) {
     await using running = await serve(["--quiet", ...extra]);
     {
       using client = await running.connect();
-      await writeAll(client, utf8("one\ntwo"));
+      await writeAll(client, encode("one\ntwo"));
     }
     await running.out.until("two\n");
     await running.server[Symbol.asyncDispose]();
@@ -3184,7 +843,7 @@ for (const multiplexer of MULTIPLEXERS) {
     let isSent = false;
     const sending = writeAll(greedy, new Uint8Array(size)).then(() => isSent = true);
     for (let i = 0; i < 200; i++) {
-      await writeAll(other, utf8("ping\n"));
+      await writeAll(other, encode("ping\n"));
       assertEquals(latin1(await readUpTo(other, 5)), "ping\n");
     }
     assertEquals(isSent, false);
@@ -3195,7 +854,7 @@ for (const multiplexer of MULTIPLEXERS) {
   test("logs what had arrived when it is stopped", async (extra) => {
     await using running = await serve(extra);
     using client = await running.connect();
-    await writeAll(client, utf8("one\ntwo"));
+    await writeAll(client, encode("one\ntwo"));
     running.server.stop();
     await running.server.finished;
     assertEquals(running.out.lines, [
@@ -3218,7 +877,7 @@ for (const multiplexer of MULTIPLEXERS) {
     };
     await using running = await serve(extra, { stdout: fullDisk });
     using client = await running.connect();
-    for (let i = 0; i < 100; i++) await writeAll(client, utf8(`line ${i}\n`));
+    for (let i = 0; i < 100; i++) await writeAll(client, encode(`line ${i}\n`));
     await out.until("line 99\n");
     assertEquals(
       out.lines.slice(1),
@@ -3274,7 +933,7 @@ for (const multiplexer of MULTIPLEXERS) {
   test("prints a summary when asked to", async (extra) => {
     await using running = await serve(extra);
     using client = await running.connect();
-    await writeAll(client, utf8("one\ntwo\n"));
+    await writeAll(client, encode("one\ntwo\n"));
     await running.out.until("| two\n");
     running.server.reportStats();
     assertMatch(
@@ -3311,7 +970,7 @@ Deno.test({
     );
     for (const port of ports) {
       using client = await connectTo(port);
-      await writeAll(client, utf8("hello\n"));
+      await writeAll(client, encode("hello\n"));
     }
     await running.out.until("| hello\n", 2);
   },
@@ -3331,7 +990,7 @@ Deno.test({
     await using running = await serve(["--unix", path, "-t", "none"]);
     assertEquals(running.err.text, `listening on ${path}\n`);
     using client = await Deno.connect({ transport: "unix", path });
-    await writeAll(client, utf8("hello\n"));
+    await writeAll(client, encode("hello\n"));
     await running.out.until("| hello\n");
     assertEquals(running.out.lines, ["#1 unix connected", "#1 unix | hello"]);
     await running.server[Symbol.asyncDispose]();
@@ -3395,7 +1054,7 @@ Deno.test({
     assertMatch(running.err.text, /^listening on 127\.0\.0\.1:\d+ \(TLS; this machine only; /);
     {
       using junk = await running.connect();
-      await writeAll(junk, utf8("GET / HTTP/1.1\r\n\r\n"));
+      await writeAll(junk, encode("GET / HTTP/1.1\r\n\r\n"));
       await running.out.until("\n");
     }
     assertMatch(
@@ -3408,7 +1067,7 @@ Deno.test({
         hostname: "localhost",
         caCerts,
       });
-      await writeAll(client, utf8("secret\n"));
+      await writeAll(client, encode("secret\n"));
       await running.out.until("| secret\n");
     }
     await running.out.until("#2", 3);
@@ -3503,7 +1162,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
       await using cli = spawnCli(["-p", "0", "-t", "none"], { permissions: ["--allow-net"] });
       using client = await connectTo(await cli.port());
       await cli.out.until("connected");
-      await writeAll(client, utf8("one\ntwo"));
+      await writeAll(client, encode("one\ntwo"));
       cli.kill(signal);
       assertEquals(await cli.ended(), 0);
       assertEquals(cli.out.lines, [
@@ -3534,10 +1193,10 @@ Deno.test({
 async function spawnStuckCli() {
   const cli = spawnCli(["-p", "0", "--echo"], { stdout: "unread" });
   const client = await connectTo(await cli.port());
-  await writeAll(client, utf8("x\n"));
+  await writeAll(client, encode("x\n"));
   // The echo tells that the loop turns.
   await readUpTo(client, 2);
-  const flooding = writeAll(client, utf8(`${"x".repeat(999)}\n`.repeat(20_000))).catch(() => {});
+  const flooding = writeAll(client, encode(`${"x".repeat(999)}\n`.repeat(20_000))).catch(() => {});
   /** Has a summary printed: what was signalled before has been heard, too. Resolves to the bytes. */
   const summarize = async () => {
     const count = cli.err.count("lines/s\n");
@@ -3547,7 +1206,7 @@ async function spawnStuckCli() {
   };
   let last = 0;
   for (let same = 0; same < 5;) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await pause(20);
     const heard = await summarize();
     same = heard === last && heard > 60_000 ? same + 1 : 0;
     last = heard;
@@ -3611,7 +1270,7 @@ Deno.test({
     await using cli = spawnCli(["-p", "0", "-t", "none", "-q", "-o", path]);
     using client = await connectTo(await cli.port());
     let count = 0;
-    const send = () => writeAll(client, utf8(`line ${count++}\n`));
+    const send = () => writeAll(client, encode(`line ${count++}\n`));
     const size = (file: string) => exists(file) ? Deno.statSync(file).size : 0;
     while (size(path) < 2000) await send();
     assertEquals(Deno.statSync(path).mode! & 0o777, 0o640 & ~Deno.umask());
@@ -3637,13 +1296,13 @@ Deno.test({
     const [path, moved] = [`${dir.path}/log`, `${dir.path}/log.1`];
     await using cli = spawnCli(["-p", "0", "-t", "none", "-q", "-o", path]);
     using client = await connectTo(await cli.port());
-    await writeAll(client, utf8("before\n"));
+    await writeAll(client, encode("before\n"));
     await untilTrue(() => Deno.readTextFileSync(path).includes("before"));
     Deno.renameSync(path, moved);
     Deno.mkdirSync(path);
     cli.kill("SIGHUP");
     await cli.err.until("the old file stays open\n");
-    await writeAll(client, utf8("after\n"));
+    await writeAll(client, encode("after\n"));
     await untilTrue(() => Deno.readTextFileSync(moved).includes("after"));
     cli.kill("SIGTERM");
     assertEquals(await cli.ended(), 0);
@@ -3697,7 +1356,7 @@ for (const [program, args, framing] of CLIENTS) {
       }).spawn();
       const writer = client.stdin.getWriter();
       try {
-        await writer.write(utf8("hello\n"));
+        await writer.write(encode("hello\n"));
         await writer.close();
       } catch {
         // It does not read its input.
@@ -3710,596 +1369,7 @@ for (const [program, args, framing] of CLIENTS) {
 
 // -- Faults --
 
-/** More runs of the random tests from here on; `deno task fuzz` sets it. */
-const FUZZ_RUNS = isGranted({ name: "env", variable: "EARSHOT_FUZZ_RUNS" })
-  ? Number(Deno.env.get("EARSHOT_FUZZ_RUNS") ?? 0)
-  : 0;
-
-type Random = ReturnType<typeof randomNumbers>;
-
-/** Runs a test with one seed after the other; a failure names its seed. */
-async function withSeeds(count: number, run: (random: Random) => void | Promise<void>) {
-  for (let seed = 1; seed <= Math.max(count, FUZZ_RUNS); seed++) {
-    try {
-      await run(randomNumbers(seed));
-    } catch (error) {
-      throw new Error(`Failed with seed ${seed}: ${error}`, { cause: error });
-    }
-  }
-}
-
-function pick<T>(random: Random, ...choices: readonly T[]): T {
-  return choices[random(choices.length)]!;
-}
-
-/** Microtasks, turns or milliseconds that an operation takes. */
-async function lag(random: Random): Promise<void> {
-  const kind = random(8);
-  if (kind < 5) { for (let i = random(6); i > 0; i--) await undefined; }
-  else if (kind < 7) await turn();
-  else await new Promise((resolve) => setTimeout(resolve, random(4)));
-}
-
-/** Byte number `at` of what the stream with this id says. */
-function byteOf(id: number, at: number): number {
-  return (id + at * 31) & 0xFF;
-}
-
-/** A stream that talks in portions of any size, with delays, and ends well or badly, as its seed says. */
-class FaultyStream implements ByteStream {
-  readonly #random: Random;
-  readonly id: number;
-  readonly remoteAddr: Deno.NetAddr;
-  readonly end: "eof" | "rejects" | "throws" | "miscounts" | "hangs";
-  readonly writeEnd: "never" | "rejects" | "throws" | "takes nothing" | "hangs";
-  readonly readError: Error;
-  readonly writeError: Error;
-  readonly #gone = Promise.withResolvers<void>();
-  /** Most bytes that one read brings. */
-  readonly #largest: number;
-  #portions: number;
-  #writes: number;
-  /** Bytes that reads brought before close(). */
-  delivered = 0;
-  readonly written: number[] = [];
-  reading = 0;
-  writing = 0;
-  closed = false;
-  /** Whether it has said all that it will. */
-  isOver = false;
-  /** Whether an operation waits for close(). */
-  isStuck = false;
-  /** What should never happen: a throw would count as one of its faults. */
-  readonly violations: string[] = [];
-
-  constructor(random: Random, id: number, largest = Infinity) {
-    this.#random = random;
-    this.id = id;
-    this.#largest = largest;
-    this.remoteAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1000 + id };
-    this.end = pick(random, "eof", "eof", "rejects", "throws", "miscounts", "hangs");
-    this.writeEnd = pick(random, "never", "never", "rejects", "throws", "takes nothing", "hangs");
-    this.readError = new Deno.errors.ConnectionReset(`read fault of ${id}`);
-    this.writeError = new Deno.errors.BrokenPipe(`write fault of ${id}`);
-    this.#portions = random(12);
-    this.#writes = this.writeEnd === "never" ? Infinity : random(6);
-  }
-
-  read(target: Uint8Array): Promise<number | null> {
-    if (this.reading > 0) this.violations.push("two reads at once");
-    if (this.closed) this.violations.push("a read after close()");
-    if (this.isOver && this.end !== "eof") this.violations.push("a read after the error");
-    if (this.#portions === 0 && this.end === "throws") {
-      this.isOver = true;
-      throw this.readError;
-    }
-    this.reading++;
-    return this.#deliver(target).finally(() => this.reading--);
-  }
-
-  async #deliver(target: Uint8Array): Promise<number | null> {
-    await lag(this.#random);
-    if (this.closed && this.#random(2) === 0) throw new Deno.errors.Interrupted("late");
-    if (this.#portions > 0) {
-      this.#portions--;
-      const most = Math.min(target.length, this.#largest);
-      const count = pick(this.#random, 0, 1, this.#random(most), most);
-      for (let i = 0; i < count; i++) target[i] = byteOf(this.id, this.delivered + i);
-      if (!this.closed) this.delivered += count;
-      return count;
-    }
-    if (this.end === "hangs") {
-      this.isStuck = true;
-      await this.#gone.promise;
-      throw new Deno.errors.Interrupted("operation canceled");
-    }
-    this.isOver = true;
-    if (this.end === "eof") return null;
-    if (this.end === "miscounts") return pick(this.#random, -1, 0.5, NaN, target.length + 1);
-    throw this.readError;
-  }
-
-  write(bytes: Uint8Array): Promise<number> {
-    if (this.writing > 0) this.violations.push("two writes at once");
-    if (this.closed) this.violations.push("a write after close()");
-    if (this.#writes === 0 && this.writeEnd === "throws") throw this.writeError;
-    this.writing++;
-    return this.#take(bytes).finally(() => this.writing--);
-  }
-
-  async #take(bytes: Uint8Array): Promise<number> {
-    await lag(this.#random);
-    if (this.closed) throw new Deno.errors.BadResource("late");
-    if (this.#writes-- > 0) {
-      const count = pick(this.#random, 1, 1 + this.#random(bytes.length), bytes.length);
-      this.written.push(...bytes.subarray(0, count));
-      return count;
-    }
-    if (this.writeEnd === "takes nothing") return 0;
-    if (this.writeEnd === "rejects") throw this.writeError;
-    this.isStuck = true;
-    await this.#gone.promise;
-    throw new Deno.errors.BadResource("closed");
-  }
-
-  async closeWrite(): Promise<void> {
-    await lag(this.#random);
-    if (this.#random(8) === 0) throw this.writeError;
-  }
-
-  close(): void {
-    if (this.closed) this.violations.push("a second close()");
-    this.closed = true;
-    this.#gone.resolve();
-  }
-
-  /** Checks what must be so once its owner has let go of it. */
-  assertLeftAlone(): void {
-    assertEquals([this.closed, this.reading, this.writing], [true, 0, 0], `stream ${this.id}`);
-    assertEquals(this.violations, [], `stream ${this.id}`);
-  }
-}
-
-/** A listener whose clients come in bursts, with failures between them. */
-class FaultyListener implements Acceptor {
-  readonly addr: Deno.NetAddr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
-  readonly #random: Random;
-  readonly streams: FaultyStream[];
-  readonly handedOver = new Set<FaultyStream>();
-  readonly #gone = Promise.withResolvers<void>();
-  errors = 0;
-  accepting = 0;
-
-  constructor(random: Random, streams: readonly FaultyStream[]) {
-    this.#random = random;
-    this.streams = [...streams];
-  }
-
-  accept(): Promise<FaultyStream> {
-    if (this.#random(12) === 0 && this.streams.length > 0) {
-      this.errors++;
-      throw new Deno.errors.NotConnected("gone before it was accepted");
-    }
-    this.accepting++;
-    return this.#accept().finally(() => this.accepting--);
-  }
-
-  async #accept(): Promise<FaultyStream> {
-    await lag(this.#random);
-    const stream = this.streams.shift();
-    if (stream && this.#random(8) > 0) {
-      this.handedOver.add(stream);
-      return stream;
-    }
-    if (stream) {
-      this.streams.push(stream);
-      this.errors++;
-      throw new Deno.errors.ConnectionAborted("aborted");
-    }
-    await this.#gone.promise;
-    throw new Deno.errors.BadResource("Listener has been closed");
-  }
-
-  close(): void {
-    this.#gone.resolve();
-  }
-}
-
-/** The same for both front ends: a changing set of sources, and who of them is ready. */
-interface Watch {
-  readonly size: number;
-  add(source: Source): void;
-  remove(source: Source): void;
-  wait(timeoutMs: number): Promise<[Source, number][]>;
-}
-
-function pollWatch(poller: Poller): Watch {
-  return {
-    get size() {
-      return poller.size;
-    },
-    add: (source) => poller.register(source, POLLIN),
-    remove: (source) => poller.unregister(source),
-    wait: (timeoutMs) => poller.poll(timeoutMs),
-  };
-}
-
-function selectWatch(): Watch {
-  const sources = new Set<Source>();
-  return {
-    get size() {
-      return sources.size;
-    },
-    add: (source) => void sources.add(source),
-    remove: (source) => void sources.delete(source),
-    wait: (timeoutMs) => waitBySelect(sources, POLLIN, timeoutMs),
-  };
-}
-
-/** A connection in the hands of a program that is as unpredictable as its peers. */
-interface Handled {
-  readonly stream: FaultyStream;
-  received: number;
-  sent: number;
-  /** Errors that were thrown, in their order. */
-  readonly errors: unknown[];
-  hasEnded: boolean;
-  /** Whether it was closed before its time. */
-  isAbandoned: boolean;
-}
-
-/** Accepts, receives, sends, lets go and closes at random until no source is left; checks as it goes. */
-async function driveFaults(random: Random, watch: Watch) {
-  const streams = Array.from({ length: random(3) === 0 ? 150 : 1 + random(30) }, (_, id) => {
-    return new FaultyStream(random, id);
-  });
-  const listener = new FaultyListener(random, streams);
-  const server = new ServerSocket(listener);
-  const all: Handled[] = [];
-  const open = new Map<Socket, Handled>();
-  const endings: Promise<void>[] = [];
-
-  const close = (socket: Socket, handled: Handled) => {
-    handled.isAbandoned ||= !handled.hasEnded;
-    open.delete(socket);
-    if (random(2) === 0) {
-      watch.remove(socket);
-      socket.close();
-    } else {
-      socket.close();
-      watch.remove(socket);
-    }
-    endings.push(socket.closed);
-  };
-  const admit = () => {
-    try {
-      for (let count = 1 + random(4); count > 0; count--) {
-        const socket = server.accept();
-        const stream = socket.stream as FaultyStream;
-        const handled = {
-          stream,
-          received: 0,
-          sent: 0,
-          errors: [],
-          hasEnded: false,
-          isAbandoned: false,
-        };
-        all.push(handled);
-        open.set(socket, handled);
-        watch.add(socket);
-      }
-    } catch (error) {
-      const { NotConnected, ConnectionAborted, WouldBlock } = Deno.errors;
-      const isExpected = [NotConnected, ConnectionAborted, WouldBlock].some((kind) => {
-        return error instanceof kind;
-      });
-      if (!isExpected) throw error;
-      return !(error instanceof WouldBlock);
-    }
-    return false;
-  };
-  const send = (socket: Socket, handled: Handled) => {
-    const bytes = Uint8Array.from({ length: random(300) }, (_, i) => {
-      return byteOf(handled.stream.id, handled.sent + i);
-    });
-    handled.sent += socket.send(bytes);
-  };
-  const receive = (socket: Socket, handled: Handled) => {
-    const bytes = socket.recv(pick(random, 1, 50, 5000, 100_000));
-    for (const byte of bytes) {
-      assertEquals(byte, byteOf(handled.stream.id, handled.received++));
-    }
-    if (bytes.length === 0) handled.hasEnded = true;
-  };
-  const serve = (socket: Socket, handled: Handled, events: number) => {
-    try {
-      if (random(3) === 0) send(socket, handled);
-      if (events & POLLIN) receive(socket, handled);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.WouldBlock)) handled.errors.push(error);
-      else assert(!(events & POLLIN), "Readable, and yet nothing to read");
-    }
-  };
-
-  let acceptErrors = 0;
-  let isListening = true;
-  watch.add(server);
-  for (let round = 0; isListening || open.size > 0; round++) {
-    assert(round < 50_000, "It never ends");
-    for (const [source, events] of await watch.wait(pick(random, 0, 2, 5))) {
-      if (source === server) {
-        if (admit()) acceptErrors++;
-        continue;
-      }
-      const handled = open.get(source as Socket);
-      if (!handled || random(8) === 0) continue;
-      if (random(10) === 0) {
-        watch.remove(source);
-        watch.add(source);
-      }
-      serve(source as Socket, handled, events);
-      if (handled.hasEnded && random(2) === 0) {
-        endings.push((source as Socket).shutdown());
-        close(source as Socket, handled);
-      } else if (handled.hasEnded) {
-        close(source as Socket, handled);
-      }
-    }
-    if (random(200) === 0) { for (const entry of open) close(...entry); }
-    if (random(60) === 0 || all.length === streams.length) {
-      if (isListening) {
-        watch.remove(server);
-        server.close();
-        endings.push(server.closed);
-      }
-      isListening = false;
-    }
-    const isDone = [...open.values()].every(({ stream }) => stream.isStuck);
-    if (isDone && !isListening) { for (const entry of open) close(...entry); }
-  }
-  await Promise.all(endings);
-  assertEquals([watch.size, listener.accepting], [0, 0]);
-  assert(acceptErrors <= listener.errors, "An accept error was thrown twice");
-  for (const stream of listener.handedOver) {
-    // What was accepted ahead and never asked for is closed, too.
-    for (let i = 0; stream.reading + stream.writing > 0 && i < 100; i++) await turn();
-    stream.assertLeftAlone();
-  }
-  for (const handled of all) assertAccountedFor(handled);
-}
-
-/** Checks that every byte came once and in order, or that an error told of the others. */
-function assertAccountedFor({ stream, received, sent, errors, isAbandoned }: Handled): void {
-  const name = `stream ${stream.id}, which ${stream.end}`;
-  assert(received <= stream.delivered, name);
-  if (!isAbandoned) assertEquals(received, stream.delivered, name);
-  assertEquals(new Set(errors).size, errors.length, `${name}: an error came twice`);
-  const own = errors.filter((error) => error === stream.readError || error instanceof RangeError);
-  if (!isAbandoned) assertEquals(own.length, stream.end === "eof" ? 0 : 1, name);
-  assert(stream.written.length <= sent, name);
-  stream.written.forEach((byte, at) => assertEquals(byte, byteOf(stream.id, at), name));
-}
-
-Deno.test("Poller loses and doubles nothing when streams and listeners fail at random", async () => {
-  await withSeeds(30, async (random) => {
-    using poller = new Poller();
-    await driveFaults(random, pollWatch(poller));
-  });
-});
-
-Deno.test("select() loses and doubles nothing when streams and listeners fail at random", async () => {
-  await withSeeds(20, (random) => driveFaults(random, selectWatch()));
-});
-
-/** Many sources whose reads were pending when all brought data in one turn; that has been received. */
-async function burstOf(count: number, poller: Poller) {
-  const streams = Array.from({ length: count }, () => new MemoryStream());
-  const sources = streams.map((stream) => new Socket(stream));
-  for (const source of sources) poller.register(source);
-  while (streams.some(({ targets }) => targets.length === 0)) await poller.poll(0);
-  for (const stream of streams) stream.push("burst");
-  await turn();
-  const ready = await poller.poll();
-  assertEquals(ready.map(([source]) => recvText(source as Socket)), streams.map(() => "burst"));
-  return { streams, sources };
-}
-
-for (const [quiet, talking] of [[0, 65], [0, 128], [300, 129], [0, 400], [65, 400]] as const) {
-  Deno.test(`Poller.poll() hears ${talking} that talk at once beside ${quiet} quiet ones`, async () => {
-    using poller = new Poller();
-    const quietSources = Array.from({ length: quiet }, () => new Socket(new MemoryStream()));
-    for (const source of quietSources) poller.register(source);
-    const { streams, sources } = await burstOf(talking, poller);
-    const counts = new Map(sources.map((source) => [source, 0]));
-    for (let round = 1; round <= 5; round++) {
-      for (const stream of streams) stream.push("again");
-      if (round % 2 === 0) await turn();
-      for (let heard = 0; heard < talking;) {
-        const ready = await poller.poll();
-        for (const [source] of ready) {
-          assertEquals(recvText(source as Socket), "again");
-          counts.set(source as Socket, counts.get(source as Socket)! + 1);
-        }
-        heard += ready.length;
-      }
-      assertEquals(new Set(counts.values()), new Set([round]));
-    }
-    closeAll(...sources, ...quietSources);
-  });
-}
-
-Deno.test("Poller.poll() looks at every source after a burst although its timeout is 0", async () => {
-  for (const [count, at] of [[101, 100], [129, 128], [200, 0], [200, 199], [1000, 999]] as const) {
-    using poller = new Poller();
-    const { streams, sources } = await burstOf(count, poller);
-    streams[at]!.push("last");
-    assertEquals(await poller.poll(0), [[sources[at]!, POLLIN]]);
-    closeAll(...sources);
-  }
-});
-
-netTest(
-  "Poller.poll() sees what the kernel has after a burst although its timeout is 0",
-  async () => {
-    using listener = listenLocal();
-    using ends = new DisposableStack();
-    using poller = new Poller();
-    const clients: Deno.TcpConn[] = [];
-    const sources: Socket[] = [];
-    for (let i = 0; i < 150; i++) {
-      const [client, server] = await Promise.all([connect(listener), listener.accept()]);
-      clients.push(ends.use(client));
-      sources.push(ends.use(new Socket(server)));
-      poller.register(sources[i]!);
-    }
-    for (let round = 0; round < 5; round++) {
-      await poller.poll(0);
-      await Promise.all(clients.map((client) => client.write(encode("burst"))));
-      for (let heard = 0; heard < clients.length;) {
-        const ready = await poller.poll();
-        for (const [source] of ready) assertEquals(recvText(source as Socket), "burst");
-        heard += ready.length;
-      }
-      await clients[round * 37]!.write(encode("last"));
-      const ready = await poller.poll(0);
-      assertEquals(ready, [[sources[round * 37]!, POLLIN]]);
-      assertEquals(recvText(sources[round * 37]!), "last");
-    }
-  },
-);
-
-Deno.test("Poller.poll() hears talkers again after a burst although clients never stop coming", async () => {
-  using poller = new Poller();
-  const { promise: doors, resolve: openDoors } = Promise.withResolvers<void>();
-  const accept = async () => {
-    await doors;
-    await turn();
-    return quietStream();
-  };
-  await using server = new ServerSocket({ accept, close: () => {} });
-  poller.register(server);
-  const { streams, sources } = await burstOf(150, poller);
-  openDoors();
-  for (const stream of streams) stream.push("again");
-  const unheard = new Set<Source>(sources);
-  const untilMs = performance.now() + 5000;
-  while (unheard.size > 0) {
-    assert(performance.now() < untilMs, `${unheard.size} of 150 are never heard`);
-    for (const [source] of await poller.poll()) {
-      if (source instanceof ServerSocket) {
-        source.accept().close(); // all that wait: there are never more than one
-      } else {
-        assertEquals(recvText(source), "again");
-        unheard.delete(source);
-      }
-    }
-    await turn(); // as a server does that awaits the write of its log
-  }
-  closeAll(...sources);
-});
-
-// -- Faults: connections accepted ahead --
-
-Deno.test("ServerSocket.close() closes every connection that waits, though one of them fails to", async () => {
-  const closed: number[] = [];
-  const streams = Array.from({ length: 5 }, (_, i): ByteStream => ({
-    ...quietStream(),
-    close: () => {
-      closed.push(i);
-      if (i === 2) throw new SyntaxError("broken");
-    },
-  }));
-  let isListening = true;
-  const server = new ServerSocket({
-    accept: () => Promise.resolve(streams.shift() ?? new Promise<ByteStream>(() => {})),
-    close: () => isListening = false,
-  });
-  using poller = pollerOf(server);
-  while (streams.length > 0) await poller.poll();
-  server.close();
-  assertEquals([closed, isListening], [[0, 1, 2, 3, 4], false]);
-  assertEquals(await poller.poll(), [[server, POLLNVAL]]);
-});
-
-Deno.test("ServerSocket.closed settles although a connection accepted after close() fails to close", async () => {
-  const late = Promise.withResolvers<ByteStream>();
-  const server = new ServerSocket({ accept: () => late.promise, close: () => {} });
-  await select([server], [], [], 0);
-  server.close();
-  const close = () => {
-    throw new Deno.errors.BadResource("gone");
-  };
-  late.resolve({ ...quietStream(), close });
-  await server.closed;
-});
-
-Deno.test("ServerSocket keeps what waits when it is unregistered, for whoever watches next", async () => {
-  const listener = new MemoryListener();
-  using server = new ServerSocket(listener);
-  const streams = Array.from({ length: 5 }, () => listener.connect());
-  listener.fail(new Deno.errors.NotConnected("gone"));
-  using poller = pollerOf(server);
-  for (let i = 0; i < 5; i++) await poller.poll();
-  const first = server.accept();
-  poller.unregister(server);
-  assertEquals(await poller.poll(0), []);
-  assertEquals(await select([server], [], [], 0), [[server], [], []]);
-  const rest = Array.from({ length: 4 }, () => server.accept());
-  assertEquals([first, ...rest].map(({ stream }) => stream), streams);
-  assertThrows(() => server.accept(), Deno.errors.NotConnected);
-  assertThrows(() => server.accept(), Deno.errors.WouldBlock);
-  assertEquals(await poller.poll(0), []);
-  poller.register(server);
-  listener.connect();
-  assertEquals(await poller.poll(), [[server, POLLIN]]);
-  server.accept().close();
-  closeAll(first, ...rest);
-});
-
 // -- Faults: the server --
-
-/** Replaces a function of Deno's until it is disposed. */
-function replaced(name: "listen" | "openSync", fn: () => unknown): Disposable {
-  const original = Deno[name];
-  Object.assign(Deno, { [name]: fn });
-  return { [Symbol.dispose]: () => void Object.assign(Deno, { [name]: original }) };
-}
-
-/** A server whose clients are streams in memory. */
-async function serveFrom(listener: Acceptor, args: readonly string[], overrides: Partial<Io> = {}) {
-  using _ = replaced("listen", () => listener);
-  return await serve(args, overrides);
-}
-
-/** What was logged of a connection. */
-interface Heard {
-  bytes: number[];
-  end?: { bytes: number; lines: number; reason: string };
-}
-
-/** What was logged as json, by the port of the client; checks that records come in their order. */
-function heardIn(lines: readonly string[]): Map<number, Heard> {
-  const all = new Map<number, Heard>();
-  for (const line of lines) {
-    const record = JSON.parse(line);
-    const heard = all.get(record.port);
-    if (record.event === "connected") {
-      assertEquals(heard, undefined);
-      all.set(record.port, { bytes: [] });
-      continue;
-    }
-    if (!heard || heard.end) throw new Error(`Out of order: ${line}`);
-    if (record.event === "line") {
-      const { message, message_base64, cut } = record;
-      const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : utf8(message);
-      heard.bytes.push(...bytes);
-      if (!cut) heard.bytes.push(0x0A);
-    } else {
-      heard.end = record;
-    }
-  }
-  return all;
-}
 
 /** Output that takes what it wants and when it wants. */
 function slowOutput(random: Random) {
@@ -4373,97 +1443,6 @@ Deno.test("startServer() accounts for every byte when clients, listener and outp
 });
 
 // -- Faults: output that is written while the next round is read --
-
-/** A client in memory; whatever it is given can be read, in portions of any size. */
-class Feed implements ByteStream {
-  static #count = 0;
-  readonly remoteAddr: Deno.NetAddr = {
-    transport: "tcp",
-    hostname: "127.0.0.1",
-    port: ++Feed.#count,
-  };
-  #bytes = new Uint8Array();
-  #hasEnded = false;
-  #news = Promise.withResolvers<void>();
-
-  push(text: string): void {
-    this.#bytes = bytesOf(latin1(this.#bytes) + text);
-    this.#news.resolve();
-  }
-
-  end(): void {
-    this.#hasEnded = true;
-    this.#news.resolve();
-  }
-
-  async read(target: Uint8Array): Promise<number | null> {
-    while (this.#bytes.length === 0) {
-      if (this.#hasEnded) return null;
-      this.#news = Promise.withResolvers();
-      await this.#news.promise;
-    }
-    const count = Math.min(target.length, this.#bytes.length);
-    target.set(this.#bytes.subarray(0, count));
-    this.#bytes = this.#bytes.slice(count);
-    return count;
-  }
-
-  close(): void {
-    this.#news.reject(new Deno.errors.Interrupted("operation canceled"));
-    this.#news.promise.catch(() => {});
-  }
-}
-
-/** Output whose every write waits until the test says how it goes on. */
-class GatedOutput {
-  readonly out = new Capture();
-  #pending: { bytes: Uint8Array; settle: PromiseWithResolvers<number> } | undefined;
-  #arrival = Promise.withResolvers<void>();
-  /** The bytes of a write must not change while it waits. */
-  #copy = new Uint8Array();
-
-  write(bytes: Uint8Array): Promise<number> {
-    if (this.#pending) throw new Error("Two writes at once");
-    const settle = Promise.withResolvers<number>();
-    this.#pending = { bytes, settle };
-    this.#copy = bytes.slice();
-    this.#arrival.resolve();
-    return settle.promise;
-  }
-
-  /** Waits for a write; resolves to its size. */
-  async size(): Promise<number> {
-    await this.#arrival.promise;
-    return this.#pending!.bytes.length;
-  }
-
-  async take(most = Infinity): Promise<void> {
-    const { bytes, settle } = await this.#next();
-    assertEquals(bytes, this.#copy);
-    settle.resolve(this.out.writeSync(bytes.subarray(0, Math.min(most, bytes.length))));
-  }
-
-  async fail(error: Error): Promise<void> {
-    const { settle } = await this.#next();
-    settle.reject(error);
-  }
-
-  async takeUntil(text: string, most = Infinity): Promise<void> {
-    while (this.out.count(text) === 0) await this.take(most);
-  }
-
-  async #next() {
-    await this.#arrival.promise;
-    const pending = this.#pending!;
-    this.#pending = undefined;
-    this.#arrival = Promise.withResolvers();
-    return pending;
-  }
-}
-
-function noSpace(): Error {
-  return Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
-}
 
 /** Numbered lines, from `first` to below `end`. */
 function numbered(first: number, end: number): string {
@@ -4734,7 +1713,7 @@ function nastyBytes(random: Random, length: number): Uint8Array<ArrayBuffer> {
     "\x1B[31m",
     "#1 127.0.0.1:1 | ",
     ...["é", "€", "😀", "\u2028", "\u2029", "\u202E", "\u2066", "\u061C", "\u009B", "\uFEFF"]
-      .map((character) => latin1(utf8(character))),
+      .map((character) => latin1(encode(character))),
     "\xFF",
     "\xC0\xAF",
     "\xED\xA0\x80",
@@ -4853,7 +1832,7 @@ Deno.test("createFramer() takes a count of 8 digits and holds no more than --max
     lengths.set(end - start, (lengths.get(end - start) ?? 0) + 1);
     if (isWhole) whole++;
   };
-  framer.push(utf8(`${count} `), sink);
+  framer.push(encode(`${count} `), sink);
   const read = new Uint8Array(65_536).fill(0x78);
   for (let sent = 0; sent < count;) {
     const bytes = read.subarray(0, Math.min(read.length, count - sent));
@@ -4863,7 +1842,7 @@ Deno.test("createFramer() takes a count of 8 digits and holds no more than --max
   }
   assertEquals([lengths, whole], [new Map([[1000, 20_000]]), 1]);
   for (const bad of ["100000000 ", "000000001 x", "01 x", "0 x", "+1 x", " 1 x"]) {
-    assertEquals(createFramer("octet", 9).push(utf8(bad), () => {}), "bad octet count", bad);
+    assertEquals(createFramer("octet", 9).push(encode(bad), () => {}), "bad octet count", bad);
   }
 });
 
@@ -4882,7 +1861,7 @@ function shownExpected(bytes: Uint8Array): string {
     if (!isUnsafe) shown += character;
     else if (code < 0x80) shown += `\\x${code.toString(16).toUpperCase().padStart(2, "0")}`;
     else shown += `\\u{${code.toString(16).toUpperCase().padStart(4, "0")}}`;
-    at += utf8(character).length;
+    at += encode(character).length;
   }
   return shown;
 }
@@ -4939,7 +1918,7 @@ Deno.test("startServer() shows every character of Unicode that can drive a termi
     characters.push(String.fromCharCode(code));
   }
   for (const args of [[], ["-f", "json"]]) {
-    const output = await outputOf([...args, "--max-line", "1000000"], utf8(characters.join("")));
+    const output = await outputOf([...args, "--max-line", "1000000"], encode(characters.join("")));
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytesOf(output));
     assertEquals(text.match(/(?![\t\n])[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/gu), null);
     assertEquals(text.split("\n").length, 2);
@@ -4955,12 +1934,12 @@ Deno.test("startServer() writes json that gives every random byte back, in every
       ["-f", "json", "--framing", framing, "--max-line", maxLine],
       input,
     );
-    const frames = bytesOf(output).length === 0 ? [] : new TextDecoder().decode(bytesOf(output))
+    const frames = bytesOf(output).length === 0 ? [] : decode(bytesOf(output))
       .slice(0, -1).split("\n").map((line): Frame => {
         const { event, connection, message, message_base64, cut } = JSON.parse(line);
         assertEquals([event, connection], ["line", 1]);
         assertEquals((message === undefined) !== (message_base64 === undefined), true);
-        const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : utf8(message);
+        const bytes = message_base64 ? Uint8Array.fromBase64(message_base64) : encode(message);
         return [latin1(bytes), !cut];
       });
     const joined = joinPieces(frames);
@@ -4986,7 +1965,7 @@ Deno.test({
     const conns: Deno.Conn[] = [];
     const talk = async (round: number) => {
       await Promise.all(conns.map((conn, i) => {
-        return writeAll(conn, utf8(`client ${i} round ${round} ${"x".repeat(300)}\n`.repeat(20)));
+        return writeAll(conn, encode(`client ${i} round ${round} ${"x".repeat(300)}\n`.repeat(20)));
       }));
     };
     for (let i = 0; i < 150; i++) {
@@ -4997,7 +1976,7 @@ Deno.test({
     const reading = cli.read();
     for (let round = 6; round <= 10; round++) {
       await talk(round);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pause(50);
     }
     const expected = conns.length * 10 * 20 + 6 * 20;
     await untilTrue(() => cli.out.count("\n") >= expected);
@@ -5027,22 +2006,6 @@ function figuresOf(pid: number) {
   };
 }
 
-const noProc = noRun || Deno.build.os !== "linux";
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** Connects and resets at once. */
-async function connectAndReset(port: number): Promise<void> {
-  const conn = createConnection(port, "127.0.0.1");
-  conn.on("error", () => {});
-  await once(conn, "connect");
-  const closed = once(conn, "close");
-  conn.resetAndDestroy();
-  await closed;
-}
-
 for (const multiplexer of MULTIPLEXERS) {
   Deno.test({
     name:
@@ -5053,7 +2016,7 @@ for (const multiplexer of MULTIPLEXERS) {
       await using running = await serve(["-t", "none", "--multiplexer", multiplexer]);
       await Promise.all(Array.from({ length: 300 }, () => connectAndReset(running.port)));
       using client = await running.connect();
-      await writeAll(client, utf8("still there?\n"));
+      await writeAll(client, encode("still there?\n"));
       await running.out.until("| still there?\n");
       running.server.reportStats();
       const [, total, errors] = /open (\d+) total.* (\d+) accept errors?/
@@ -5073,12 +2036,12 @@ for (const multiplexer of MULTIPLEXERS) {
       for (let i = 0; i < 300; i++) drips.push(stack.use(await running.connect()));
       using fast = await running.connect();
       for (let round = 0; round < 10; round++) {
-        await Promise.all(drips.map((conn) => writeAll(conn, utf8("d"))));
-        await writeAll(fast, utf8(`fast ${round}\n`.repeat(100)));
+        await Promise.all(drips.map((conn) => writeAll(conn, encode("d"))));
+        await writeAll(fast, encode(`fast ${round}\n`.repeat(100)));
         await running.out.until(`| fast ${round}\n`, 100);
       }
       assertEquals(running.out.count("\n"), 1000);
-      await Promise.all(drips.map((conn) => writeAll(conn, utf8("\n"))));
+      await Promise.all(drips.map((conn) => writeAll(conn, encode("\n"))));
       await running.out.until("| dddddddddd\n", 300);
     },
   });
@@ -5092,7 +2055,7 @@ Deno.test({
     await using running = await serve(["-q", "-t", "none", "-m", "2000"]);
     await Promise.all(Array.from({ length: 2000 }, async (_, i) => {
       using client = await running.connect();
-      await writeAll(client, utf8(`client ${i}\nand its end`));
+      await writeAll(client, encode(`client ${i}\nand its end`));
     }));
     await running.out.until("+ and its end\n", 2000);
     const heard = new Set(running.out.text.match(/(?<=\| client )\d+$/gm));
@@ -5110,8 +2073,8 @@ Deno.test({
         "\r#1 127.0.0.1:1 | forged",
         "\x1B[2K\x1B[1G#1 127.0.0.1:1 | forged",
         "\x1B]0;title\x07\x1B]52;c;Zm9yZ2Vk\x07",
-        latin1(utf8("\u2028#1 127.0.0.1:1 | forged\u2029")),
-        latin1(utf8("\u202E|\u2066#1\u2069 \u0085#1 127.0.0.1:1 | forged \u009B2J")),
+        latin1(encode("\u2028#1 127.0.0.1:1 | forged\u2029")),
+        latin1(encode("\u202E|\u2066#1\u2069 \u0085#1 127.0.0.1:1 | forged \u009B2J")),
         "#1 127.0.0.1:1 | forged",
         "\b\b\b\b\b\b\b\b\x7F\x7F+ forged",
         "\x0B\x0C#1 127.0.0.1:1 connected",
@@ -5143,7 +2106,7 @@ Deno.test({
     using client = await running.connect();
     for (const jump of [0, 5000, -3_600_000, 1]) {
       nowMs += jump;
-      await writeAll(client, utf8(`${jump}\n`));
+      await writeAll(client, encode(`${jump}\n`));
       await running.out.until(`| ${jump}\n`);
     }
     const said = running.out.lines.slice(1).map((line) => line.replace(/#.*\|/, "|"));
@@ -5182,7 +2145,7 @@ Deno.test({
         hostname: "localhost",
         caCerts,
       });
-      await writeAll(client, utf8(`secret ${i}\n`));
+      await writeAll(client, encode(`secret ${i}\n`));
       await running.out.until(`| secret ${i}\n`);
     }
     // Only then can the server close the handshakes that it has given up.
@@ -5209,10 +2172,10 @@ Deno.test({
     await pause(1000);
     const ticks = figuresOf(cli.pid).ticks - before;
     assert(ticks < 30, `${ticks} ticks of 100 while there is nothing to do`);
-    await writeAll(conns[0]!, utf8("heard meanwhile\n"));
+    await writeAll(conns[0]!, encode("heard meanwhile\n"));
     await cli.out.until("| heard meanwhile\n");
     for (const [i, conn] of conns.entries()) {
-      await writeAll(conn, utf8(`from ${i}\n`));
+      await writeAll(conn, encode(`from ${i}\n`));
       conn.close();
     }
     await cli.out.until("| from ", 100);
@@ -5231,7 +2194,7 @@ Deno.test({
     using dir = tempDir();
     await using cli = spawnCli(["-p", "0", "-t", "none", "-o", `${dir.path}/log`]);
     using client = await connectTo(await cli.port());
-    await writeAll(client, utf8("warm\n"));
+    await writeAll(client, encode("warm\n"));
     await untilTrue(() => Deno.statSync(`${dir.path}/log`).size > 0);
     const { rssKb } = figuresOf(cli.pid);
     const chunk = new Uint8Array(1_000_000).fill(0x78);
@@ -5260,7 +2223,9 @@ Deno.test({
     for (let i = 0; i < 50; i++) conns.push(stack.use(await connectTo(port)));
     await cli.out.until(" connected\n", 50);
     // Each less than what the kernel takes at once: it has all of it when the signal comes.
-    await Promise.all(conns.map((conn) => writeAll(conn, utf8(`${"x".repeat(99)}\n`.repeat(500)))));
+    await Promise.all(
+      conns.map((conn) => writeAll(conn, encode(`${"x".repeat(99)}\n`.repeat(500)))),
+    );
     cli.kill("SIGTERM");
     assertEquals(await cli.ended(), 0);
     assertEquals(cli.out.count(`| ${"x".repeat(99)}\n`), 25_000);
@@ -5284,7 +2249,7 @@ Deno.test({
     const sending = Promise.all(conns.map(async (conn, i) => {
       for (let at = 0; at < 300; at++) {
         const lines = Array.from({ length: 50 }, (_, k) => `${i} line ${50 * at + k}\n`);
-        await writeAll(conn, utf8(lines.join("")));
+        await writeAll(conn, encode(lines.join("")));
       }
       await conn.closeWrite();
       await conn.read(new Uint8Array(1));
@@ -5318,16 +2283,16 @@ Deno.test({
     const port = await cli.port();
     using silent = await connectTo(port);
     using talking = await connectTo(port);
-    await writeAll(talking, utf8("before\n"));
+    await writeAll(talking, encode("before\n"));
     await cli.out.until("| before\n");
     cli.kill("SIGSTOP");
     await pause(1000);
-    await writeAll(talking, utf8("meanwhile\n"));
+    await writeAll(talking, encode("meanwhile\n"));
     await pause(2000);
     cli.kill("SIGCONT");
     await cli.out.until("| meanwhile\n");
     for (let i = 0; i < 5; i++) {
-      await writeAll(talking, utf8(`after ${i}\n`));
+      await writeAll(talking, encode(`after ${i}\n`));
       await cli.out.until(`| after ${i}\n`);
     }
     assertEquals(await silent.read(new Uint8Array(1)), null);
@@ -5429,7 +2394,7 @@ Deno.test({
     const { bundle } = JSON.parse(await Deno.readTextFile(new URL("./deno.json", here))).tasks;
     const args = bundle.command.replace("earshot.js", `${dir.path}/earshot.js`).split(" ").slice(1);
     const made = await deno(args, here).output();
-    assertEquals(made.code, 0, new TextDecoder().decode(made.stderr));
+    assertEquals(made.code, 0, decode(made.stderr));
 
     await using child = deno(["run", "--allow-net", "earshot.js", "-p", "0"], dir.path).spawn();
     const [err, out] = [new Capture(), new Capture()];
@@ -5440,7 +2405,7 @@ Deno.test({
     );
     await err.until("every interface)\n");
     using client = await connectTo(Number(/127\.0\.0\.1:(\d+)/.exec(err.text)![1]));
-    await writeAll(client, utf8("hello\n"));
+    await writeAll(client, encode("hello\n"));
     await out.until("| hello\n");
     child.kill("SIGTERM");
     assertEquals((await child.status).code, 0);
@@ -5463,8 +2428,8 @@ Deno.test({
       env: { NO_COLOR: "1" },
       stdin: "null",
     }).output();
-    const text = new TextDecoder().decode(stdout);
+    const text = decode(stdout);
     assertMatch(text, /^earshot .+\n0\n$/);
-    assertEquals(new TextDecoder().decode(stderr), "");
+    assertEquals(decode(stderr), "");
   },
 });
