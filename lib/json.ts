@@ -1,0 +1,145 @@
+/**
+ * Records for programs: a JSON object a line.
+ *
+ * @module
+ */
+
+import { type Peer, peerText } from "./addresses.ts";
+import { ByteBuffer, decode, encode } from "./bytes.ts";
+import { appendJson, quoted } from "./escape.ts";
+import type { Format, Notice, Party, Target, Time } from "./records.ts";
+
+const MESSAGE = encode(`"message":"`);
+const MESSAGE_BASE64 = encode(`"message_base64":"`);
+const WHOLE_END = encode(`"}\n`);
+const CUT_END = encode(`","cut":true}\n`);
+
+/** The JSON format. */
+export class JsonFormat implements Format {
+  stamp(time: Time, text: string): string {
+    if (time === "none") return "{";
+    return time === "elapsed" ? `{"elapsed":${Number(text)},` : `{"timestamp":"${text}",`;
+  }
+
+  label(party: Party): string {
+    return party.number === undefined
+      ? `"event":"datagram","transport":"udp",${peerMembers(party.peer)},`
+      : `"event":"line",${partyMembers(party)},`;
+  }
+
+  sentLabel(to: Target): string {
+    return `"event":"sent",${"clients" in to ? `"clients":${to.clients}` : partyMembers(to)},`;
+  }
+
+  line(out: ByteBuffer, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
+    appendMessage(out, bytes, start, end);
+    out.append(isWhole ? WHOLE_END : CUT_END);
+  }
+
+  sent(out: ByteBuffer, bytes: Uint8Array): void {
+    this.line(out, bytes, 0, bytes.length, true);
+  }
+
+  notice(party: Party, notice: Notice): string {
+    return `"event":"${notice.event}",${partyMembers(party)}${noticeMembers(notice)}}\n`;
+  }
+}
+
+function partyMembers({ number, peer }: Party): string {
+  return `${number === undefined ? "" : `"connection":${number},`}${peerMembers(peer)}`;
+}
+
+function peerMembers(peer: Peer): string {
+  if (peer.kind === "unix") return `"path":${quoted(peer.path)}`;
+  return `"host":${quoted(peer.host)},"port":${peer.port}`;
+}
+
+function noticeMembers(notice: Notice): string {
+  switch (notice.event) {
+    case "connected": {
+      const { through, certificate } = notice;
+      return (through ? `,"proxy":${quoted(peerText(through))}` : "") +
+        (certificate === undefined ? "" : `,"certificate":${quoted(certificate)}`);
+    }
+    case "refused":
+      return `,"reason":${quoted(notice.reason)}`;
+    case "disconnected": {
+      const { bytes, lines, seconds, reason } = notice;
+      return `,"bytes":${bytes},"lines":${lines},"seconds":${seconds},"reason":${quoted(reason)}`;
+    }
+  }
+}
+
+/** Appends the member with a client's bytes, but for the quote at its end. */
+function appendMessage(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
+  const before = out.length;
+  out.append(MESSAGE);
+  if (appendJson(out, bytes, start, end)) return;
+  out.length = before;
+  out.append(MESSAGE_BASE64);
+  appendBase64(out, bytes, start, end);
+}
+
+const BASE64_DIGITS = encode("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+const PADDING = 0x3D;
+
+function appendBase64(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
+  out.reserve(4 * Math.ceil((end - start) / 3));
+  const target = out.bytes;
+  let length = out.length;
+  for (let at = start; at < end; at += 3) {
+    const rest = end - at;
+    const group = bytes[at]! << 16 | (rest > 1 ? bytes[at + 1]! << 8 : 0) |
+      (rest > 2 ? bytes[at + 2]! : 0);
+    target[length++] = BASE64_DIGITS[group >> 18]!;
+    target[length++] = BASE64_DIGITS[group >> 12 & 0x3F]!;
+    target[length++] = rest > 1 ? BASE64_DIGITS[group >> 6 & 0x3F]! : PADDING;
+    target[length++] = rest > 2 ? BASE64_DIGITS[group & 0x3F]! : PADDING;
+  }
+  out.length = length;
+}
+
+// -- Single records, whatever the format of the log --
+
+const FORMAT = new JsonFormat();
+
+/** The object of a line or, of a party without a number, of a datagram; the time is UTC. */
+export function lineJson(
+  timeMs: number,
+  party: Party,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  isWhole: boolean,
+): string {
+  const out = begin(timeMs);
+  out.appendText(FORMAT.label(party));
+  FORMAT.line(out, bytes, start, end, isWhole);
+  return finish(out);
+}
+
+/** The object of a notice. */
+export function noticeJson(timeMs: number, party: Party, notice: Notice): string {
+  const out = begin(timeMs);
+  out.appendText(FORMAT.notice(party, notice));
+  return finish(out);
+}
+
+/** The object of what was sent. */
+export function sentJson(timeMs: number, to: Target, bytes: Uint8Array): string {
+  const out = begin(timeMs);
+  out.appendText(FORMAT.sentLabel(to));
+  FORMAT.sent(out, bytes);
+  return finish(out);
+}
+
+function begin(timeMs: number): ByteBuffer {
+  const out = new ByteBuffer(0);
+  out.appendText(FORMAT.stamp("utc", new Date(timeMs).toISOString()));
+  return out;
+}
+
+/** Without the line end. */
+function finish(out: ByteBuffer): string {
+  return decode(out.bytes.subarray(0, out.length - 1));
+}

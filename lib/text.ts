@@ -1,0 +1,109 @@
+/**
+ * Records for people: one line each, `time #2 127.0.0.1:53122 | what it said`.
+ *
+ * @module
+ */
+
+import { type Peer, peerText } from "./addresses.ts";
+import { type ByteBuffer, encode, LF } from "./bytes.ts";
+import { appendShown, shown } from "./escape.ts";
+import {
+  type Format,
+  NOT_ALLOWED,
+  type Notice,
+  type Party,
+  plural,
+  type Target,
+  type Time,
+} from "./records.ts";
+
+const WHOLE_MARK = encode("| ");
+const CUT_MARK = encode("+ ");
+const SENT_MARK = encode("< ");
+
+/** Readable on dark and on light ground. */
+const PALETTE = [32, 166, 71, 133, 37, 167, 97, 136] as const;
+
+/** The text format. */
+export class TextFormat implements Format {
+  readonly #isColored: boolean;
+  readonly #countsLines: boolean;
+
+  /** `countsLines`: whether bytes become lines at all. */
+  constructor(options: { readonly isColored: boolean; readonly countsLines: boolean }) {
+    this.#isColored = options.isColored;
+    this.#countsLines = options.countsLines;
+  }
+
+  stamp(_time: Time, text: string): string {
+    return text && `${text} `;
+  }
+
+  label(party: Party): string {
+    return `${this.#name(party)} `;
+  }
+
+  #name(party: Party): string {
+    const name = `${party.number === undefined ? "udp" : `#${party.number}`} ${
+      peerText(party.peer)
+    }`;
+    return this.#isColored ? `\x1B[38;5;${colorOf(party)}m${name}\x1B[0m` : name;
+  }
+
+  sentLabel(to: Target): string {
+    return "clients" in to ? "* all " : this.label(to);
+  }
+
+  line(out: ByteBuffer, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
+    out.append(isWhole ? WHOLE_MARK : CUT_MARK);
+    appendShown(out, bytes, start, end);
+    endLine(out);
+  }
+
+  sent(out: ByteBuffer, bytes: Uint8Array): void {
+    out.append(SENT_MARK);
+    appendShown(out, bytes, 0, bytes.length);
+    endLine(out);
+  }
+
+  notice(party: Party, notice: Notice): string {
+    if (notice.event === "refused") return `${refusal(party.peer, notice.reason)}\n`;
+    const words = notice.event === "connected"
+      ? `connected${origin(notice)}`
+      : farewell(notice, this.#countsLines);
+    return `${this.#name(party)} ${words}\n`;
+  }
+}
+
+function endLine(out: ByteBuffer): void {
+  out.reserve(1);
+  out.bytes[out.length++] = LF;
+}
+
+/** The colour of a party in a palette of 256: by connection, a datagram's by its sender's address. */
+export function colorOf({ number, peer }: Party): number {
+  return PALETTE[(number ?? addressSum(peer)) % PALETTE.length]!;
+}
+
+function addressSum(peer: Peer): number {
+  return encode(peer.kind === "ip" ? peer.host : peer.path).reduce((sum, byte) => sum + byte, 0);
+}
+
+function refusal(peer: Peer, reason: string): string {
+  return `refused ${peerText(peer)}${reason === NOT_ALLOWED ? "" : ` (${reason})`}`;
+}
+
+function origin({ through, certificate }: Notice & { event: "connected" }): string {
+  const facts = [];
+  if (through) facts.push(`through ${peerText(through)}`);
+  if (certificate !== undefined) facts.push(`certificate ${shown(certificate)}`);
+  return facts.length === 0 ? "" : ` (${facts.join("; ")})`;
+}
+
+function farewell(notice: Notice & { event: "disconnected" }, countsLines: boolean): string {
+  const { bytes, lines, seconds, reason } = notice;
+  const figures = [plural(bytes, "byte")];
+  if (countsLines) figures.push(plural(lines, "line"));
+  figures.push(`${seconds.toFixed(1)} s`);
+  return `disconnected: ${figures.join(", ")}${reason === "closed" ? "" : ` (${shown(reason)})`}`;
+}
