@@ -29,6 +29,9 @@
  *   whose last bytes have been taken, so a slow reader slows its peers down
  *   instead of filling memory.
  * - **A quiet source costs nothing**, neither time per event nor memory per wait.
+ * - **A look is complete.** With a timeout of 0 all that waited in the kernel when
+ *   the call was made is in the answer, for any number of sources. A call that
+ *   waits answers with the first that it finds; the rest is in the next answer.
  * - **The event loop always turns.** A call that has nothing new to report, and
  *   any call when the loop has not turned for 10 ms, lets timers, signals and
  *   I/O have their turn before it answers.
@@ -37,8 +40,6 @@
  *
  * - A report can be out of date: somebody else may read the source before you
  *   do. Treat `Deno.errors.WouldBlock` as "not now", not as a failure.
- * - What waits in the kernel for a source that has never been watched is known
- *   after one turn of the loop, so it may miss the first answer.
  * - Among more than about a hundred sources that talk all the time, equal shares
  *   need a caller that awaits real I/O between two calls, such as the write of
  *   its output. The runtime serves 128 operations a turn and the rest last in,
@@ -51,7 +52,9 @@
  * one reaction, which marks the source ready and wakes the one call that waits.
  * So all reads race and the first to settle wins, without a `Promise.race` over
  * all of them, which would leave a reaction behind on every quiet source at
- * every round. The price is one copy, from the read-ahead buffer to yours.
+ * every round. The price is one copy, from the read-ahead buffer to yours, and
+ * one or two milliseconds for a look, because only a turn of the loop shows what
+ * the kernel has.
  *
  * ## Differences from Python
  *
@@ -131,9 +134,13 @@ const READS_PER_STEP = 64;
  * pending reads of a turn last in, first out, so the fewer are pending the better.
  */
 const MS_PER_STEP = 1;
+/** A step of a look has a turn for itself. */
+const READS_PER_LOOK = 112;
+/** A turn that brings fewer has not used up its operations, whoever else had some. */
+const FULL_TURN = 32;
 /** Late arrivals that use up nearly all of a turn: others wait behind them. */
 const LATE_BURST = 112;
-/** It is over by then, whatever comes: listeners accept on by themselves, and could make it last. */
+/** A burst never lasts longer: listeners accept on by themselves and could keep it going. */
 const MAX_BURST_MS = 100;
 /** A read or accept of what the kernel already has settles within three. */
 const SETTLE_MICROTASKS = 4;
@@ -571,7 +578,7 @@ export class Poller implements Disposable {
       registration = new Registration(this.#list, source, endpoint);
       this.#registrations.set(source, registration);
     }
-    registration.mask = mask;
+    registration.nextMask = mask;
     this.#amend(registration);
   }
 
@@ -588,7 +595,7 @@ export class Poller implements Disposable {
   modify(source: Source, mask: number): void {
     const registration = this.#find("modify", source);
     assertEventMask(mask);
-    registration.mask = mask;
+    registration.nextMask = mask;
     this.#amend(registration);
   }
 
@@ -604,7 +611,7 @@ export class Poller implements Disposable {
   unregister(source: Source): void {
     const registration = this.#find("unregister", source);
     this.#registrations.delete(source);
-    registration.removed = true;
+    registration.isRemoved = true;
     this.#amend(registration);
   }
 
@@ -689,29 +696,37 @@ export class Poller implements Disposable {
   }
 }
 
-/** Wants to hear when the readiness of a source changes. */
+/** Wants to hear of a source. */
 interface Watcher {
-  /** Called after each change; `served` if somebody has just read from the source. */
-  changed(served: boolean): void;
+  /** An operation has completed, or its owner has done something to the source. */
+  changed(): void;
+  /** Somebody has taken something from the source. */
+  served(): void;
 }
 
-/** What select() and Poller.poll() wait for. */
+/**
+ * What select() and Poller.poll() wait for. They go in rounds: begin a round, let
+ * those reads settle that need not wait, end the step, and ask what is due. If
+ * nothing is, they wait for an arrival or a timer before the next round.
+ */
 interface Wait {
+  /** Number of sources that have to be read before all is known. */
+  readonly unread: number;
+  /** Number of sources that have something to report. */
+  readonly ready: number;
   /**
-   * Starts reads that are due, at most READS_PER_STEP; `parked` if a timer has just turned the loop.
-   * Returns false if they have to wait for others.
+   * Starts reads, unless they have to wait for others; `hasParked` if a timer has just
+   * turned the loop.
    */
-  startReads(parked: boolean): boolean;
-  /** Number of reads that are due and not started. */
-  countUnread(): number;
-  /** Whether there is something to report. */
-  isDue(): boolean;
-  /** Whether some of it was not in the last report. */
-  hasNews(): boolean;
-  /** Settles when something may have become due. */
-  arrival(): Promise<void>;
-  /** Lets go of everything that arrival() set up. */
-  scratch(): void;
+  beginRound(hasParked: boolean): void;
+  /** Starts at most so many reads. */
+  startReads(most: number): void;
+  /** The reads have settled that need not wait. */
+  endStep(): void;
+  /** Whether there is something to report, and whether some of it was not in the last report. */
+  due(): "nothing" | "known" | "news";
+  /** Settles when something may have become due. Disposing lets go of all that it set up. */
+  arrival(): Disposable & { readonly promise: Promise<void> };
 }
 
 /**
@@ -720,20 +735,20 @@ interface Wait {
  */
 abstract class Endpoint {
   /** Replaced, never changed in place, so that telling them is safe. */
-  #watchers: readonly Watcher[] = [];
+  #watchers: readonly Watcher[] = NO_WATCHERS;
   #released = false;
   #releasing: PromiseWithResolvers<void> | undefined;
-  /** Number of changes so far, and that number when select() last reported this endpoint. */
+  /** For select(): number of changes so far, and that number when it last reported this endpoint. */
   changes = 0;
   reported = 0;
-  /** When it was last read from, on a clock of all reads. */
+  /** For select(): when it was last taken from, on a clock of all that is taken. */
   servedAt = 0;
 
   /** Event bits that the state implies. Starts nothing and consumes nothing. */
   abstract readiness(): number;
-  /** Whether a read could be started. */
-  abstract isIdle(): boolean;
-  /** Starts a read if none is pending and nothing waits to be taken. */
+  /** Whether a read could be started: none is pending, and there is room for what it brings. */
+  abstract mayRead(): boolean;
+  /** Starts a read if one may be. */
   abstract startRead(): void;
 
   /** Settles when the endpoint is closed and no operation is pending. */
@@ -760,14 +775,20 @@ abstract class Endpoint {
     this.#releasing?.resolve();
   }
 
-  protected changed(served = false): void {
+  protected changed(): void {
     this.changes++;
-    if (served) this.servedAt = ++readClock;
-    for (const watcher of this.#watchers) watcher.changed(served);
+    for (const watcher of this.#watchers) watcher.changed();
+  }
+
+  protected served(): void {
+    this.changes++;
+    this.servedAt = ++servedClock;
+    for (const watcher of this.#watchers) watcher.served();
   }
 }
 
-let readClock = 0;
+/** Ticks for select() whenever something is taken from a source. */
+let servedClock = 0;
 
 /** What accepting is doing. */
 type AcceptState =
@@ -803,6 +824,7 @@ const NO_CHUNKS: Uint8Array[] = [];
 const ENDED = { tag: "ended", reset: false } as const;
 const RESET = { tag: "ended", reset: true } as const;
 const NOTHING = new Uint8Array(0);
+const NO_WATCHERS: readonly Watcher[] = [];
 
 /** A listener, its one pending accept and the connections that it accepted ahead. */
 class ListenerEndpoint extends Endpoint {
@@ -829,12 +851,12 @@ class ListenerEndpoint extends Endpoint {
     }
   }
 
-  isIdle(): boolean {
+  mayRead(): boolean {
     return this.#state.tag === "idle" && this.#waiting.length < MAX_ACCEPTS_AHEAD;
   }
 
   startRead(): void {
-    if (!this.isIdle()) return;
+    if (!this.mayRead()) return;
     this.#state = PENDING;
     attempt(() => this.listener.accept()).then(this.#onAccept, this.#onAcceptFailed);
   }
@@ -859,7 +881,7 @@ class ListenerEndpoint extends Endpoint {
   take(): ByteStream {
     const conn = this.#waiting.shift();
     if (conn) {
-      this.changed(true);
+      this.served();
       return conn;
     }
     const state = this.#state;
@@ -871,7 +893,7 @@ class ListenerEndpoint extends Endpoint {
         throw new Deno.errors.BadResource("Cannot accept: the listener is closed");
       case "failed":
         this.#state = IDLE;
-        this.changed(true);
+        this.served();
         throw state.error;
     }
   }
@@ -952,7 +974,7 @@ class StreamEndpoint extends Endpoint {
     }
   }
 
-  isIdle(): boolean {
+  mayRead(): boolean {
     return this.#reading.tag === "idle";
   }
 
@@ -1017,7 +1039,7 @@ class StreamEndpoint extends Endpoint {
       case "failed":
         this.#reading = RESET;
         this.#writing = forgetError(this.#writing);
-        this.changed(true);
+        this.served();
         throw state.error;
       case "ended":
         if (this.#writing.tag === "failed") this.#throwWriteError(this.#writing.error);
@@ -1038,7 +1060,7 @@ class StreamEndpoint extends Endpoint {
       giveBuffer(buffer);
       this.#reading = IDLE;
     }
-    this.changed(true);
+    this.served();
     return buffer.subarray(start, taken);
   }
 
@@ -1216,12 +1238,11 @@ class Registration implements Watcher {
   readonly source: Source;
   readonly endpoint: Endpoint;
   readonly #list: ReadyList;
-  #attached = false;
-  /** The mask that counts. */
+  #isAttached = false;
   #mask = 0;
   /** The mask, and whether to go, that count after the next {@linkcode apply}. */
-  mask = 0;
-  removed = false;
+  nextMask = 0;
+  isRemoved = false;
   /** Whether it waits in the list's queue. */
   isUnread = false;
 
@@ -1236,19 +1257,23 @@ class Registration implements Watcher {
   }
 
   apply(): void {
-    if (this.removed) {
+    if (this.isRemoved) {
       this.endpoint.unwatch(this);
       this.#list.remove(this);
       return;
     }
-    if (!this.#attached) this.endpoint.watch(this);
-    this.#attached = true;
-    this.#mask = this.mask;
+    if (!this.#isAttached) this.endpoint.watch(this);
+    this.#isAttached = true;
+    this.#mask = this.nextMask;
     this.#list.update(this);
   }
 
-  changed(served: boolean): void {
-    this.#list.update(this, served);
+  changed(): void {
+    this.#list.changed(this);
+  }
+
+  served(): void {
+    this.#list.served(this);
   }
 }
 
@@ -1299,31 +1324,39 @@ class ReadyList implements Wait {
   readonly #ready = new Set<Registration>();
   /** Registrations whose source needs a read, in order of service. */
   readonly #unread = new UnreadQueue();
-  #news = false;
-  #woken = false;
-  /** Sources that became ready by a read that had to wait, since reads were last started. */
-  #lateArrivals = 0;
-  #isStarting = false;
-  /** Whether there were many of them, and no turn without any since. */
-  #isBurst = false;
-  #burstUntilMs = 0;
+  readonly #burst = new Burst();
+  #hasNews = false;
+  #isWoken = false;
+  /** Whether reads settle that need not wait. */
+  #isReading = false;
   #arrival: PromiseWithResolvers<void> | undefined;
 
-  /** Takes note of a change; a source that was `served` goes behind all others. */
-  update(registration: Registration, served = false): void {
-    if (served) this.#ready.delete(registration);
-    if (registration.events() !== 0) {
-      if (!this.#isStarting && !this.#ready.has(registration)) this.#lateArrivals++;
-      this.#ready.add(registration);
-      this.#news = true;
+  /** Puts a registration where the state of its source says; returns whether it became ready. */
+  update(registration: Registration): boolean {
+    const wasReady = this.#ready.has(registration);
+    const isReady = registration.events() !== 0;
+    if (isReady) {
+      if (!wasReady) this.#ready.add(registration);
+      this.#hasNews = true;
       this.#arrival?.resolve();
-    } else {
+    } else if (wasReady) {
       this.#ready.delete(registration);
     }
-    if (registration.endpoint.isIdle()) {
+    if (registration.endpoint.mayRead()) {
       this.#unread.add(registration);
       this.#arrival?.resolve();
     }
+    return isReady && !wasReady;
+  }
+
+  changed(registration: Registration): void {
+    if (this.update(registration) && !this.#isReading) this.#burst.add();
+  }
+
+  /** What was left of a source that was served waits behind all others, and is no arrival. */
+  served(registration: Registration): void {
+    this.#ready.delete(registration);
+    this.update(registration);
   }
 
   remove(registration: Registration): void {
@@ -1332,64 +1365,51 @@ class ReadyList implements Wait {
   }
 
   wake(): void {
-    this.#woken = true;
+    this.#isWoken = true;
     this.#arrival?.resolve();
   }
 
-  /**
-   * In order of service, so that nobody is read twice before all were read once.
-   * None is started from a burst of late arrivals until the parked loop has brought
-   * no more: the runtime would serve a read that is started now before the others.
-   */
-  startReads(parked: boolean): boolean {
-    this.#noticeBurst(parked);
-    if (this.#isBurst) return false;
-    this.#isStarting = true;
-    for (let started = 0; started < READS_PER_STEP; started++) {
+  get unread(): number {
+    return this.#unread.size;
+  }
+
+  get ready(): number {
+    return this.#ready.size;
+  }
+
+  beginRound(hasParked: boolean): void {
+    this.#burst.endRound(hasParked);
+    if (!this.#burst.isOn) this.startReads(READS_PER_STEP);
+  }
+
+  /** In order of service, so that nobody is read twice before all were read once. */
+  startReads(most: number): void {
+    this.#isReading = true;
+    for (let started = 0; started < most; started++) {
       const registration = this.#unread.shift();
       if (!registration) break;
       registration.endpoint.startRead();
     }
-    return true;
   }
 
-  #noticeBurst(parked: boolean): void {
-    const late = this.#lateArrivals;
-    this.#lateArrivals = 0;
-    if (this.#isBurst) {
-      const isOver = parked && late === 0 || performance.now() >= this.#burstUntilMs;
-      this.#isBurst = !isOver;
-    } else if (late >= LATE_BURST) {
-      this.#isBurst = true;
-      this.#burstUntilMs = performance.now() + MAX_BURST_MS;
-    }
+  endStep(): void {
+    this.#isReading = false;
   }
 
-  countUnread(): number {
-    return this.#unread.size;
+  due(): "nothing" | "known" | "news" {
+    if (this.#isWoken) return "news";
+    if (this.#ready.size === 0) return "nothing";
+    return this.#hasNews ? "news" : "known";
   }
 
-  isDue(): boolean {
-    this.#isStarting = false;
-    return this.#woken || this.#ready.size > 0;
-  }
-
-  hasNews(): boolean {
-    return this.#woken || this.#news;
-  }
-
-  arrival(): Promise<void> {
-    this.#arrival = Promise.withResolvers();
-    return this.#arrival.promise;
-  }
-
-  scratch(): void {
-    this.#arrival = undefined;
+  arrival(): Disposable & { readonly promise: Promise<void> } {
+    const { promise } = this.#arrival = Promise.withResolvers();
+    return { promise, [Symbol.dispose]: () => this.#arrival = undefined };
   }
 
   report(): [Source, number][] {
-    this.#news = false;
-    this.#woken = false;
+    this.#hasNews = false;
+    this.#isWoken = false;
     const report: [Source, number][] = [];
     for (const registration of this.#ready) {
       report.push([registration.source, registration.events()]);
@@ -1398,68 +1418,112 @@ class ReadyList implements Wait {
   }
 }
 
-/** The race of one select(): each argument with what would make it win. */
-class SelectRace implements Wait {
-  readonly #runners: readonly { endpoint: Endpoint; mask: number }[];
-  /** Endpoints to be read ahead: all but those that are only to be written. */
-  readonly #reading: Set<Endpoint>;
-  #watchers: { endpoint: Endpoint; watcher: Watcher }[] = [];
+/**
+ * Tells when more sources became ready by reads that had waited in the kernel than
+ * one turn of the loop serves. While it is on no read is started: the runtime would
+ * serve it before those that wait. It ends when the parked loop brings no more.
+ */
+class Burst {
+  #arrivals = 0;
+  /** 0 if it is off. */
+  #untilMs = 0;
 
-  constructor(runners: readonly { endpoint: Endpoint; mask: number }[]) {
+  get isOn(): boolean {
+    return this.#untilMs > 0;
+  }
+
+  /** Counts a source that became ready by a read that had to wait. */
+  add(): void {
+    this.#arrivals++;
+  }
+
+  /** Judges what has arrived since this was last called. */
+  endRound(hasParked: boolean): void {
+    const arrivals = this.#arrivals;
+    this.#arrivals = 0;
+    if (!this.isOn) {
+      if (arrivals >= LATE_BURST) this.#untilMs = performance.now() + MAX_BURST_MS;
+    } else if (hasParked && arrivals === 0 || performance.now() >= this.#untilMs) {
+      this.#untilMs = 0;
+    }
+  }
+}
+
+/** One argument of a select(), with what would make it win. */
+interface Runner {
+  readonly endpoint: Endpoint;
+  readonly mask: number;
+}
+
+/** The race of one select(). */
+class SelectRace implements Wait {
+  readonly #runners: readonly Runner[];
+  /** Endpoints to be read ahead: all but those that are only to be written. */
+  readonly #reading: ReadonlySet<Endpoint>;
+
+  constructor(runners: readonly Runner[]) {
     this.#runners = runners;
     this.#reading = new Set(
       runners.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
     );
   }
 
-  startReads(): boolean {
-    const idle = [...this.#reading].filter((endpoint) => endpoint.isIdle());
-    if (idle.length > READS_PER_STEP) {
-      idle.sort((a, b) => a.servedAt - b.servedAt);
-    }
-    for (const endpoint of idle.slice(0, READS_PER_STEP)) endpoint.startRead();
-    return true;
+  get unread(): number {
+    return this.#idle().length;
   }
 
-  countUnread(): number {
-    return [...this.#reading].filter((endpoint) => endpoint.isIdle()).length;
+  get ready(): number {
+    return this.#winners().length;
   }
 
-  isDue(): boolean {
-    const closed = this.#runners.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
-    if (closed) throw new Deno.errors.BadResource("Cannot select: a source is closed");
-    return this.#winners().length > 0;
+  beginRound(): void {
+    this.startReads(READS_PER_STEP);
   }
 
-  hasNews(): boolean {
-    return this.#winners().some(({ endpoint }) => endpoint.changes !== endpoint.reported);
+  startReads(most: number): void {
+    const idle = this.#idle();
+    if (idle.length > most) idle.sort((a, b) => a.servedAt - b.servedAt);
+    for (const endpoint of idle.slice(0, most)) endpoint.startRead();
   }
 
-  /** Each contender is a fresh promise, so that scratching its watcher leaves nothing on a loser. */
-  async arrival(): Promise<void> {
-    await Promise.race(this.#runners.map(({ endpoint }) => {
+  endStep(): void {}
+
+  due(): "nothing" | "known" | "news" {
+    if (this.#isBroken) return "news";
+    const winners = this.#winners();
+    if (winners.length === 0) return "nothing";
+    return winners.some(({ endpoint }) => endpoint.changes !== endpoint.reported)
+      ? "news"
+      : "known";
+  }
+
+  /** Each contender is a fresh promise, so that a loser keeps nothing once it is scratched. */
+  arrival(): Disposable & { readonly promise: Promise<void> } {
+    const scratch = new DisposableStack();
+    const promise = Promise.race(this.#runners.map(({ endpoint }) => {
       const { promise, resolve } = Promise.withResolvers<void>();
-      const watcher = { changed: () => resolve() };
+      const watcher = { changed: resolve, served: resolve };
       endpoint.watch(watcher);
-      this.#watchers.push({ endpoint, watcher });
+      scratch.defer(() => endpoint.unwatch(watcher));
       return promise;
     }));
-  }
-
-  scratch(): void {
-    for (const { endpoint, watcher } of this.#watchers) {
-      endpoint.unwatch(watcher);
-    }
-    this.#watchers = [];
+    return { promise, [Symbol.dispose]: () => scratch.dispose() };
   }
 
   report(): void {
-    for (const { endpoint } of this.#winners()) {
-      endpoint.reported = endpoint.changes;
-    }
+    if (this.#isBroken) throw new Deno.errors.BadResource("Cannot select: a source is closed");
+    for (const { endpoint } of this.#winners()) endpoint.reported = endpoint.changes;
   }
 
-  #winners() {
+  get #isBroken(): boolean {
+    return this.#runners.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
+  }
+
+  #idle(): Endpoint[] {
+    return [...this.#reading].filter((endpoint) => endpoint.mayRead());
+  }
+
+  #winners(): Runner[] {
     return this.#runners.filter(({ endpoint, mask }) => endpoint.readiness() & mask);
   }
 }
@@ -1485,29 +1549,45 @@ const loopWatch = new LoopWatch();
 
 /**
  * The wait of select() and Poller.poll(): returns when there is something to
- * report or the timeout has passed.
+ * report, or when the timeout has passed and a look at all sources is done.
  */
-async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<void> {
-  const deadlineMs = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
-  // A look at all sources takes so many steps; those that say "nothing yet" at once do not add any.
-  let steps = Math.ceil(wait.countUnread() / READS_PER_STEP);
-  let parked = false;
-  for (let turned = false;; turned ||= parked) {
-    if (wait.startReads(parked)) steps--;
+async function waitUntilDue(wait: Wait, timeoutMs = Infinity): Promise<void> {
+  const deadlineMs = timeoutMs === Infinity ? Infinity : performance.now() + timeoutMs;
+  let hasParked = false;
+  let hasTurned = false;
+  while (timeoutMs > 0 && (deadlineMs === Infinity || performance.now() < deadlineMs)) {
+    wait.beginRound(hasParked);
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
-    const due = wait.isDue();
-    const starved = loopWatch.isStarved();
-    if (due && (turned || wait.hasNews() && !starved)) return;
-    const passed = deadlineMs < Infinity && performance.now() >= deadlineMs;
-    if (passed && turned && steps <= 0) return;
-    const unread = wait.countUnread() > 0;
-    if (due || starved || passed && !unread) {
+    wait.endStep();
+    const due = wait.due();
+    const isStarved = loopWatch.isStarved();
+    if (due !== "nothing" && (hasTurned || due === "news" && !isStarved)) return;
+    if (due !== "nothing" || isStarved) {
       await turnLoop();
-      parked = true;
+      hasParked = true;
     } else {
-      const untilMs = unread ? performance.now() + MS_PER_STEP : deadlineMs;
-      parked = await arrivalOrDeadline(wait, untilMs);
+      const stepEndsMs = wait.unread > 0 ? performance.now() + MS_PER_STEP : Infinity;
+      hasParked = await arrivalOrTimer(wait, Math.min(stepEndsMs, deadlineMs));
     }
+    hasTurned ||= hasParked;
+  }
+  await look(wait);
+}
+
+/**
+ * Finds all that waits in the kernel: starts the reads that are due, a step a turn,
+ * and turns the loop until a turn did not use up what it may serve. A read of 0 bytes
+ * will be asked again, but adds no step.
+ */
+async function look(wait: Wait): Promise<void> {
+  let stepsLeft = Math.ceil(wait.unread / READS_PER_LOOK);
+  for (let found = Infinity; stepsLeft > 0 || found >= FULL_TURN; stepsLeft--) {
+    const known = wait.ready;
+    wait.startReads(READS_PER_LOOK);
+    await turnLoop();
+    for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+    wait.endStep();
+    found = wait.ready - known;
   }
 }
 
@@ -1516,22 +1596,21 @@ function turnLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-/** Tells whether it was the deadline; its timer has turned the loop. */
-async function arrivalOrDeadline(wait: Wait, deadlineMs: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let fired = false;
-  const deadline = new Promise<void>((resolve) => {
-    if (deadlineMs === Infinity) return;
-    const restMs = Math.max(0, Math.ceil(deadlineMs - performance.now()));
-    timer = setTimeout(() => resolve(void (fired = true)), Math.min(restMs, MAX_TIMER_MS));
-  });
+/** Returns whether the timer came first, which has parked the loop. */
+async function arrivalOrTimer(wait: Wait, timerMs: number): Promise<boolean> {
+  using arrival = wait.arrival();
+  if (timerMs === Infinity) {
+    await arrival.promise;
+    return false;
+  }
+  const { promise, resolve } = Promise.withResolvers<true>();
+  const delayMs = Math.ceil(timerMs - performance.now());
+  const timer = setTimeout(resolve, Math.min(delayMs, MAX_TIMER_MS), true);
   try {
-    await Promise.race([wait.arrival(), deadline]);
+    return await Promise.race([arrival.promise, promise]) === true;
   } finally {
     clearTimeout(timer);
-    wait.scratch();
   }
-  return fired;
 }
 
 function endpointOf(source: unknown): Endpoint {
