@@ -174,7 +174,6 @@ function repeatable<T>(kind: Kind<T>, fallback?: string): Taking<readonly T[]> {
 }
 
 function read<T>(name: string, kind: Kind<T>, text: string): T {
-  if (text === "") throw new UsageError(`Option "--${name}" needs a value: ${kind.expected}`);
   const value = kind.read(text);
   if (value !== undefined) return value;
   throw new UsageError(`Cannot use --${name} "${text}": ${kind.hint?.(text) ?? kind.expected}`);
@@ -427,7 +426,7 @@ function bind({ name, expected }: Option<unknown>, joined: string | undefined, r
   if (!expected) return { problem: `Option "--${name}" takes no value: got "${joined}"` };
   const isNext = rest[0] !== undefined && !/^--?[A-Za-z]/.test(rest[0]);
   const value = joined ?? (isNext ? rest.shift() : undefined);
-  if (value !== undefined) return { word: `--${name}=${value}` };
+  if (value) return { word: `--${name}=${value}` };
   return { problem: `Option "--${name}" needs a value: ${expected}` };
 }
 
