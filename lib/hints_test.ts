@@ -36,8 +36,8 @@ const NEAR: [typed: string, hint: string | undefined][] = [
   ["--max_lanes-", undefined],
   // Not less than half of what was typed.
   ["--tcp", undefined],
-  ["--pt", undefined],
-  ["--prxy", undefined],
+  ["--ud", undefined],
+  ["--prtt", undefined],
   ["--q", undefined],
   ["--", undefined],
   ["-x", undefined],
