@@ -16,12 +16,17 @@ const LAST_RETRY_MS = 100;
 /** A reader that takes nothing for so long holds up the log, and the end of the server. */
 const PATIENCE_MS = 1000;
 
-/** What is written at once where somebody may have to read it first; a pipe holds as much. */
-const MAX_CHUNK_BYTES = 64 * 1024;
-/** What a slow reader is offered at once, so that it is seen to take something: a page of a pipe. */
-const MIN_CHUNK_BYTES = 4 * 1024;
-/** A reader that takes longer for a chunk is offered a smaller one. */
-const SLOW_CHUNK_MS = 100;
+/**
+ * What a sink should take at once where somebody must read it before more fits: a
+ * pipe holds as much. So it shows that a slow reader takes something.
+ */
+export const PIPE_BYTES = 64 * 1024;
+/** What such a reader is offered at least: a page of a pipe. */
+const MIN_OFFER_BYTES = 4 * 1024;
+/** A write that takes longer is followed by a smaller one. */
+const SLOW_WRITE_MS = 100;
+/** A smaller write to a file is over before another thread would have begun it. */
+export const INLINE_BYTES = 16 * 1024;
 
 const FILE_MODE = 0o640;
 
@@ -45,7 +50,8 @@ export class Output implements Disposable {
   readonly #name: string;
   readonly #file: LogFile | undefined;
   readonly #sink: Sink;
-  #chunkBytes = MAX_CHUNK_BYTES;
+  /** What is offered to the sink at once. */
+  #offerBytes = Infinity;
   #writtenBytes = 0;
   /** When the write under way was begun, Infinity if there is none. */
   #startedAtMs = Infinity;
@@ -86,19 +92,7 @@ export class Output implements Disposable {
    * @throws {Failure} If nobody will ever take it.
    */
   async write(bytes: Uint8Array, isSmall: boolean): Promise<void> {
-    this.#isWriting = true;
-    try {
-      if (bytes.length > 0) this.#rotateBefore(bytes.length);
-      await this.#writeAll(bytes, isSmall);
-    } finally {
-      this.#isWriting = false;
-      clearTimeout(this.#patience);
-    }
-    if (this.#mustReopen) this.#reopenNow();
-  }
-
-  async #writeAll(bytes: Uint8Array, isSmall: boolean): Promise<void> {
-    this.#restartPatience();
+    this.#begin(bytes.length);
     for (let sent = 0; sent < bytes.length;) {
       try {
         const count = await this.#interruptible(this.#writeSome(bytes, sent, isSmall));
@@ -106,19 +100,31 @@ export class Output implements Disposable {
         sent += count;
       } catch (error) {
         this.#onFault(error);
-        await this.#pause();
+        if (!this.#mustReopen) await this.#pause();
         if (this.#mustReopen) sent = this.#reopenWithin(bytes, sent);
       }
     }
+    this.#end();
+  }
+
+  #begin(count: number): void {
+    this.#isWriting = true;
+    this.#restartPatience();
+    if (count > 0) this.#rotateBefore(count);
+  }
+
+  #end(): void {
+    this.#isWriting = false;
+    clearTimeout(this.#patience);
+    if (this.#mustReopen) this.#reopenNow();
   }
 
   #writeSome(bytes: Uint8Array, sent: number, isSmall: boolean): Promise<number> {
-    const most = this.#file?.takesBulk && !this.#isStopping ? Infinity : this.#chunkBytes;
-    const chunk = sent === 0 && bytes.length <= most ? bytes : bytes.subarray(sent, sent + most);
+    const offer = bytes.subarray(sent, Math.min(sent + this.#offerBytes, bytes.length));
     this.#startedAtMs = performance.now();
     return isSmall && this.#sink.writeInline
-      ? this.#sink.writeInline(chunk)
-      : this.#sink.write(chunk);
+      ? this.#sink.writeInline(offer)
+      : this.#sink.write(offer);
   }
 
   /** Waits for `work` unless an interrupt comes first. A promise of its own: a race would leave reactions behind. */
@@ -134,18 +140,18 @@ export class Output implements Disposable {
     this.#startedAtMs = Infinity;
     this.#writtenBytes += count;
     this.#file?.grow(count);
-    this.#adaptChunk(tookMs);
+    if (!this.#isStopping) this.#adaptOffer(count, tookMs);
     this.#restartPatience();
     if (this.#fault === undefined) return;
     this.#fault = undefined;
     this.#say(`earshot: ${this.#name} works again`);
   }
 
-  #adaptChunk(tookMs: number): void {
-    if (this.#isStopping) return;
-    this.#chunkBytes = tookMs > SLOW_CHUNK_MS
-      ? Math.max(MIN_CHUNK_BYTES, this.#chunkBytes / 4)
-      : Math.min(MAX_CHUNK_BYTES, this.#chunkBytes * 2);
+  /** The slower the sink, the smaller the steps in which it is seen to go on. */
+  #adaptOffer(count: number, tookMs: number): void {
+    this.#offerBytes = tookMs > SLOW_WRITE_MS
+      ? Math.max(MIN_OFFER_BYTES, count >> 2)
+      : 2 * this.#offerBytes;
   }
 
   /** Says what went wrong, once; throws it on if it will not get better. */
@@ -172,10 +178,9 @@ export class Output implements Disposable {
   /** Why nothing gets through at this moment (`performance.now()`), or undefined if all is well. */
   trouble(nowMs: number): string | undefined {
     if (this.#fault !== undefined) return `Cannot write to ${this.#name}: ${this.#fault}`;
-    const waitedMs = nowMs - this.#startedAtMs;
-    return waitedMs > PATIENCE_MS
-      ? `Nobody takes ${this.#name} for ${Math.floor(waitedMs / 1000)} s`
-      : undefined;
+    const tookMs = nowMs - this.#startedAtMs;
+    if (tookMs < PATIENCE_MS) return undefined;
+    return `No write to ${this.#name} has finished for ${Math.floor(tookMs / 1000)} s`;
   }
 
   // -- Files --
@@ -224,7 +229,7 @@ export class Output implements Disposable {
   stop(): void {
     if (this.#isStopping) return;
     this.#isStopping = true;
-    this.#chunkBytes = MIN_CHUNK_BYTES;
+    this.#offerBytes = MIN_OFFER_BYTES;
     this.#restartPatience();
     this.#interrupt?.();
   }
@@ -254,21 +259,27 @@ class LogFile implements Sink, Disposable {
   #file: Deno.FsFile;
   /** Undefined where a position means nothing, such as in a FIFO. */
   #sizeBytes: number | undefined;
+  #isRotated: boolean;
 
   constructor(path: string, rotation: Rotation | undefined) {
     if (rotation) demandRotation(path, rotation.keep);
     this.#path = path;
+    this.#rotation = rotation;
     this.#file = openLog(path);
     this.#sizeBytes = sizeOf(this.#file);
-    this.#rotation = rotation && this.#file.statSync().isFile ? rotation : undefined;
+    this.#isRotated = rotation !== undefined && this.#file.statSync().isFile;
   }
 
   write(bytes: Uint8Array): Promise<number> {
-    return this.#file.write(bytes);
+    return this.#file.write(this.#isSeekable ? bytes : bytes.subarray(0, PIPE_BYTES));
   }
 
-  /** Whether nobody has to read what is written before more can be. */
-  get takesBulk(): boolean {
+  writeInline(bytes: Uint8Array): Promise<number> {
+    if (!this.#isSeekable || bytes.length > INLINE_BYTES) return this.write(bytes);
+    return new Promise((resolve) => resolve(this.#file.writeSync(bytes)));
+  }
+
+  get #isSeekable(): boolean {
     return this.#sizeBytes !== undefined;
   }
 
@@ -285,9 +296,10 @@ class LogFile implements Sink, Disposable {
   }
 
   #cut(count: number): number {
-    if (this.#sizeBytes === undefined) return 0;
+    // Where others write, too, or have truncated it, the end is not ours.
+    if (count === 0 || sizeOf(this.#file) !== this.#sizeBytes) return 0;
     try {
-      this.#file.truncateSync(this.#file.seekSync(0, Deno.SeekMode.End) - count);
+      this.#file.truncateSync(this.#sizeBytes! - count);
       return count;
     } catch {
       return 0;
@@ -298,12 +310,17 @@ class LogFile implements Sink, Disposable {
     this.#file.close();
     this.#file = file;
     this.#sizeBytes = sizeOf(file);
+    this.#isRotated = this.#rotation !== undefined && file.statSync().isFile;
   }
 
-  /** Whether `count` more bytes should go to a new file. One file takes at least one write. */
+  /** Whether `count` more bytes should go to a new file. Each takes at least one write. */
   isFullFor(count: number): boolean {
-    const size = this.#sizeBytes ?? 0;
-    return this.#rotation !== undefined && size > 0 && size + count > this.#rotation.sizeBytes;
+    if (!this.#isRotated) return false;
+    const roomBytes = this.#rotation!.sizeBytes - count;
+    if (this.#sizeBytes! <= roomBytes) return false;
+    // It may have been truncated.
+    this.#sizeBytes = sizeOf(this.#file)!;
+    return this.#sizeBytes > Math.max(0, roomBytes);
   }
 
   /**
@@ -407,35 +424,34 @@ function rotationMoves(path: string, keep: number): { moves: Move[]; surplus?: s
     moves.push({ from: nameOf(number - 1), to: nameOf(number) });
   }
   if (free <= keep) return { moves };
-  while (kindOf(nameOf(free)) !== "none") free++;
+  while (lookAt(nameOf(free))) free++;
   const surplus = nameOf(free);
   return { moves: [{ from: nameOf(keep), to: surplus }, ...moves], surplus };
 }
 
 function isOldFile(path: string): boolean {
-  const kind = kindOf(path);
-  if (kind === "directory") throw new Error(`${path} is a directory`);
-  return kind === "file";
+  const found = lookAt(path);
+  if (found?.isDirectory) throw new Error(`${path} is a directory`);
+  return found !== undefined;
 }
 
-function kindOf(path: string): "none" | "file" | "directory" {
+function lookAt(path: string): Deno.FileInfo | undefined {
   try {
-    return Deno.lstatSync(path).isDirectory ? "directory" : "file";
+    return Deno.lstatSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "none";
+    if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
 }
 
 /** A new file; an empty one may be left of a rotation that was killed. */
 function openNew(path: string): Deno.FsFile {
-  if (kindOf(path) === "file" && Deno.lstatSync(path).size > 0) {
-    throw new Error(`${path} is in the way`);
-  }
+  const found = lookAt(path);
+  if (found && !(found.isFile && found.size === 0)) throw new Error(`${path} is in the way`);
   return Deno.openSync(path, { append: true, create: true, mode: FILE_MODE });
 }
 
-/** Renames and removes, or leaves all as it was. */
+/** Renames all and removes `surplus`, or leaves all as it was. */
 function moveAll(moves: readonly Move[], surplus: string | undefined): void {
   const done: Move[] = [];
   try {
@@ -445,7 +461,17 @@ function moveAll(moves: readonly Move[], surplus: string | undefined): void {
     }
     if (surplus !== undefined) Deno.removeSync(surplus);
   } catch (error) {
-    for (const { from, to } of done) Deno.renameSync(to, from);
+    undo(done);
     throw error;
+  }
+}
+
+function undo(moves: readonly Move[]): void {
+  for (const { from, to } of moves) {
+    try {
+      Deno.renameSync(to, from);
+    } catch {
+      // It keeps its new name; nothing is lost, and the next rotation goes on from there.
+    }
   }
 }

@@ -4,9 +4,14 @@
  * @module
  */
 
+import { fstatSync } from "node:fs";
 import { Socket as NodeSocket } from "node:net";
 import { NO_BYTES } from "./bytes.ts";
 import type { Io, Sink } from "./io.ts";
+import { INLINE_BYTES, PIPE_BYTES } from "./output.ts";
+
+/** How long a write waits for room in a stream that does not block. */
+const FULL_PAUSE_MS = 20;
 
 /** Looked up at the start: a terminal that has hung up is none any more. */
 const HAS_TERMINAL = [Deno.stdin, Deno.stdout, Deno.stderr].some((stream) => stream.isTerminal());
@@ -21,11 +26,26 @@ export function processIo(): Io {
   return {
     stdin: Deno.stdin,
     stdout: new StandardOutput(),
-    stderr: Deno.stderr,
+    stderr: { write: (bytes) => writeWhenPossible(Deno.stderr, bytes) },
     wantsColor: Deno.stdout.isTerminal() && !Deno.noColor,
     now: Date.now,
     exit: Deno.exit,
   };
+}
+
+/**
+ * Whoever shares a stream may have made it non-blocking, as {@linkcode PipeOutput}
+ * does to stderr after `2>&1`: while nobody reads, Deno then refuses to write.
+ */
+async function writeWhenPossible(stream: Sink, bytes: Uint8Array): Promise<number> {
+  while (true) {
+    try {
+      return await stream.write(bytes);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, FULL_PAUSE_MS));
+  }
 }
 
 // -- Standard output --
@@ -45,6 +65,7 @@ class StandardOutput implements Sink {
 
 function openStdout(): Required<Sink> {
   if (wasStdoutClosed()) return new ClosedOutput();
+  if (fstatSync(1).isFile()) return new FileOutput();
   try {
     return new PipeOutput();
   } catch {
@@ -67,26 +88,41 @@ class PipeOutput implements Required<Sink> {
 
   writeInline(bytes: Uint8Array): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
-    this.#pipe.write(bytes, (error) => error ? reject(error) : resolve(bytes.length));
+    const piece = bytes.subarray(0, PIPE_BYTES);
+    this.#pipe.write(piece, (error) => error ? reject(error) : resolve(piece.length));
     return promise;
   }
 
-  /** The pipe does not block any more, so that Deno cannot write to it; a write of nothing is still a turn of the loop. */
+  /** With the last piece a write of nothing on another thread, which is a turn of the loop. */
   async write(bytes: Uint8Array): Promise<number> {
     const count = await this.writeInline(bytes);
-    await Deno.stdout.write(NO_BYTES);
+    if (count === bytes.length) await Deno.stdout.write(NO_BYTES);
     return count;
   }
 }
 
-/** A file, a terminal or a device. */
-class PlainOutput implements Required<Sink> {
+/** A regular file: a small write is over before another thread would have begun it. */
+class FileOutput implements Required<Sink> {
   write(bytes: Uint8Array): Promise<number> {
     return Deno.stdout.write(bytes);
   }
 
   writeInline(bytes: Uint8Array): Promise<number> {
-    return Deno.stdout.write(bytes);
+    if (bytes.length > INLINE_BYTES) return this.write(bytes);
+    return new Promise((resolve) => resolve(Deno.stdout.writeSync(bytes)));
+  }
+}
+
+/** A terminal, which somebody reads, or a device. */
+class PlainOutput implements Required<Sink> {
+  readonly #pieceBytes = Deno.stdout.isTerminal() ? PIPE_BYTES : Infinity;
+
+  write(bytes: Uint8Array): Promise<number> {
+    return writeWhenPossible(Deno.stdout, bytes.subarray(0, this.#pieceBytes));
+  }
+
+  writeInline(bytes: Uint8Array): Promise<number> {
+    return this.write(bytes);
   }
 }
 
