@@ -15,7 +15,7 @@ export type ProxyHeader =
   | { readonly tag: "more" }
   /** No header, whatever may follow. */
   | { readonly tag: "bad" }
-  /** A whole header of `length` bytes, and perhaps data behind it. Without a `source` the proxy's own address counts. */
+  /** A whole header of `length` bytes; what follows is data. Without a `source` the proxy's own address counts. */
   | { readonly tag: "header"; readonly length: number; readonly source: Peer | undefined };
 
 const MORE: ProxyHeader = { tag: "more" };
@@ -43,7 +43,7 @@ export function parseProxyHeader(bytes: Uint8Array): ProxyHeader {
 
 // -- Version 1 --
 
-const UNKNOWN_REGEXP = /^PROXY UNKNOWN(?: [^\r\n]*)?\r\n$/;
+const UNKNOWN_REGEXP = /^PROXY UNKNOWN(?: .*)?\r\n$/;
 const TCP_REGEXP =
   /^PROXY TCP([46]) ([\d.:a-fA-F]+) ([\d.:a-fA-F]+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n$/;
 
