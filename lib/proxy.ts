@@ -15,7 +15,7 @@ export type ProxyHeader =
   | { readonly tag: "more" }
   /** No header, whatever may follow. */
   | { readonly tag: "bad" }
-  /** A whole header of `length` bytes, and perhaps data behind it. Without a `source` the proxy's own address counts. */
+  /** `length` bytes of header, then data. Without a `source` the proxy's own address counts. */
   | { readonly tag: "header"; readonly length: number; readonly source: Peer | undefined };
 
 const MORE: ProxyHeader = { tag: "more" };
@@ -43,7 +43,7 @@ export function parseProxyHeader(bytes: Uint8Array): ProxyHeader {
 
 // -- Version 1 --
 
-const UNKNOWN_REGEXP = /^PROXY UNKNOWN(?: [^\r\n]*)?\r\n$/;
+const UNKNOWN_REGEXP = /^PROXY UNKNOWN(?: .*)?\r\n$/;
 const TCP_REGEXP =
   /^PROXY TCP([46]) ([\d.:a-fA-F]+) ([\d.:a-fA-F]+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n$/;
 
@@ -116,7 +116,7 @@ function parseBinary(bytes: Uint8Array): ProxyHeader {
   return { tag: "header", length, source: sourceOf(header, kind >> 4) };
 }
 
-/** Of a family and a protocol in one byte; 0 if either is UNSPEC, `undefined` if either is unknown. */
+/** Of family and protocol in one byte; 0 if either is UNSPEC, `undefined` if one is unknown. */
 function addressesBytesOf(kind: number): number | undefined {
   const protocol = kind & 0xF;
   const count = ADDRESSES_BYTES[kind >> 4];
@@ -171,7 +171,7 @@ const CHECKSUM_BYTES = 4;
 /** Of one of the values behind the addresses: its type, and its length in two bytes. */
 const VALUE_PREFIX_BYTES = 3;
 
-/** Whether the checksum among the values from `start` is right or absent. No other value is looked at. */
+/** Whether the checksum among the values from `start` is right or absent. Others are skipped. */
 function isChecksumRight(header: Uint8Array, start: number): boolean {
   const view = new DataView(header.buffer, header.byteOffset, header.length);
   for (let next = start; next + VALUE_PREFIX_BYTES <= header.length;) {

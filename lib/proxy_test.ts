@@ -310,13 +310,12 @@ for (const [name, text, goodBytes] of BAD) {
 }
 
 Deno.test("parseProxyHeader() reads bytes that begin anywhere in their memory", () => {
-  const source = ip("192.168.0.1", 56_324);
   const memory = bytesOf(`???${CHECKED}data`);
-  assertEquals(parseProxyHeader(memory.subarray(3)), {
-    tag: "header",
-    length: CHECKED.length,
-    source,
-  });
+  const { length } = CHECKED;
+  const source = ip("192.168.0.1", 56_324);
+  assertEquals(parseProxyHeader(memory.subarray(3)), { tag: "header", length, source });
+  memory[3 + length - 1]! ^= 1; // the checksum
+  assertEquals(parseProxyHeader(memory.subarray(3)).tag, "bad");
 });
 
 Deno.test("parseProxyHeader() leaves the bytes as they are", () => {
