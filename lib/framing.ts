@@ -18,7 +18,8 @@ export type Framing = typeof FRAMINGS[number];
 /**
  * Cuts one client's bytes into frames. Each byte is looked at once, however
  * slowly it comes, and memory is bounded by `maxBytes` and one read. If the sink
- * throws, the rest of that read and what is held are lost; nothing is given twice.
+ * throws, the rest of that read and what is held are lost, and a counted input is
+ * out of step; nothing is given twice.
  */
 export interface Framer {
   /**
@@ -250,7 +251,7 @@ class OctetFramer extends HoldingFramer {
 
   override end(sink: FrameSink): void {
     this.#holdCount(sink);
-    this.held.end(sink);
+    super.end(sink);
   }
 
   #holdCount(sink: FrameSink): void {

@@ -27,6 +27,7 @@ export class Held {
   #bytes: Uint8Array = NO_BYTES;
   #length = 0;
 
+  /** Longer frames come in pieces of `maxBytes`, up to 3 bytes fewer rather than split a character. */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
