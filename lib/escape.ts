@@ -3,12 +3,25 @@
  * pass over the bytes.
  *
  * UTF-8 is checked on the way. Nothing is obeyed that drives a terminal, ends a
- * line, turns the direction of a text or cannot be seen.
+ * line, turns the direction of a text or cannot be seen. Runs of what most lines
+ * are made of are copied in words of four bytes; no kind of line is slow.
  *
  * @module
  */
 
-import { BACKSLASH, ByteBuffer, decode, DEL, encode, QUOTE, SPACE, TAB } from "./bytes.ts";
+import {
+  BACKSLASH,
+  ByteBuffer,
+  decode,
+  DEL,
+  encode,
+  NO_BYTES,
+  QUOTE,
+  SPACE,
+  TAB,
+} from "./bytes.ts";
+
+// -- Characters --
 
 /** Characters beyond ASCII that are escaped: first and last of each range. */
 const UNSAFE_RANGES = [
@@ -48,21 +61,21 @@ const NOT_UTF8 = -1;
 const FIRST_OF_WIDTH = { 3: 0x800, 4: 0x10000 } as const;
 
 /** The code point of the character that begins at `at`, which is not ASCII. */
-function codePointAt(bytes: Uint8Array, at: number, end: number): number {
-  const lead = bytes[at]!;
-  if (lead < 0xC2 || at + 1 >= end) return NOT_UTF8;
-  const second = bytes[at + 1]! ^ 0x80;
+function codePointAt(source: DataView, at: number, end: number): number {
+  const lead = source.getUint8(at);
+  if (lead < 0xC2 || lead > 0xF4 || at + 1 >= end) return NOT_UTF8;
+  const second = source.getUint8(at + 1) ^ 0x80;
   if (second > 0x3F) return NOT_UTF8;
   if (lead < 0xE0) return (lead & 0x1F) << 6 | second;
   if (at + 2 >= end) return NOT_UTF8;
-  const third = bytes[at + 2]! ^ 0x80;
+  const third = source.getUint8(at + 2) ^ 0x80;
   if (third > 0x3F) return NOT_UTF8;
   if (lead < 0xF0) {
     const code = (lead & 0x0F) << 12 | second << 6 | third;
     return code < FIRST_OF_WIDTH[3] || isSurrogate(code) ? NOT_UTF8 : code;
   }
   if (at + 3 >= end) return NOT_UTF8;
-  const fourth = bytes[at + 3]! ^ 0x80;
+  const fourth = source.getUint8(at + 3) ^ 0x80;
   if (fourth > 0x3F) return NOT_UTF8;
   const code = (lead & 0x0F) << 18 | second << 12 | third << 6 | fourth;
   return code < FIRST_OF_WIDTH[4] || code >= CODE_POINTS ? NOT_UTF8 : code;
@@ -77,104 +90,124 @@ function widthOf(code: number): number {
   return code < FIRST_OF_WIDTH[3] ? 2 : code < FIRST_OF_WIDTH[4] ? 3 : 4;
 }
 
-const DIGITS = encode("0123456789ABCDEF");
+/** Begins no character. */
+const NO_LEAD = 0;
+/** Begins characters of two bytes, none of which is escaped. */
+const NARROW_LEAD = 1;
+/** Begins characters of three bytes, none of which is escaped. */
+const WIDE_LEAD = 2;
+/** Begins characters that need a closer look. */
+const OTHER_LEAD = 3;
+/** What each byte beyond ASCII begins. */
+const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => leadOf(byte));
 
-function writeHex(target: Uint8Array, at: number, value: number, digits: number): number {
-  for (let shift = 4 * digits - 4; shift >= 0; shift -= 4) {
-    target[at++] = DIGITS[value >> shift & 0xF]!;
-  }
-  return at;
+function leadOf(byte: number): number {
+  if (byte < 0xC2 || byte > 0xF4) return NO_LEAD;
+  if (byte > 0xC2 && byte < 0xE0 && byte !== 0xD8) return NARROW_LEAD;
+  return byte > 0xE2 && byte < 0xED || byte === 0xEE ? WIDE_LEAD : OTHER_LEAD;
 }
 
-/** Long lines are escaped in blocks, for room is made for the worst. */
-const BLOCK_BYTES = 16 * 1024;
-/** The character that is begun in a block ends behind it. */
-const OVERHANG_BYTES = 3;
+// -- Two ways to escape --
 
-// -- Text --
+/** How bytes are escaped. */
+interface Style {
+  /** ASCII characters that are escaped though they can be printed, or the reverse; as words. */
+  readonly exceptions: readonly [number, number];
+  /** What is written for an ASCII character, and for a byte that is not UTF-8, as a word. */
+  readonly written: Uint32Array;
+  /** How many bytes that takes; two digits make it 6. */
+  readonly widths: Uint8Array;
+  /** The most that one byte takes. */
+  readonly maxWidth: number;
+  /** Whether a byte that is not UTF-8 can be written. */
+  readonly hasBytes: boolean;
+  /** Writes a character beyond ASCII; returns where it ends. */
+  writeCharacter(target: DataView, at: number, code: number): number;
+}
 
-/** `\xNN` for a byte; a character of n bytes takes at most 4n, too. */
-const MAX_SHOWN_BYTES = 4;
-const LETTER_X = 0x78;
-const LETTER_U = 0x75;
+/** Two hexadecimal digits for each byte. */
+const HEX = Uint16Array.from({ length: 256 }, (_, byte) => {
+  const [high = 0, low = 0] = encode(byte.toString(16).toUpperCase().padStart(2, "0"));
+  return high << 8 | low;
+});
+
+/** `\xNN` and `\u{NNNN}`, for people. */
+const TEXT: Style = {
+  exceptions: [fourTimes(TAB), fourTimes(TAB)],
+  ...tables((byte) => {
+    const isCopied = byte === TAB || byte >= SPACE && byte < DEL;
+    return isCopied ? String.fromCharCode(byte) : `\\x${hex(byte, 2)}`;
+  }),
+  maxWidth: 4,
+  hasBytes: true,
+  writeCharacter(target, at, code) {
+    const end = code < FIRST_OF_WIDTH[4] ? at + 7 : at + 8;
+    // Has the first of five digits; what is written over it are zeros.
+    target.setUint16(end - 6, HEX[code >> 16]!);
+    target.setUint16(at, BACKSLASH_U);
+    target.setUint8(at + 2, OPENING_BRACE);
+    target.setUint16(end - 4, HEX[code >> 8 & 0xFF]!);
+    target.setUint16(end - 2, HEX[code & 0xFF]!);
+    target.setUint8(end, CLOSING_BRACE);
+    return end + 1;
+  },
+};
+
+/** What stands between the quotes of a JSON string: `\n`, `\uNNNN`. */
+const JSON_TEXT: Style = {
+  exceptions: [fourTimes(QUOTE), fourTimes(BACKSLASH)],
+  ...tables((byte) => {
+    return byte < DEL
+      ? JSON.stringify(String.fromCharCode(byte)).slice(1, -1)
+      : `\\u${hex(byte, 4)}`;
+  }),
+  maxWidth: 6,
+  hasBytes: false,
+  writeCharacter(target, at, code) {
+    if (code < FIRST_OF_WIDTH[4]) return writeUnit(target, at, code);
+    const rest = code - FIRST_OF_WIDTH[4];
+    const low = writeUnit(target, at, 0xD800 | rest >> 10);
+    return writeUnit(target, low, 0xDC00 | rest & 0x3FF);
+  },
+};
+
+const BACKSLASH_U = 0x5C75;
 const OPENING_BRACE = 0x7B;
 const CLOSING_BRACE = 0x7D;
 
+function hex(value: number, digits: number): string {
+  return value.toString(16).toUpperCase().padStart(digits, "0");
+}
+
+function tables(escape: (byte: number) => string): Pick<Style, "written" | "widths"> {
+  const escapes = Array.from({ length: 256 }, (_, byte) => encode(escape(byte)));
+  return {
+    written: Uint32Array.from(escapes, ([a = 0, b = 0, c = 0, d = 0]) => wordOf(a, b, c, d)),
+    widths: Uint8Array.from(escapes, ({ length }) => length),
+  };
+}
+
+function wordOf(a: number, b: number, c: number, d: number): number {
+  return a << 24 | b << 16 | c << 8 | d;
+}
+
+function fourTimes(byte: number): number {
+  return wordOf(byte, byte, byte, byte);
+}
+
+/** One code unit of UTF-16, as JSON escapes it. */
+function writeUnit(target: DataView, at: number, unit: number): number {
+  target.setUint16(at, BACKSLASH_U);
+  target.setUint16(at + 2, HEX[unit >> 8]!);
+  target.setUint16(at + 4, HEX[unit & 0xFF]!);
+  return at + 6;
+}
+
+// -- The pass --
+
 /** Appends a client's bytes so that they can be shown: `\xNN`, `\u{NNNN}`. */
-export function appendShown(
-  out: ByteBuffer,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): void {
-  for (let at = start; at < end;) {
-    const stop = Math.min(end, at + BLOCK_BYTES);
-    out.reserve(MAX_SHOWN_BYTES * (stop + OVERHANG_BYTES - at));
-    at = showBlock(out, bytes, at, stop, end);
-  }
-}
-
-function showBlock(
-  out: ByteBuffer,
-  bytes: Uint8Array,
-  start: number,
-  stop: number,
-  end: number,
-): number {
-  const target = out.bytes;
-  let length = out.length;
-  let at = start;
-  while (at < stop) {
-    const byte = bytes[at]!;
-    if (byte >= SPACE && byte < DEL || byte === TAB) {
-      target[length++] = byte;
-      at++;
-      continue;
-    }
-    const code = byte <= DEL ? NOT_UTF8 : codePointAt(bytes, at, end);
-    if (code === NOT_UTF8) {
-      length = showByte(target, length, byte);
-      at++;
-      continue;
-    }
-    const next = at + widthOf(code);
-    if (isUnsafe(code)) length = showCharacter(target, length, code);
-    else for (let i = at; i < next; i++) target[length++] = bytes[i]!;
-    at = next;
-  }
-  out.length = length;
-  return at;
-}
-
-function showByte(target: Uint8Array, at: number, byte: number): number {
-  target[at] = BACKSLASH;
-  target[at + 1] = LETTER_X;
-  return writeHex(target, at + 2, byte, 2);
-}
-
-function showCharacter(target: Uint8Array, at: number, code: number): number {
-  target[at] = BACKSLASH;
-  target[at + 1] = LETTER_U;
-  target[at + 2] = OPENING_BRACE;
-  const end = writeHex(target, at + 3, code, code < FIRST_OF_WIDTH[4] ? 4 : 5);
-  target[end] = CLOSING_BRACE;
-  return end + 1;
-}
-
-// -- JSON --
-
-/** `\u00NN` for a byte. */
-const MAX_JSON_BYTES = 6;
-
-/** What stands behind the backslash of the ASCII characters with a short escape, else 0. */
-const SHORT_ESCAPES = shortEscapes();
-
-function shortEscapes(): Uint8Array {
-  const letters = new Uint8Array(DEL + 1);
-  for (const character of '"\\\b\f\n\r\t') {
-    letters[character.charCodeAt(0)] = JSON.stringify(character).charCodeAt(2);
-  }
-  return letters;
+export function appendShown(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
+  appendEscaped(out, bytes, start, end, TEXT);
 }
 
 /**
@@ -188,68 +221,302 @@ export function appendJson(
   end: number,
 ): boolean {
   const before = out.length;
+  const isUtf8 = appendEscaped(out, bytes, start, end, JSON_TEXT);
+  if (!isUtf8) out.length = before;
+  return isUtf8;
+}
+
+/** Long lines are escaped in blocks, for room is made for the worst. */
+const BLOCK_BYTES = 16 * 1024;
+/** A character may end behind its block, and words are written whole. */
+const SLACK_BYTES = 8;
+
+/** Returns false at the first byte that cannot be written. */
+function appendEscaped(
+  out: ByteBuffer,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  style: Style,
+): boolean {
+  const source = SOURCE.of(bytes);
   for (let at = start; at < end;) {
     const stop = Math.min(end, at + BLOCK_BYTES);
-    out.reserve(MAX_JSON_BYTES * (stop + OVERHANG_BYTES - at));
-    at = jsonBlock(out, bytes, at, stop, end);
-    if (at === NOT_UTF8) {
-      out.length = before;
-      return false;
+    out.reserve(style.maxWidth * (stop - at + SLACK_BYTES));
+    while (at < stop) {
+      at = source.getUint8(at) <= DEL
+        ? appendAscii(out, source, at, stop, style)
+        : appendOther(out, source, at, stop, end, style);
+      if (at === NOT_UTF8) return false;
     }
   }
   return true;
 }
 
-function jsonBlock(
+/** A view of the bytes that were looked at last: lines that came in one read share it. */
+class LastView {
+  #bytes: Uint8Array = NO_BYTES;
+  #view: DataView = new DataView(NO_BYTES.buffer);
+
+  of(bytes: Uint8Array): DataView {
+    if (bytes === this.#bytes) return this.#view;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (bytes.length <= MAX_VIEWED_BYTES) {
+      this.#bytes = bytes;
+      this.#view = view;
+    }
+    return view;
+  }
+}
+
+/** Larger memory must not be kept from being freed. */
+const MAX_VIEWED_BYTES = 4 * 1024 * 1024;
+const SOURCE = new LastView();
+const TARGET = new LastView();
+
+// Tests of words look at the top bit of each of their bytes.
+const TOP_BITS = fourTimes(0x80);
+const LOW_BITS = fourTimes(0x7F);
+const ONES = fourTimes(1);
+const SPACES = fourTimes(SPACE);
+
+function appendAscii(
   out: ByteBuffer,
-  bytes: Uint8Array,
+  source: DataView,
   start: number,
   stop: number,
-  end: number,
+  style: Style,
 ): number {
-  const target = out.bytes;
+  const at = appendPlain(out, source, start, stop, style);
+  return appendByTable(out, source, at, Math.min(stop, at + BY_TABLE_BYTES), style);
+}
+
+/** Copies printable ASCII by pairs of words; stops at or up to 7 bytes before what it may not copy. */
+function appendPlain(
+  out: ByteBuffer,
+  source: DataView,
+  start: number,
+  stop: number,
+  style: Style,
+): number {
+  const target = TARGET.of(out.bytes);
+  const [one, other] = style.exceptions;
   let length = out.length;
   let at = start;
-  while (at < stop) {
-    const byte = bytes[at]!;
-    if (byte <= DEL) {
-      if (byte >= SPACE && byte !== QUOTE && byte !== BACKSLASH && byte !== DEL) {
-        target[length++] = byte;
-      } else length = writeJsonAscii(target, length, byte);
-      at++;
-      continue;
-    }
-    const code = codePointAt(bytes, at, end);
-    if (code === NOT_UTF8) return NOT_UTF8;
-    const next = at + widthOf(code);
-    if (isUnsafe(code)) length = writeJsonCharacter(target, length, code);
-    else for (let i = at; i < next; i++) target[length++] = bytes[i]!;
-    at = next;
+  for (const last = stop - 7; at < last; at += 8, length += 8) {
+    const a = source.getInt32(at);
+    const b = source.getInt32(at + 4);
+    target.setInt32(length, a);
+    target.setInt32(length + 4, b);
+    const doubts = a | a - SPACES | a + ONES | (a ^ one) - ONES | (a ^ other) - ONES |
+      b | b - SPACES | b + ONES | (b ^ one) - ONES | (b ^ other) - ONES;
+    if ((doubts & TOP_BITS) !== 0) break;
   }
   out.length = length;
   return at;
 }
 
-function writeJsonAscii(target: Uint8Array, at: number, byte: number): number {
-  const letter = SHORT_ESCAPES[byte]!;
-  if (letter === 0) return writeJsonUnit(target, at, byte);
-  target[at] = BACKSLASH;
-  target[at + 1] = letter;
-  return at + 2;
+/** So many bytes are looked up one by one before words are tried again. */
+const BY_TABLE_BYTES = 16;
+
+/** Writes ASCII, whatever it is. */
+function appendByTable(
+  out: ByteBuffer,
+  source: DataView,
+  start: number,
+  stop: number,
+  style: Style,
+): number {
+  const target = TARGET.of(out.bytes);
+  const { written, widths } = style;
+  let length = out.length;
+  let at = start;
+  for (const last = stop - 3; at < last; at += 4) {
+    const word = source.getInt32(at);
+    if ((word & TOP_BITS) !== 0) break;
+    length = writeAscii(target, length, word >>> 24, written, widths);
+    length = writeAscii(target, length, word >>> 16 & 0xFF, written, widths);
+    length = writeAscii(target, length, word >>> 8 & 0xFF, written, widths);
+    length = writeAscii(target, length, word & 0xFF, written, widths);
+  }
+  for (; at < stop; at++) {
+    const byte = source.getUint8(at);
+    if (byte > DEL) break;
+    length = writeAscii(target, length, byte, written, widths);
+  }
+  out.length = length;
+  return at;
 }
 
-/** JSON has four digits: a character beyond them takes two, as in UTF-16. */
-function writeJsonCharacter(target: Uint8Array, at: number, code: number): number {
-  if (code < FIRST_OF_WIDTH[4]) return writeJsonUnit(target, at, code);
-  const rest = code - FIRST_OF_WIDTH[4];
-  const low = writeJsonUnit(target, at, 0xD800 | rest >> 10);
-  return writeJsonUnit(target, low, 0xDC00 | rest & 0x3FF);
+function writeAscii(
+  target: DataView,
+  at: number,
+  byte: number,
+  written: Uint32Array,
+  widths: Uint8Array,
+): number {
+  const width = widths[byte]!;
+  target.setUint32(at, written[byte]!);
+  if (width === 6) target.setUint16(at + 4, HEX[byte]!);
+  return at + width;
 }
 
-function writeJsonUnit(target: Uint8Array, at: number, unit: number): number {
-  target[at] = BACKSLASH;
-  target[at + 1] = LETTER_U;
-  return writeHex(target, at + 2, unit, 4);
+/** Writes what begins beyond ASCII: one character at least. */
+function appendOther(
+  out: ByteBuffer,
+  source: DataView,
+  start: number,
+  stop: number,
+  end: number,
+  style: Style,
+): number {
+  const lead = LEADS[source.getUint8(start)];
+  if (lead === NO_LEAD) return style.hasBytes ? appendBytes(out, source, start, stop) : NOT_UTF8;
+  let at = start;
+  if (lead === NARROW_LEAD) at = appendNarrow(out, source, start, stop, style);
+  if (lead === WIDE_LEAD) at = appendWide(out, source, start, stop);
+  return at > start ? at : appendCharacters(out, source, start, stop, end, style);
+}
+
+/** Writes bytes that are not UTF-8. */
+function appendBytes(out: ByteBuffer, source: DataView, start: number, stop: number): number {
+  const target = TARGET.of(out.bytes);
+  let length = out.length;
+  let at = start;
+  for (; at < stop; at++, length += 4) {
+    const byte = source.getUint8(at);
+    if (byte <= DEL || LEADS[byte] !== NO_LEAD) break;
+    target.setUint32(length, TEXT.written[byte]!);
+  }
+  out.length = length;
+  return at;
+}
+
+/**
+ * Copies, by words, what consists of printable ASCII and characters of two bytes
+ * with a narrow lead: most text in Latin, Greek, Cyrillic and Hebrew letters.
+ */
+function appendNarrow(
+  out: ByteBuffer,
+  source: DataView,
+  start: number,
+  stop: number,
+  style: Style,
+): number {
+  const target = TARGET.of(out.bytes);
+  const [one, other] = style.exceptions;
+  let length = out.length;
+  let at = start;
+  let lastLead = 0;
+  for (const last = stop - 3; at < last; at += 4, length += 4) {
+    const word = source.getInt32(at);
+    const low = word & LOW_BITS;
+    const leads = word & word << 1 & TOP_BITS;
+    const continuations = word & ~leads & TOP_BITS;
+    const isExpected = leads >>> 8 | lastLead;
+    const controls = ~(low + CONTROL_GAP | word) | low + ONES & ~word;
+    const rareLeads = leads & (word << 2 | ~(low + RARE_GAP)) | zeros(word ^ RARE_LEAD);
+    const exceptions = zeros(word ^ one) | zeros(word ^ other);
+    const doubts = isExpected ^ continuations | controls ^ exceptions | rareLeads;
+    if ((doubts & TOP_BITS) !== 0) break;
+    target.setInt32(length, word);
+    lastLead = leads << 24;
+  }
+  const unfinished = lastLead === 0 ? 0 : 1;
+  out.length = length - unfinished;
+  return at - unfinished;
+}
+
+/** What brings the low bits of all but control characters to the top. */
+const CONTROL_GAP = fourTimes(0x80 - SPACE);
+/** The same of all leads of two bytes but C0, C1 and C2. */
+const RARE_GAP = fourTimes(0x80 - 0x43);
+/** Arabic letters, and a bidirectional control among them. */
+const RARE_LEAD = fourTimes(0xD8);
+
+/** The top bits of those bytes of a word that are 0. */
+function zeros(word: number): number {
+  return ~((word & LOW_BITS) + LOW_BITS | word);
+}
+
+/** Copies characters with a wide lead. */
+function appendWide(out: ByteBuffer, source: DataView, start: number, stop: number): number {
+  const target = TARGET.of(out.bytes);
+  let length = out.length;
+  let at = start;
+  for (const last = stop - 3; at < last; at += 3, length += 3) {
+    const word = source.getInt32(at);
+    if (LEADS[word >>> 24] !== WIDE_LEAD || (word & 0x00C0C000) !== 0x00808000) break;
+    target.setInt32(length, word);
+  }
+  out.length = length;
+  return at;
+}
+
+/** Writes characters one by one until ASCII comes. */
+function appendCharacters(
+  out: ByteBuffer,
+  source: DataView,
+  start: number,
+  stop: number,
+  end: number,
+  style: Style,
+): number {
+  const target = TARGET.of(out.bytes);
+  let length = out.length;
+  let at = start;
+  do {
+    const code = codePointAt(source, at, end);
+    if (code === NOT_UTF8) {
+      if (!style.hasBytes) return NOT_UTF8;
+      target.setUint32(length, style.written[source.getUint8(at)]!);
+      length += style.maxWidth;
+      at++;
+    } else {
+      const next = at + widthOf(code);
+      if (isUnsafe(code)) length = style.writeCharacter(target, length, code);
+      else for (let i = at; i < next; i++) target.setUint8(length++, source.getUint8(i));
+      at = next;
+    }
+  } while (at < stop && source.getUint8(at) > DEL);
+  out.length = length;
+  return at;
+}
+
+// -- Bytes that are not UTF-8 --
+
+const BASE64 = encode("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+const PADDING = 0x3D;
+
+/** Appends bytes in base64. */
+export function appendBase64(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
+  out.reserve(4 * Math.ceil((end - start) / 3));
+  const source = SOURCE.of(bytes);
+  const target = TARGET.of(out.bytes);
+  let length = out.length;
+  let at = start;
+  for (const last = end - 2; at < last; at += 3, length += 4) {
+    target.setUint32(length, base64Of(source.getUint16(at) << 8 | source.getUint8(at + 2)));
+  }
+  if (at < end) {
+    const isOne = at + 1 === end;
+    const group = source.getUint8(at) << 16 | (isOne ? 0 : source.getUint8(at + 1) << 8);
+    target.setUint32(length, base64Of(group));
+    target.setUint8(length + 3, PADDING);
+    if (isOne) target.setUint8(length + 2, PADDING);
+    length += 4;
+  }
+  out.length = length;
+}
+
+/** The four digits of three bytes. */
+function base64Of(group: number): number {
+  return wordOf(
+    BASE64[group >> 18]!,
+    BASE64[group >> 12 & 0x3F]!,
+    BASE64[group >> 6 & 0x3F]!,
+    BASE64[group & 0x3F]!,
+  );
 }
 
 // -- Texts of our own --

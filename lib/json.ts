@@ -6,7 +6,7 @@
 
 import { type Peer, peerText } from "./addresses.ts";
 import { ByteBuffer, decode, encode } from "./bytes.ts";
-import { appendJson, quoted } from "./escape.ts";
+import { appendBase64, appendJson, quoted } from "./escape.ts";
 import type { Format, Notice, Party, Target, Time } from "./records.ts";
 
 const MESSAGE = encode(`"message":"`);
@@ -78,25 +78,6 @@ function appendMessage(out: ByteBuffer, bytes: Uint8Array, start: number, end: n
   out.length = before;
   out.append(MESSAGE_BASE64);
   appendBase64(out, bytes, start, end);
-}
-
-const BASE64_DIGITS = encode("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
-const PADDING = 0x3D;
-
-function appendBase64(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
-  out.reserve(4 * Math.ceil((end - start) / 3));
-  const target = out.bytes;
-  let length = out.length;
-  for (let at = start; at < end; at += 3) {
-    const rest = end - at;
-    const group = bytes[at]! << 16 | (rest > 1 ? bytes[at + 1]! << 8 : 0) |
-      (rest > 2 ? bytes[at + 2]! : 0);
-    target[length++] = BASE64_DIGITS[group >> 18]!;
-    target[length++] = BASE64_DIGITS[group >> 12 & 0x3F]!;
-    target[length++] = rest > 1 ? BASE64_DIGITS[group >> 6 & 0x3F]! : PADDING;
-    target[length++] = rest > 2 ? BASE64_DIGITS[group & 0x3F]! : PADDING;
-  }
-  out.length = length;
 }
 
 // -- Single records, whatever the format of the log --
