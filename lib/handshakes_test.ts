@@ -60,7 +60,7 @@ interface Started {
   [Symbol.dispose](): void;
 }
 
-async function started(options: Partial<HandshakeOptions> = {}, tls?: Tls): Promise<Started> {
+async function started(options: Partial<HandshakeOptions>, tls?: Tls): Promise<Started> {
   const pair = await tcpPair();
   const handshakes = new Handshakes({
     limitMs: 60_000,
@@ -131,7 +131,7 @@ Deno.test("Handshakes.needs() is for proxies and for ports that speak TLS", () =
 
 for (const [name, header] of [["version 1", V1], ["version 2", V2]] as const) {
   netTest(`Handshakes takes the client's address from a header of ${name}`, async () => {
-    using it = await started();
+    using it = await started({});
     await it.client.write(bytesOf(header + "first line\n"));
     const { stream, ...rest } = arrived(await it.outcome);
     assertEquals(rest, { tag: "arrived", peer: CLIENT, through: it.peer });

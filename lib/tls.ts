@@ -82,7 +82,14 @@ function serverOf({ certFile, keyFile, clientCaFile }: TlsFiles): Server {
     ? undefined
     : readCertificates("--tls-client-ca", clientCaFile);
   try {
-    const server = createServer({ cert, key, ...ca && { ca, requestCert: true } });
+    const server = createServer({
+      cert,
+      key,
+      ...ca && { ca, requestCert: true },
+      // Deno forgets to cancel this timer when a handshake fails, and it would hold all
+      // that the connection had. A negative one is never started.
+      handshakeTimeout: -1,
+    });
     listenForEnds(server);
     tryOut(server);
     return server;

@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { Duplex } from "node:stream";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
 import type { ByteStream } from "../poller.ts";
 import { encode } from "./bytes.ts";
@@ -576,6 +578,26 @@ for (const version of ["tls1", "tls1_1", "tls1_2", "tls1_3"]) {
     }
   });
 }
+
+tlsTest("Tls.secure() keeps nothing of a handshake that failed", async () => {
+  const tls = newTls();
+  const refs: WeakRef<HeldStream>[] = [];
+  for (let i = 0; i < 20; i++) {
+    const stream = new HeldStream();
+    refs.push(new WeakRef(stream));
+    stream.inject(bytesOf("GET / HTTP/1.1\r\n\r\n"));
+    await assertRejects(() => tls.secure(stream), Error, "not TLS");
+  }
+  setFlagsFromString("--expose-gc");
+  const collect: () => void = runInNewContext("gc");
+  const left = () => refs.filter((ref) => ref.deref()).length;
+  // The last of them may still be on the stack.
+  for (let i = 0; i < 20 && left() > 1; i++) {
+    await turn();
+    collect();
+  }
+  assert(left() <= 1, `${left()} of 20 are left`);
+});
 
 // -- Files --
 
