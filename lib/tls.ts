@@ -82,7 +82,14 @@ function serverOf({ certFile, keyFile, clientCaFile }: TlsFiles): Server {
     ? undefined
     : readCertificates("--tls-client-ca", clientCaFile);
   try {
-    const server = createServer({ cert, key, ...ca && { ca, requestCert: true } });
+    const server = createServer({
+      cert,
+      key,
+      ...ca && { ca, requestCert: true },
+      // Deno forgets to cancel this timer when a handshake fails, and it would hold all
+      // that the connection had. A negative one is never started.
+      handshakeTimeout: -1,
+    });
     listenForEnds(server);
     tryOut(server);
     return server;
@@ -185,10 +192,14 @@ async function shakeHands(server: Server, wire: Wire): Promise<TLSSocket> {
   throw attempt.failure;
 }
 
-/** Gives the handshake what comes, and not a read more: the next belongs to the reader. */
+/**
+ * Gives the handshake what comes, and not a read more: the next belongs to the
+ * reader. A wire that is destroyed has failed, and the reason is on its way.
+ */
 async function feed(wire: Wire, attempt: Attempt): Promise<void> {
   try {
-    while (!attempt.socket && !attempt.failure) {
+    await wire.listenedTo();
+    while (!attempt.socket && !wire.destroyed) {
       if (!await wire.receive()) throw new Error("closed by the client");
     }
   } catch (error) {
@@ -214,7 +225,17 @@ function faultOf(error: Error, socket: TLSSocket): string {
       return "closed by the client";
   }
   if (error.message.includes("SignatureAlgorithmsExtensionRequired")) return "older than TLS 1.2";
-  return reasonOf(error);
+  const [, alert] = /^received fatal alert: (\w+)$/.exec(error.message) ?? [];
+  return alert ? `the client says: ${spaced(alert)}` : reasonOf(error);
+}
+
+/** `UnknownCA` becomes `unknown CA`. */
+function spaced(name: string): string {
+  const words = name.match(/[A-Z]+(?![a-z])|[A-Z][a-z\d]*/g) ?? [name];
+  return words.map((word) =>
+    word.length > 1 && word === word.toUpperCase() ? word : word.toLowerCase()
+  )
+    .join(" ");
 }
 
 function refusalOf(code: string): string {
@@ -262,6 +283,11 @@ class Wire extends Duplex {
 
   /** Nothing: bytes are pushed when whoever reads the plain text asks for more. */
   override _read(): void {}
+
+  /** What is pushed before this would be kept for a while, and the end could overtake it. */
+  listenedTo(): Promise<void> {
+    return new Promise((resolve) => this.once("resume", resolve).once("close", resolve));
+  }
 
   /** Waits for ciphertext and has it decrypted; resolves to false at the end of input. */
   async receive(): Promise<boolean> {
@@ -319,6 +345,15 @@ function ticked(): Promise<void> {
   return new Promise((resolve) => nextTick(resolve));
 }
 
+type Input =
+  | { readonly tag: "open" }
+  /** By close_notify. */
+  | { readonly tag: "ended" }
+  /** What came was no TLS any more. */
+  | { readonly tag: "broken"; readonly error: Error }
+  /** By the owner. */
+  | { readonly tag: "closed" };
+
 /** The plain text. */
 class SecureStream implements ByteStream {
   readonly remoteAddr?: Deno.Addr;
@@ -327,7 +362,7 @@ class SecureStream implements ByteStream {
   readonly #socket: TLSSocket;
   /** Decrypted and not read yet. */
   #plain: Uint8Array = NO_BYTES;
-  #input: "open" | "ended" | "closed" = "open";
+  #input: Input = { tag: "open" };
 
   constructor(wire: Wire, socket: TLSSocket) {
     const { remoteAddr, localAddr } = wire.below;
@@ -335,14 +370,17 @@ class SecureStream implements ByteStream {
     if (localAddr) this.localAddr = localAddr;
     this.#wire = wire;
     this.#socket = socket;
-    socket.on("end", () => {
-      if (this.#input === "open") this.#input = "ended";
-    });
+    socket.on("end", () => this.#endInput({ tag: "ended" }));
+    socket.on("error", (error) => this.#endInput({ tag: "broken", error }));
+  }
+
+  #endInput(input: Input): void {
+    if (this.#input.tag === "open") this.#input = input;
   }
 
   async read(p: Uint8Array): Promise<number | null> {
     for (;;) {
-      if (this.#input === "closed") throw new Deno.errors.BadResource("Bad resource ID");
+      if (this.#input.tag === "closed") throw new Deno.errors.BadResource("Bad resource ID");
       if (this.#plain.length === 0) this.#plain = this.#decrypted();
       if (this.#plain.length > 0) return this.#take(p);
       if (await this.#hasEnded()) return null;
@@ -368,14 +406,17 @@ class SecureStream implements ByteStream {
   /** What the last bytes meant for the connection is told one tick later. */
   async #hasEnded(): Promise<boolean> {
     await ticked();
-    if (this.#input === "closed") throw new Deno.errors.Interrupted("operation canceled");
-    const { errored } = this.#socket;
-    if (errored) throw new Deno.errors.InvalidData(reasonOf(errored));
-    return this.#input === "ended";
+    switch (this.#input.tag) {
+      case "closed":
+        throw new Deno.errors.Interrupted("operation canceled");
+      case "broken":
+        throw new Deno.errors.InvalidData(reasonOf(this.#input.error));
+    }
+    return this.#input.tag === "ended";
   }
 
   async write(p: Uint8Array): Promise<number> {
-    if (this.#input === "closed") throw new Deno.errors.BadResource("Bad resource ID");
+    if (this.#input.tag === "closed") throw new Deno.errors.BadResource("Bad resource ID");
     if (!this.#socket.writable) throw new Deno.errors.BrokenPipe("Broken pipe");
     const chunk = p.subarray(0, MAX_WRITE_BYTES);
     const fault = await new Promise((resolve) => this.#socket.write(chunk, resolve));
@@ -392,7 +433,7 @@ class SecureStream implements ByteStream {
   }
 
   close(): void {
-    this.#input = "closed";
+    this.#input = { tag: "closed" };
     this.#plain = NO_BYTES;
     this.#socket.destroy();
     this.#wire.close();
