@@ -69,10 +69,10 @@ export class Handshakes implements Disposable {
 
   /** Whether a connection needs one at all: it comes from a proxy, or its port speaks TLS. */
   needs(peer: Peer, isTls: boolean): boolean {
-    return isTls || this.#isProxy(peer);
+    return isTls || this.isProxy(peer);
   }
 
-  #isProxy(peer: Peer): boolean {
+  isProxy(peer: Peer): boolean {
     return this.#options.proxies?.has(peer) ?? false;
   }
 
@@ -91,7 +91,7 @@ export class Handshakes implements Disposable {
       done(outcome);
     });
     this.#underWay.add(handshake);
-    handshake.run(this.#isProxy(arrival.peer), tls);
+    handshake.run(this.isProxy(arrival.peer), tls);
   }
 
   /** Ends all that are under way, for this reason. */

@@ -8,7 +8,9 @@
 import { parseArgs } from "@std/cli/parse-args";
 import manifest from "../deno.json" with { type: "json" };
 import { type Network, parseNetwork } from "./addresses.ts";
+import { FRAMINGS } from "./framing.ts";
 import { optionHint, placeHint } from "./hints.ts";
+import { FORMATS, TIMES } from "./records.ts";
 import {
   address,
   integer,
@@ -20,11 +22,6 @@ import {
   socketAddress,
   word,
 } from "./values.ts";
-
-// These stand in for those of framing.ts and log.ts.
-const FRAMINGS = ["newline", "nul", "octet", "any", "syslog", "none"] as const;
-const FORMATS = ["text", "json", "raw", "hex"] as const;
-const TIMES = ["utc", "local", "elapsed", "none"] as const;
 
 /** What a command line asks for, a field for each option; {@linkcode parseConfig} makes it. */
 export interface Config {

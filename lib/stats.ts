@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Due } from "./silence.ts";
+
 /** What a client of the live page is told of all clients together. */
 export interface Totals {
   /** Connections that are open now. */
@@ -99,4 +101,23 @@ function metric(name: string, type: string, help: string, value: number): string
 
 function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** Prints the summary again and again. */
+export class Summaries implements Due {
+  readonly #intervalMs: number;
+  readonly #print: () => void;
+  dueAtMs: number;
+
+  /** `intervalMs` is 0 for never. */
+  constructor(intervalMs: number, nowMs: number, print: () => void) {
+    this.#intervalMs = intervalMs || Infinity;
+    this.#print = print;
+    this.dueAtMs = nowMs + this.#intervalMs;
+  }
+
+  onDue(nowMs: number): void {
+    this.dueAtMs = nowMs + this.#intervalMs;
+    this.#print();
+  }
 }
