@@ -15,6 +15,7 @@ import {
   netTest,
   noProc,
   noRun,
+  pause,
   tcpPair,
   tempDir,
   turn,
@@ -287,6 +288,16 @@ netTest("Handshakes lets a silent check be, and ends it without a record when id
   assertEquals(await it.client.read(new Uint8Array(1)), null);
   assertEquals(it.outcomes, [{ tag: "checked" }]);
   assertEquals(it.handshakes.size, 0);
+});
+
+netTest("Handshakes hurries no check, and makes it a client whenever data comes", async () => {
+  using it = await started({ limitMs: 200 });
+  await it.client.write(bytesOf(V2_LOCAL));
+  await pause(300);
+  assertEquals(it.outcomes, []);
+  assertEquals(it.handshakes.size, 1);
+  await it.client.write(encode("late"));
+  assertEquals(await textOf(arrived(await it.outcome).stream, 4), "late");
 });
 
 // -- TLS --

@@ -115,7 +115,11 @@ function readKey(file: string): string {
   const kind = /-----BEGIN ([A-Z ]*)PRIVATE KEY-----/.exec(pem)?.[1];
   if (kind === undefined) throw unusable("--tls-key", file, "no private key in it");
   if (kind === "ENCRYPTED " || pem.includes("Proc-Type: 4,ENCRYPTED")) {
-    throw unusable("--tls-key", file, "the key in it is encrypted, and nobody is asked for words");
+    throw unusable(
+      "--tls-key",
+      file,
+      "the key in it is encrypted, and there is no way to give a passphrase",
+    );
   }
   try {
     createPrivateKey(pem);
@@ -381,19 +385,12 @@ class SecureStream implements ByteStream {
   async read(p: Uint8Array): Promise<number | null> {
     for (;;) {
       if (this.#input.tag === "closed") throw new Deno.errors.BadResource("Bad resource ID");
-      if (this.#plain.length === 0) this.#plain = this.#decrypted();
+      if (this.#plain.length === 0) this.#plain = this.#socket.read() ?? NO_BYTES;
       if (this.#plain.length > 0) return this.#take(p);
       if (await this.#hasEnded()) return null;
       // Many clients leave without close_notify: that is a clean end, too.
       if (!await this.#wire.receive()) return null;
     }
-  }
-
-  #decrypted(): Uint8Array {
-    const plain: Uint8Array | null = this.#socket.read();
-    // Asked again, an empty socket notices that close_notify came with its last bytes.
-    if (plain) this.#socket.read(0);
-    return plain ?? NO_BYTES;
   }
 
   #take(p: Uint8Array): number {

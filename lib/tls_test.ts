@@ -91,6 +91,7 @@ class HeldStream implements ByteStream {
   reads = 0;
   isClosed = false;
   isFinished = false;
+  hasWritingEnded = false;
   fault: Error | undefined;
   /** While it is set, what the server writes is not taken. */
   gate: Promise<void> | undefined;
@@ -157,6 +158,7 @@ class HeldStream implements ByteStream {
   }
 
   closeWrite(): void {
+    this.hasWritingEnded = true;
     this.duplex.push(null);
   }
 
@@ -403,6 +405,19 @@ tlsTest("closeWrite() sends close_notify when nothing was written", async () => 
   await assertRejects(() => pair.stream.write(encode("x")), Deno.errors.BrokenPipe);
   pair.client.write("the other direction goes on");
   assertEquals(await readText(pair.stream), "the other direction goes on");
+});
+
+tlsTest("closeWrite() ends the stream below only when close_notify is taken", async () => {
+  using pair = await securePair();
+  const gate = Promise.withResolvers<void>();
+  pair.held.gate = gate.promise;
+  const closing = pair.stream.closeWrite!();
+  await assertPending(Promise.resolve(closing));
+  assert(!pair.held.hasWritingEnded);
+  gate.resolve();
+  await closing;
+  assert(pair.held.hasWritingEnded);
+  await untilTrue(pair.hasEnded);
 });
 
 tlsTest("close() frees the stream below and rejects what is pending", async () => {
