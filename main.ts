@@ -1608,7 +1608,7 @@ class LogServer implements Server {
     this.#talkers.setTime(calledAtMs);
     for (const [source, events] of ready) {
       if (source instanceof ServerSocket) this.#onAcceptable(source);
-      else this.#onReady(source, events);
+      else if (source instanceof Socket) this.#onReady(source, events);
       if (this.#records.out.length >= ROUND_BYTES) await this.#flush();
     }
     for (const back of this.#returned.splice(0)) back();

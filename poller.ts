@@ -124,6 +124,12 @@ const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
 /** What a listener accepts before anybody asks for it; a storm of clients would overrun its backlog. */
 const MAX_ACCEPTS_AHEAD = 16;
+/** As many as Linux holds of small ones in a socket's buffer, which is as large as it ever is. */
+const MAX_DATAGRAMS_AHEAD = 256;
+/** No datagrams are received ahead beyond this, and one more may overshoot it. */
+const MAX_DATAGRAM_BYTES_AHEAD = 1024 * 1024;
+/** Nothing longer comes by UDP; a longer one from a Unix socket is cut. */
+const MAX_DATAGRAM_BYTES = 64 * 1024;
 /**
  * The runtime grants 128 operations a turn, and two steps may share one: with more
  * of them, reads that were started before get nothing and starve.
@@ -180,12 +186,25 @@ export interface Acceptor {
   close(): void;
 }
 
-/** What {@linkcode select} and {@linkcode Poller} can watch. */
-export type Source = ServerSocket | Socket;
+/** What {@linkcode DatagramSocket} can be made of: a `Deno.DatagramConn`, or an object of one's own. */
+export interface DatagramPort {
+  /** Local address, if there is one. */
+  readonly addr?: Deno.Addr;
+  /** Fills `p` with the next datagram; resolves to the part that was filled, and the sender. */
+  receive(p: Uint8Array): Promise<[data: Uint8Array, from: Deno.Addr]>;
+  /** Sends a datagram. Without it the source is never writable. */
+  send?(p: Uint8Array, to: Deno.Addr): Promise<number>;
+  /** Frees the port; a pending receive must settle. */
+  close(): void;
+}
 
-/** Connection to the state behind a source; the static blocks of the two classes supply it. */
+/** What {@linkcode select} and {@linkcode Poller} can watch. */
+export type Source = ServerSocket | Socket | DatagramSocket;
+
+/** Connection to the state behind a source; the static blocks of the three classes supply it. */
 let listenerOf: (source: ServerSocket) => Endpoint;
 let streamOf: (source: Socket) => Endpoint;
+let datagramsOf: (source: DatagramSocket) => Endpoint;
 let lastId = 0;
 
 /**
@@ -343,14 +362,13 @@ export class Socket implements Disposable, AsyncDisposable {
    * end of file, again and again, and if `max` is 0.
    * @throws {Deno.errors.WouldBlock} If nothing has arrived.
    * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws {TypeError} If `max` is not a number.
    * @throws {RangeError} If `max` is not an integer from 0.
    * @throws The error of a failed read, once and after the data that came
    * before it; from then on there is end of file.
    */
   recv(max: number): Uint8Array<ArrayBuffer> {
-    if (!Number.isInteger(max) || max < 0) {
-      throw new RangeError(`Cannot receive ${max} bytes: expected an integer from 0`);
-    }
+    assertMax(max);
     return this.#endpoint.take(max).slice();
   }
 
@@ -405,6 +423,124 @@ export class Socket implements Disposable, AsyncDisposable {
    * is dropped. For an orderly end use {@linkcode shutdown} and close at
    * `POLLHUP`. Idempotent.
    */
+  close(): void {
+    this.#endpoint.close();
+  }
+
+  /** Same as {@linkcode close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** {@linkcode close}, then waits for {@linkcode closed}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.closed;
+  }
+}
+
+/**
+ * A datagram socket (UDP or Unix) made non-blocking: {@linkcode recvFrom} and
+ * {@linkcode sendTo} never wait.
+ *
+ * One datagram is one `recvFrom`. Wrapping starts nothing; watching it with
+ * {@linkcode select} or {@linkcode Poller} receives up to 256 datagrams or 1 MiB
+ * ahead, so that a burst meets a buffer that is being emptied. What the kernel had
+ * to drop nevertheless cannot be seen.
+ *
+ * `Deno.listenDatagram` needs `--unstable-net`, or `"unstable": ["net"]` in deno.json.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * const conn = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+ * await using socket = new DatagramSocket(conn);
+ * socket.sendTo(new TextEncoder().encode("to myself"), conn.addr);
+ * await select([socket], [], []);
+ * const [data, from] = socket.recvFrom(1500);
+ * assertEquals(new TextDecoder().decode(data), "to myself");
+ * assertEquals(from, conn.addr);
+ * ```
+ */
+export class DatagramSocket implements Disposable, AsyncDisposable {
+  readonly #endpoint: DatagramEndpoint;
+  /** Positive integer, never used twice in a process. */
+  readonly id: number = ++lastId;
+
+  static {
+    datagramsOf = (source) => source.#endpoint;
+  }
+
+  /**
+   * Takes the port over: nobody else may receive from it or send by it any more.
+   *
+   * @param port A `Deno.DatagramConn` or anything like it.
+   */
+  constructor(port: DatagramPort) {
+    this.#endpoint = new DatagramEndpoint(port);
+  }
+
+  /** Address of this end, with the real port when 0 was asked for. */
+  get localAddr(): Deno.Addr | undefined {
+    return this.#endpoint.port.addr;
+  }
+
+  /** Number of datagrams that wait: so many calls of {@linkcode recvFrom} return one each. */
+  get waiting(): number {
+    return this.#endpoint.waiting;
+  }
+
+  /**
+   * Settles when a closed port is really gone, its pending receive included. Only
+   * then can its address be used again. The file of a Unix socket stays: remove it
+   * yourself.
+   */
+  get closed(): Promise<void> {
+    return this.#endpoint.released;
+  }
+
+  /**
+   * Receives the datagram that waits, as recvfrom(2) on a non-blocking socket.
+   *
+   * @param max Most bytes to return, an integer from 0. What is longer is cut, and the
+   * rest is lost. No datagram is longer than 65,536 bytes.
+   * @returns The data, a fresh copy that is the caller's, and the address of the sender.
+   * Empty data is an empty datagram: there is no end of file.
+   * @throws {Deno.errors.WouldBlock} If none waits.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws {TypeError} If `max` is not a number.
+   * @throws {RangeError} If `max` is not an integer from 0.
+   * @throws The error of a failed receive, once and after the datagrams that came before
+   * it, or that of a failed send; the socket stays usable.
+   */
+  recvFrom(max: number): [data: Uint8Array<ArrayBuffer>, from: Deno.Addr] {
+    assertMax(max);
+    const datagram = this.#endpoint.take();
+    if (datagram[0].length > max) datagram[0] = datagram[0].slice(0, max);
+    return datagram;
+  }
+
+  /**
+   * Queues a datagram for sending, as sendto(2) on a non-blocking socket: all of it
+   * or nothing. Taken as long as fewer than 64 KiB and 256 datagrams wait to be sent.
+   *
+   * @param bytes Copied, so free for reuse when this returns. Nothing is an empty datagram.
+   * @param to Where to.
+   * @returns The length of `bytes`. That they arrive is not known.
+   * @throws {Deno.errors.WouldBlock} If the buffer is full: wait for `POLLOUT`.
+   * @throws {Deno.errors.NotSupported} If the port has no `send`.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws {TypeError} If `bytes` is not a `Uint8Array`.
+   * @throws The error of a send that failed, of two the first, once, unless `recvFrom`
+   * threw it before; the socket stays usable. An `Error` with `code` "EMSGSIZE" says that
+   * the datagram was too long.
+   */
+  sendTo(bytes: Uint8Array, to: Deno.Addr): number {
+    return this.#endpoint.send(bytes, to);
+  }
+
+  /** Closes at once: drops what was received ahead and what was not sent yet. Idempotent. */
   close(): void {
     this.#endpoint.close();
   }
@@ -491,10 +627,10 @@ export async function select<
   const reading = [...entriesOf("rlist", rlist)];
   const writing = [...entriesOf("wlist", wlist)];
   const failing = [...entriesOf("xlist", xlist)];
-  const race = new SelectRace([
-    ...reading.map(([, endpoint]) => ({ endpoint, mask: POLLIN })),
-    ...writing.map(([, endpoint]) => ({ endpoint, mask: POLLOUT })),
-    ...failing.map(([, endpoint]) => ({ endpoint, mask: POLLERR })),
+  using race = new SelectRace([
+    ...reading.map(([, endpoint]) => new Contender(endpoint, POLLIN)),
+    ...writing.map(([, endpoint]) => new Contender(endpoint, POLLOUT)),
+    ...failing.map(([, endpoint]) => new Contender(endpoint, POLLERR)),
   ]);
   await waitUntilDue(race, timeoutMs);
   race.report();
@@ -790,8 +926,8 @@ abstract class Endpoint {
 /** Ticks for select() whenever something is taken from a source. */
 let servedClock = 0;
 
-/** What accepting is doing. */
-type AcceptState =
+/** What accepting or receiving datagrams is doing. */
+type QueueState =
   | { readonly tag: "idle" | "pending" | "closed" }
   | { readonly tag: "failed"; readonly error: unknown };
 
@@ -826,24 +962,41 @@ const RESET = { tag: "ended", reset: true } as const;
 const NOTHING = new Uint8Array(0);
 const NO_WATCHERS: readonly Watcher[] = [];
 
-/** A listener, its one pending accept and the connections that it accepted ahead. */
-class ListenerEndpoint extends Endpoint {
-  readonly listener: Acceptor;
-  readonly #waiting: ByteStream[] = [];
-  #state: AcceptState = IDLE;
+/** Ticks when something has come for a queue, so that a wait can take in all that comes at once. */
+let queueClock = 0;
 
-  constructor(listener: Acceptor) {
-    super();
-    this.listener = listener;
+/** What comes one by one and is taken in ahead: connections, datagrams. */
+abstract class QueueEndpoint<T> extends Endpoint {
+  /** What errors call the operation, an item, and what items come from. */
+  protected abstract readonly words: readonly [action: string, item: string, source: string];
+  readonly #waiting: T[] = [];
+  #state: QueueState = IDLE;
+
+  /** Starts the operation that brings the next item. */
+  protected abstract next(): Promise<T>;
+  /** Whether one more may be taken in ahead. */
+  protected abstract hasRoom(): boolean;
+  /** Takes an item in; throws if it is none. */
+  protected abstract keep(item: T): T;
+  /** Hands an item out. */
+  protected abstract give(item: T): T;
+  /** Lets go of an item that nobody will take. */
+  protected abstract drop(item: T): void;
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  get isClosed(): boolean {
+    return this.#state.tag === "closed";
   }
 
   readiness(): number {
-    const waiting = this.#waiting.length > 0 ? POLLIN : 0;
     switch (this.#state.tag) {
       case "idle":
       case "pending":
-        return waiting;
-      // The next accept() throws it, so it must be invited.
+        return this.#waiting.length > 0 ? POLLIN : 0;
+      // The next take() throws it, so it must be invited.
       case "failed":
         return POLLIN | POLLERR;
       case "closed":
@@ -852,45 +1005,53 @@ class ListenerEndpoint extends Endpoint {
   }
 
   mayRead(): boolean {
-    return this.#state.tag === "idle" && this.#waiting.length < MAX_ACCEPTS_AHEAD;
+    return this.#state.tag === "idle" && this.hasRoom();
   }
 
   startRead(): void {
     if (!this.mayRead()) return;
     this.#state = PENDING;
-    attempt(() => this.listener.accept()).then(this.#onAccept, this.#onAcceptFailed);
+    attempt(() => this.next()).then(this.#onNext, this.#onFailed);
   }
 
-  readonly #onAccept = (conn: ByteStream): void => {
-    if (this.#state.tag === "closed") {
-      closeUnheard(conn);
+  readonly #onNext = (item: T): void => {
+    if (this.isClosed) {
+      this.drop(item);
       return this.release();
     }
+    try {
+      this.#waiting.push(this.keep(item));
+    } catch (error) {
+      return this.#onFailed(error);
+    }
     this.#state = IDLE;
-    this.#waiting.push(conn);
+    queueClock++;
     if (this.isWatched) this.startRead();
-    this.changed();
+    // The others are known to be there as soon as one is.
+    if (this.#waiting.length === 1) this.changed();
   };
 
-  readonly #onAcceptFailed = (error: unknown): void => {
-    if (this.#state.tag === "closed") return this.release();
+  readonly #onFailed = (error: unknown): void => {
+    if (this.isClosed) return this.release();
     this.#state = { tag: "failed", error };
     this.changed();
   };
 
-  take(): ByteStream {
-    const conn = this.#waiting.shift();
-    if (conn) {
+  /** Returns the item that waits longest; throws the error if none does. */
+  take(): T {
+    if (this.#waiting.length > 0) {
+      const item = this.give(this.#waiting.shift()!);
       this.served();
-      return conn;
+      return item;
     }
     const state = this.#state;
+    const [action, item, source] = this.words;
     switch (state.tag) {
       case "idle":
       case "pending":
-        throw new Deno.errors.WouldBlock("Cannot accept: no connection is waiting");
+        throw new Deno.errors.WouldBlock(`Cannot ${action}: no ${item} is waiting`);
       case "closed":
-        throw new Deno.errors.BadResource("Cannot accept: the listener is closed");
+        throw new Deno.errors.BadResource(`Cannot ${action}: the ${source} is closed`);
       case "failed":
         this.#state = IDLE;
         this.served();
@@ -898,17 +1059,160 @@ class ListenerEndpoint extends Endpoint {
     }
   }
 
-  close(): void {
+  /** Closes what the items come from, and drops those that wait. */
+  protected shut(resource: { close?(): void }): void {
     const { tag } = this.#state;
     if (tag === "closed") return;
     this.#state = CLOSED;
-    for (const conn of this.#waiting.splice(0)) closeUnheard(conn);
+    for (const item of this.#waiting.splice(0)) this.drop(item);
     try {
-      closeQuietly(this.listener);
+      closeQuietly(resource);
     } finally {
       if (tag !== "pending") this.release();
       this.changed();
     }
+  }
+}
+
+const ACCEPT_WORDS = ["accept", "connection", "listener"] as const;
+const RECEIVE_WORDS = ["receive", "datagram", "socket"] as const;
+
+/** A listener, its one pending accept and the connections that it accepted ahead. */
+class ListenerEndpoint extends QueueEndpoint<ByteStream> {
+  protected readonly words = ACCEPT_WORDS;
+  readonly listener: Acceptor;
+
+  constructor(listener: Acceptor) {
+    super();
+    this.listener = listener;
+  }
+
+  protected next(): Promise<ByteStream> {
+    return this.listener.accept();
+  }
+
+  protected hasRoom(): boolean {
+    return this.waiting < MAX_ACCEPTS_AHEAD;
+  }
+
+  protected keep(conn: ByteStream): ByteStream {
+    return conn;
+  }
+
+  protected give(conn: ByteStream): ByteStream {
+    return conn;
+  }
+
+  protected drop(conn: ByteStream): void {
+    closeUnheard(conn);
+  }
+
+  close(): void {
+    this.shut(this.listener);
+  }
+}
+
+type Datagram = [data: Uint8Array<ArrayBuffer>, address: Deno.Addr];
+
+/** A port for datagrams, its one pending receive, and those that wait to be taken or sent. */
+class DatagramEndpoint extends QueueEndpoint<Datagram> {
+  protected readonly words = RECEIVE_WORDS;
+  readonly port: DatagramPort;
+  /** Every datagram is received into it, and copied. */
+  #buffer: Uint8Array<ArrayBuffer> | undefined;
+  #waitingBytes = 0;
+  /** The first is being sent. */
+  readonly #unsent: Datagram[] = [];
+  #unsentBytes = 0;
+  #sendError: { readonly error: unknown } | undefined;
+
+  constructor(port: DatagramPort) {
+    super();
+    this.port = port;
+  }
+
+  override readiness(): number {
+    const events = super.readiness();
+    if (this.isClosed || !this.port.send) return events;
+    if (this.#sendError) return events | POLLOUT | POLLERR;
+    return this.#isFull ? events : events | POLLOUT;
+  }
+
+  protected next(): Promise<Datagram> {
+    this.#buffer ??= new Uint8Array(MAX_DATAGRAM_BYTES);
+    return this.port.receive(this.#buffer) as Promise<Datagram>;
+  }
+
+  protected hasRoom(): boolean {
+    return this.waiting < MAX_DATAGRAMS_AHEAD && this.#waitingBytes < MAX_DATAGRAM_BYTES_AHEAD;
+  }
+
+  protected keep(datagram: Datagram): Datagram {
+    if (!(datagram?.[0] instanceof Uint8Array)) {
+      throw new TypeError("Cannot receive: receive() returned no datagram");
+    }
+    datagram[0] = datagram[0].slice();
+    this.#waitingBytes += datagram[0].length;
+    return datagram;
+  }
+
+  protected give(datagram: Datagram): Datagram {
+    this.#waitingBytes -= datagram[0].length;
+    return datagram;
+  }
+
+  protected drop(): void {}
+
+  override take(): Datagram {
+    if (this.waiting === 0) this.#throwSendError();
+    return super.take();
+  }
+
+  get #isFull(): boolean {
+    return this.#unsentBytes >= HIGH_WATER_BYTES || this.#unsent.length >= MAX_DATAGRAMS_AHEAD;
+  }
+
+  send(bytes: Uint8Array, to: Deno.Addr): number {
+    assertBytes(bytes);
+    if (this.isClosed) throw new Deno.errors.BadResource("Cannot send: the socket is closed");
+    if (!this.port.send) throw new Deno.errors.NotSupported("Cannot send: the port has no send()");
+    this.#throwSendError();
+    if (this.#isFull) {
+      throw new Deno.errors.WouldBlock(`Cannot send: ${this.#unsent.length} datagrams wait`);
+    }
+    this.#unsent.push([bytes.slice(), to]);
+    this.#unsentBytes += bytes.length;
+    if (this.#unsent.length === 1) this.#sendFirst();
+    this.changed();
+    return bytes.length;
+  }
+
+  #sendFirst(): void {
+    const [bytes, to] = this.#unsent[0]!;
+    attempt(() => this.port.send!(bytes, to)).then(() => this.#onSent(), (error) => {
+      this.#sendError ??= { error };
+      this.#onSent();
+    });
+  }
+
+  #onSent(): void {
+    if (this.isClosed) return;
+    this.#unsentBytes -= this.#unsent.shift()![0].length;
+    if (this.#unsent.length > 0) this.#sendFirst();
+    this.changed();
+  }
+
+  #throwSendError(): void {
+    if (!this.#sendError) return;
+    const { error } = this.#sendError;
+    this.#sendError = undefined;
+    this.changed();
+    throw error;
+  }
+
+  close(): void {
+    this.#sendError = undefined;
+    this.shut(this.port);
   }
 }
 
@@ -1065,7 +1369,7 @@ class StreamEndpoint extends Endpoint {
   }
 
   send(bytes: Uint8Array): number {
-    if (!(bytes instanceof Uint8Array)) throw new TypeError("Cannot send: expected a Uint8Array");
+    assertBytes(bytes);
     this.#assertSendable();
     const taken = Math.min(bytes.length, HIGH_WATER_BYTES - this.#unsentBytes);
     if (bytes.length === 0) return 0;
@@ -1449,23 +1753,53 @@ class Burst {
   }
 }
 
-/** One argument of a select(), with what would make it win. */
-interface Runner {
+/** One argument of a select(), with what makes it win. */
+class Contender implements Watcher {
   readonly endpoint: Endpoint;
   readonly mask: number;
+  #finish: (() => void) | undefined;
+
+  constructor(endpoint: Endpoint, mask: number) {
+    this.endpoint = endpoint;
+    this.mask = mask;
+  }
+
+  /** Settles at the next change: a fresh promise each time, so that nothing is left on a loser. */
+  run(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#finish = resolve;
+    return promise;
+  }
+
+  scratch(): void {
+    this.#finish = undefined;
+  }
+
+  changed(): void {
+    this.#finish?.();
+  }
+
+  served(): void {
+    this.#finish?.();
+  }
 }
 
-/** The race of one select(). */
-class SelectRace implements Wait {
-  readonly #runners: readonly Runner[];
+/** The race of one select(). Disposing lets go of the sources. */
+class SelectRace implements Wait, Disposable {
+  readonly #contenders: readonly Contender[];
   /** Endpoints to be read ahead: all but those that are only to be written. */
   readonly #reading: ReadonlySet<Endpoint>;
 
-  constructor(runners: readonly Runner[]) {
-    this.#runners = runners;
+  constructor(contenders: readonly Contender[]) {
+    this.#contenders = contenders;
     this.#reading = new Set(
-      runners.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
+      contenders.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
     );
+    for (const contender of contenders) contender.endpoint.watch(contender);
+  }
+
+  [Symbol.dispose](): void {
+    for (const contender of this.#contenders) contender.endpoint.unwatch(contender);
   }
 
   get unread(): number {
@@ -1497,17 +1831,10 @@ class SelectRace implements Wait {
       : "known";
   }
 
-  /** Each contender is a fresh promise, so that a loser keeps nothing once it is scratched. */
   arrival(): Disposable & { readonly promise: Promise<void> } {
-    const scratch = new DisposableStack();
-    const promise = Promise.race(this.#runners.map(({ endpoint }) => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const watcher = { changed: resolve, served: resolve };
-      endpoint.watch(watcher);
-      scratch.defer(() => endpoint.unwatch(watcher));
-      return promise;
-    }));
-    return { promise, [Symbol.dispose]: () => scratch.dispose() };
+    const promise = Promise.race(this.#contenders.map((contender) => contender.run()));
+    const scratch = () => this.#contenders.forEach((contender) => contender.scratch());
+    return { promise, [Symbol.dispose]: scratch };
   }
 
   report(): void {
@@ -1516,15 +1843,15 @@ class SelectRace implements Wait {
   }
 
   get #isBroken(): boolean {
-    return this.#runners.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
+    return this.#contenders.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
   }
 
   #idle(): Endpoint[] {
     return [...this.#reading].filter((endpoint) => endpoint.mayRead());
   }
 
-  #winners(): Runner[] {
-    return this.#runners.filter(({ endpoint, mask }) => endpoint.readiness() & mask);
+  #winners(): Contender[] {
+    return this.#contenders.filter(({ endpoint, mask }) => endpoint.readiness() & mask);
   }
 }
 
@@ -1557,7 +1884,11 @@ async function waitUntilDue(wait: Wait, timeoutMs = Infinity): Promise<void> {
   let hasTurned = false;
   while (timeoutMs > 0 && (deadlineMs === Infinity || performance.now() < deadlineMs)) {
     wait.beginRound(hasParked);
-    for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+    let came;
+    do {
+      came = queueClock;
+      for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+    } while (came !== queueClock);
     wait.endStep();
     const due = wait.due();
     const isStarved = loopWatch.isStarved();
@@ -1616,7 +1947,10 @@ async function arrivalOrTimer(wait: Wait, timerMs: number): Promise<boolean> {
 function endpointOf(source: unknown): Endpoint {
   if (source instanceof Socket) return streamOf(source);
   if (source instanceof ServerSocket) return listenerOf(source);
-  throw new TypeError(`Cannot watch ${typeof source}: expected a Socket or a ServerSocket`);
+  if (source instanceof DatagramSocket) return datagramsOf(source);
+  throw new TypeError(
+    `Cannot watch ${typeof source}: expected a Socket, a ServerSocket or a DatagramSocket`,
+  );
 }
 
 function entriesOf<S extends Source>(name: string, list: Iterable<S>): [S, Endpoint][] {
@@ -1660,6 +1994,19 @@ function assertEventMask(mask: unknown): void {
   if ((mask as number) < 0 || (mask as number) > MAX_EVENT_MASK) {
     throw new RangeError(`Cannot watch for ${mask}: an event mask is in 0 to ${MAX_EVENT_MASK}`);
   }
+}
+
+function assertMax(max: unknown): void {
+  if (typeof max !== "number") {
+    throw new TypeError(`Cannot receive: the maximum must be a number, not ${typeof max}`);
+  }
+  if (!Number.isInteger(max) || max < 0) {
+    throw new RangeError(`Cannot receive ${max} bytes: expected an integer from 0`);
+  }
+}
+
+function assertBytes(bytes: unknown): void {
+  if (!(bytes instanceof Uint8Array)) throw new TypeError("Cannot send: expected a Uint8Array");
 }
 
 /** Starts an operation of somebody else's stream; one that throws at once has failed. */

@@ -401,7 +401,7 @@ Deno.test("Poller.poll() hears talkers again after a burst although clients neve
       if (source instanceof ServerSocket) {
         source.accept().close(); // all that wait: there are never more than one
       } else {
-        assertEquals(recvText(source), "again");
+        assertEquals(recvText(source as Socket), "again");
         unheard.delete(source);
       }
     }
