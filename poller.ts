@@ -632,10 +632,10 @@ export async function select<
   const reading = [...entriesOf("rlist", rlist)];
   const writing = [...entriesOf("wlist", wlist)];
   const failing = [...entriesOf("xlist", xlist)];
-  const race = new SelectRace([
-    ...reading.map(([, endpoint]) => ({ endpoint, mask: POLLIN })),
-    ...writing.map(([, endpoint]) => ({ endpoint, mask: POLLOUT })),
-    ...failing.map(([, endpoint]) => ({ endpoint, mask: POLLERR })),
+  using race = new SelectRace([
+    ...reading.map(([, endpoint]) => new Contender(endpoint, POLLIN)),
+    ...writing.map(([, endpoint]) => new Contender(endpoint, POLLOUT)),
+    ...failing.map(([, endpoint]) => new Contender(endpoint, POLLERR)),
   ]);
   await waitUntilDue(race, timeoutMs);
   race.report();
@@ -983,6 +983,8 @@ abstract class QueueEndpoint<T> extends Endpoint {
   protected abstract hasRoom(): boolean;
   /** Takes an item in; throws if it is none. */
   protected abstract keep(item: T): T;
+  /** Hands an item out. */
+  protected abstract give(item: T): T;
   /** Lets go of an item that nobody will take. */
   protected abstract drop(item: T): void;
 
@@ -1043,7 +1045,7 @@ abstract class QueueEndpoint<T> extends Endpoint {
   /** Returns the item that waits longest; throws the error if none does. */
   take(): T {
     if (this.#waiting.length > 0) {
-      const item = this.#waiting.shift()!;
+      const item = this.give(this.#waiting.shift()!);
       this.served();
       return item;
     }
@@ -1102,6 +1104,10 @@ class ListenerEndpoint extends QueueEndpoint<ByteStream> {
     return conn;
   }
 
+  protected give(conn: ByteStream): ByteStream {
+    return conn;
+  }
+
   protected drop(conn: ByteStream): void {
     closeUnheard(conn);
   }
@@ -1155,13 +1161,16 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
     return datagram;
   }
 
+  protected give(datagram: Datagram): Datagram {
+    this.#waitingBytes -= datagram[0].length;
+    return datagram;
+  }
+
   protected drop(): void {}
 
   override take(): Datagram {
     if (this.waiting === 0) this.#throwSendError();
-    const datagram = super.take();
-    this.#waitingBytes -= datagram[0].length;
-    return datagram;
+    return super.take();
   }
 
   get #isFull(): boolean {
@@ -1753,23 +1762,53 @@ class Burst {
   }
 }
 
-/** One argument of a select(), with what would make it win. */
-interface Runner {
+/** One argument of a select(), with what makes it win. */
+class Contender implements Watcher {
   readonly endpoint: Endpoint;
   readonly mask: number;
+  #finish: (() => void) | undefined;
+
+  constructor(endpoint: Endpoint, mask: number) {
+    this.endpoint = endpoint;
+    this.mask = mask;
+  }
+
+  /** Settles at the next change: a fresh promise each time, so that nothing is left on a loser. */
+  run(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#finish = resolve;
+    return promise;
+  }
+
+  scratch(): void {
+    this.#finish = undefined;
+  }
+
+  changed(): void {
+    this.#finish?.();
+  }
+
+  served(): void {
+    this.#finish?.();
+  }
 }
 
-/** The race of one select(). */
-class SelectRace implements Wait {
-  readonly #runners: readonly Runner[];
+/** The race of one select(). Disposing lets go of the sources. */
+class SelectRace implements Wait, Disposable {
+  readonly #contenders: readonly Contender[];
   /** Endpoints to be read ahead: all but those that are only to be written. */
   readonly #reading: ReadonlySet<Endpoint>;
 
-  constructor(runners: readonly Runner[]) {
-    this.#runners = runners;
+  constructor(contenders: readonly Contender[]) {
+    this.#contenders = contenders;
     this.#reading = new Set(
-      runners.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
+      contenders.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
     );
+    for (const contender of contenders) contender.endpoint.watch(contender);
+  }
+
+  [Symbol.dispose](): void {
+    for (const contender of this.#contenders) contender.endpoint.unwatch(contender);
   }
 
   get unread(): number {
@@ -1801,17 +1840,10 @@ class SelectRace implements Wait {
       : "known";
   }
 
-  /** Each contender is a fresh promise, so that a loser keeps nothing once it is scratched. */
   arrival(): Disposable & { readonly promise: Promise<void> } {
-    const scratch = new DisposableStack();
-    const promise = Promise.race(this.#runners.map(({ endpoint }) => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const watcher = { changed: resolve, served: resolve };
-      endpoint.watch(watcher);
-      scratch.defer(() => endpoint.unwatch(watcher));
-      return promise;
-    }));
-    return { promise, [Symbol.dispose]: () => scratch.dispose() };
+    const promise = Promise.race(this.#contenders.map((contender) => contender.run()));
+    const scratch = () => this.#contenders.forEach((contender) => contender.scratch());
+    return { promise, [Symbol.dispose]: scratch };
   }
 
   report(): void {
@@ -1820,15 +1852,15 @@ class SelectRace implements Wait {
   }
 
   get #isBroken(): boolean {
-    return this.#runners.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
+    return this.#contenders.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
   }
 
   #idle(): Endpoint[] {
     return [...this.#reading].filter((endpoint) => endpoint.mayRead());
   }
 
-  #winners(): Runner[] {
-    return this.#runners.filter(({ endpoint, mask }) => endpoint.readiness() & mask);
+  #winners(): Contender[] {
+    return this.#contenders.filter(({ endpoint, mask }) => endpoint.readiness() & mask);
   }
 }
 

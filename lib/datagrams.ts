@@ -45,7 +45,9 @@ export class Datagrams {
   /** Hears what has arrived, but not for ever. */
   hear(socket: DatagramSocket): void {
     try {
-      for (let heard = 0; heard < MAX_IN_A_ROW; heard++) {
+      // Where none waits, there is an error to pick up.
+      const count = Math.max(1, Math.min(socket.waiting, MAX_IN_A_ROW));
+      for (let heard = 0; heard < count; heard++) {
         const [bytes, from] = socket.recvFrom(MAX_DATAGRAM_BYTES);
         this.#onDatagram(bytes, from);
       }
