@@ -505,7 +505,8 @@ unixTest("Output writes to a FIFO until its reader has gone", async (dir) => {
     Failure,
     `Cannot write to ${path}: broken pipe`,
   );
-  assertEquals(Array.from(Deno.readDirSync(dir), ({ name }) => name), ["fifo"]);
+  const names = await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
+  assertEquals(names, ["fifo"]);
 });
 
 unixTest("Output.stop() gives up a FIFO whose reader takes nothing", async (dir) => {
