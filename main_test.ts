@@ -1,17 +1,7 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { once } from "node:events";
 import { createConnection } from "node:net";
-import {
-  type Config,
-  createFramer,
-  DEFAULTS,
-  Failure,
-  type Io,
-  main,
-  parseConfig,
-  usage,
-  UsageError,
-} from "./main.ts";
+import { Failure, type Io, main, usage } from "./main.ts";
 import { decode, encode } from "./lib/bytes.ts";
 import {
   byteOf,
@@ -63,370 +53,6 @@ if (lacksPermissions) {
 
 const MULTIPLEXERS = ["poll", "select"] as const;
 
-// -- parseConfig() --
-
-const DEFAULT_CONFIG: Config = {
-  action: "serve",
-  ports: [1234],
-  host: "127.0.0.1",
-  unixPaths: [],
-  tls: undefined,
-  backlog: 4096,
-  reusePort: false,
-  maxConnections: 1000,
-  allow: [],
-  deny: [],
-  idleTimeoutMs: 0,
-  framing: "newline",
-  maxLineBytes: 65536,
-  format: "text",
-  time: "utc",
-  color: "auto",
-  output: undefined,
-  echo: false,
-  quiet: false,
-  statsMs: 0,
-  multiplexer: "poll",
-};
-
-const GOOD: [args: string, expected: Partial<Config>][] = [
-  ["", {}],
-  ["-p 5140", { ports: [5140] }],
-  ["--port=0", { ports: [0] }],
-  ["-p65535", { ports: [65535] }],
-  ["-p 1 --port 2 -p 1", { ports: [1, 2, 1] }],
-  ["-H 0.0.0.0", { host: "0.0.0.0" }],
-  ["--host [::1]", { host: "::1" }],
-  ["-u /run/a -u b", { unixPaths: ["/run/a", "b"], ports: [] }],
-  ["-u /run/a -p 5", { unixPaths: ["/run/a"], ports: [5] }],
-  ["--tls-cert c.pem --tls-key k.pem", { tls: { certFile: "c.pem", keyFile: "k.pem" } }],
-  ["--backlog 1", { backlog: 1 }],
-  ["--reuse-port", { reusePort: true }],
-  ["-m 2147483647", { maxConnections: 2147483647 }],
-  ["--allow 10.0.0.0/8 --allow fd00::/8", { allow: ["10.0.0.0/8", "fd00::/8"] }],
-  ["--deny ::ffff:10.0.0.0/104", { deny: ["::ffff:10.0.0.0/104"] }],
-  ["-i 30", { idleTimeoutMs: 30_000 }],
-  ["-i .5", { idleTimeoutMs: 500 }],
-  ["--idle-timeout 0.0001", { idleTimeoutMs: 1 }],
-  ["--framing nul", { framing: "nul" }],
-  ["--max-line 1", { maxLineBytes: 1 }],
-  ["-f raw -f json", { format: "json" }],
-  ["-t elapsed", { time: "elapsed" }],
-  ["--color never", { color: "never" }],
-  ["-o -", { output: "-" }],
-  ["-eq", { echo: true, quiet: true }],
-  ["-eqp 7", { echo: true, quiet: true, ports: [7] }],
-  ["--echo --echo", { echo: true }],
-  ["--stats 2.5", { statsMs: 2500 }],
-  ["--multiplexer select", { multiplexer: "select" }],
-];
-
-Deno.test("parseConfig() takes every option", () => {
-  for (const [args, expected] of GOOD) {
-    const actual = parseConfig(args.split(" ").filter(Boolean));
-    assertEquals(actual, { ...DEFAULT_CONFIG, ...expected }, args);
-  }
-});
-
-const COUNT = "expected an integer from 1 to 2147483647";
-const PORT = "expected an integer from 0 to 65535";
-const NETWORK = "expected an address or a network, such as 10.0.0.0/8 or fd00::/8";
-const SECONDS = "expected a number of seconds, 0 for never";
-
-const BAD: [args: string[], message: string][] = [
-  [["--prot", "1"], `Unknown option "--prot"`],
-  [["-x"], `Unknown option "-x"`],
-  [["-ofile"], `Unknown option "-ofile"`],
-  [["--no-echo"], `Unknown option "--no-echo"`],
-  [["--constructor"], `Unknown option "--constructor"`],
-  [["--__proto__", "x"], `Unknown option "--__proto__"`],
-  [["-_"], `Unknown option "-_"`],
-  [["--_", "x"], `Unknown option "--_"`],
-  [["stray"], `Cannot use argument "stray": only options are taken`],
-  [["-"], `Cannot use argument "-": only options are taken`],
-  [["--", "stray"], `Cannot use argument "stray": only options are taken`],
-  [["-p", "1", "2"], `Cannot use argument "2": only options are taken`],
-  [["--echo", "no"], `Cannot use argument "no": only options are taken`],
-  [["--echo=no"], `Option "--echo" takes no value: got "no"`],
-  [["--port"], `Option "--port" needs a value: ${PORT}`],
-  [["--port="], `Option "--port" needs a value: ${PORT}`],
-  [["-p", ""], `Option "--port" needs a value: ${PORT}`],
-  [["-p", "--echo"], `Option "--port" needs a value: ${PORT}`],
-  [["-p", "abc"], `Cannot use --port "abc": ${PORT}`],
-  [["-p", "-1"], `Cannot use --port "-1": ${PORT}`],
-  [["-p", "65536"], `Cannot use --port "65536": ${PORT}`],
-  [["-p", "1.5"], `Cannot use --port "1.5": ${PORT}`],
-  [["-p", "0x50"], `Cannot use --port "0x50": ${PORT}`],
-  [["-p", "5", "-p", "x"], `Cannot use --port "x": ${PORT}`],
-  [
-    ["-H", ""],
-    `Option "--host" needs a value: expected an address, such as 127.0.0.1, 0.0.0.0 or ::`,
-  ],
-  [["-u"], `Option "--unix" needs a value: expected the path of a socket`],
-  [["-o", ""], `Option "--output" needs a value: expected the path of a file`],
-  [["--tls-cert"], `Option "--tls-cert" needs a value: expected a file in PEM format`],
-  [["--backlog", "0"], `Cannot use --backlog "0": ${COUNT}`],
-  [["-m", "2147483648"], `Cannot use --max-connections "2147483648": ${COUNT}`],
-  [["--max-line", "64k"], `Cannot use --max-line "64k": ${COUNT}`],
-  [["-i", "1e3"], `Cannot use --idle-timeout "1e3": ${SECONDS}`],
-  [["-i", "-5"], `Cannot use --idle-timeout "-5": ${SECONDS}`],
-  [["--stats", "soon"], `Cannot use --stats "soon": ${SECONDS}`],
-  [["--framing", "lf"], `Cannot use --framing "lf": expected newline, nul, octet or none`],
-  [["-f", "xml"], `Cannot use --format "xml": expected text, json, raw or hex`],
-  [["-t", "gmt"], `Cannot use --time "gmt": expected utc, local, elapsed or none`],
-  [["--color", "yes"], `Cannot use --color "yes": expected auto, always or never`],
-  [["--multiplexer", "epoll"], `Cannot use --multiplexer "epoll": expected poll or select`],
-  [["--allow", "10.0.0.0/33"], `Cannot use --allow "10.0.0.0/33": ${NETWORK}`],
-  [["--allow", "example.org"], `Cannot use --allow "example.org": ${NETWORK}`],
-  [["--allow", "fe80::1%eth0"], `Cannot use --allow "fe80::1%eth0": ${NETWORK}`],
-  [["--deny", "10.0.0.0/"], `Cannot use --deny "10.0.0.0/": ${NETWORK}`],
-  [["--deny", "::ffff:10.0.0.0/90"], `Cannot use --deny "::ffff:10.0.0.0/90": ${NETWORK}`],
-  [["--tls-cert", "c"], "--tls-cert and --tls-key go together: give both or neither"],
-  [["--tls-key", "k"], "--tls-cert and --tls-key go together: give both or neither"],
-  [
-    ["-u", "s", "--tls-cert", "c", "--tls-key", "k"],
-    "--tls-cert is for TCP ports: add --port",
-  ],
-  [["-u", "s", "--reuse-port"], "--reuse-port is for TCP ports: add --port"],
-  [
-    ["--framing", "nul", "-f", "raw"],
-    "--framing does not go with --format raw: it takes reads as they come",
-  ],
-  [
-    ["--max-line", "9", "-f", "hex"],
-    "--max-line does not go with --format hex: it takes reads as they come",
-  ],
-];
-
-for (const [args, message] of BAD) {
-  Deno.test(`parseConfig() says what is right when given ${JSON.stringify(args)}`, () => {
-    const error = assertThrows(() => parseConfig(args), UsageError);
-    assertEquals(error.message, message);
-  });
-}
-
-Deno.test("parseConfig() lets --help and --version win over everything else", () => {
-  assertEquals(parseConfig(["--nonsense", "-h"]).action, "help");
-  assertEquals(parseConfig(["stray", "--version"]).action, "version");
-  assertEquals(parseConfig(["-V", "--help"]).action, "help");
-  assertEquals(parseConfig(["--tls-cert", "c", "-h"]).action, "help");
-  assertEquals(parseConfig(["--port", "abc", "--help"]).action, "help");
-});
-
-Deno.test("usage() lists every option", () => {
-  const text = usage();
-  const options = [
-    ...["-p, --port", "-H, --host", "-u, --unix", "--tls-cert", "--tls-key", "--backlog"],
-    ...["--reuse-port", "-m, --max-connections", "--allow", "--deny", "-i, --idle-timeout"],
-    ...["--framing", "--max-line", "-f, --format", "-t, --time", "--color", "-o, --output"],
-    ...["-q, --quiet", "-e, --echo", "--stats", "--multiplexer", "-h, --help", "-V, --version"],
-  ];
-  for (const option of options) assertMatch(text, new RegExp(`^ +${option}\\b`, "m"));
-});
-
-Deno.test("usage() fits 100 columns", () => {
-  assertEquals(usage().split("\n").filter((line) => line.length > 100), []);
-});
-
-Deno.test("usage() takes its defaults from DEFAULTS, as parseConfig() does", () => {
-  const text = usage().replaceAll(/\s+/g, " ");
-  for (const [name, value] of Object.entries(DEFAULTS)) {
-    if (name !== "color") assert(text.includes(`(default ${value}`), name);
-  }
-  assertEquals(parseConfig(Object.entries(DEFAULTS).flatMap(([k, v]) => [`--${k}`, v])), {
-    ...parseConfig([]),
-  });
-});
-
-// -- framing --
-
-type Frame = [text: string, isWhole: boolean];
-
-/** The frames of `reads`, one character a byte, and why the input was given up. */
-function framesOf(framing: Config["framing"], maxBytes: number, reads: readonly Uint8Array[]) {
-  const frames: Frame[] = [];
-  const framer = createFramer(framing, maxBytes);
-  const sink = (bytes: Uint8Array, start: number, end: number, isWhole: boolean) => {
-    frames.push([latin1(bytes.subarray(start, end)), isWhole]);
-  };
-  for (const read of reads) {
-    // A copy that is overwritten afterwards: a framer must not keep its input.
-    const bytes = read.slice();
-    const reason = framer.push(bytes, sink);
-    bytes.fill(0x21);
-    if (reason !== undefined) return { frames, reason };
-  }
-  framer.end(sink);
-  return { frames, reason: undefined };
-}
-
-/** The input in one read, byte by byte, and in two reads cut everywhere. */
-function* everySplit(input: Uint8Array): Generator<Uint8Array[]> {
-  yield [input];
-  yield Array.from(input, (byte) => Uint8Array.of(byte));
-  for (let at = 1; at < input.length; at++) yield [input.subarray(0, at), input.subarray(at)];
-}
-
-function octetFrame(message: string): string {
-  return `${encode(message).length} ${message}`;
-}
-
-const WHOLE = true;
-const CUT = false;
-
-const FRAMED: [framing: Config["framing"], maxBytes: number, input: string, frames: Frame[]][] = [
-  ["newline", 99, "", []],
-  ["newline", 99, "\n", [["", WHOLE]]],
-  ["newline", 99, "one\ntwo\r\n\r\nthree", [
-    ["one", WHOLE],
-    ["two", WHOLE],
-    ["", WHOLE],
-    ["three", CUT],
-  ]],
-  ["newline", 99, "a\rb\r\r\nc\r", [["a\rb\r", WHOLE], ["c\r", CUT]]],
-  ["newline", 99, "a\0b\n", [["a\0b", WHOLE]]],
-  ["newline", 4, "1234\r\n", [["1234", WHOLE]]],
-  ["newline", 4, "1234\n", [["1234", WHOLE]]],
-  ["newline", 4, "12345\r\n", [["1234", CUT], ["5", WHOLE]]],
-  ["newline", 4, "12345678\r\nx\n", [["1234", CUT], ["5678", WHOLE], ["x", WHOLE]]],
-  ["newline", 4, "1234\r5\n", [["1234", CUT], ["\r5", WHOLE]]],
-  ["newline", 4, "1234\r", [["1234", CUT], ["\r", CUT]]],
-  ["newline", 4, "123456789", [["1234", CUT], ["5678", CUT], ["9", CUT]]],
-  ["newline", 4, "123\xE2\x82\xAC4\n", [["123", CUT], ["\xE2\x82\xAC4", WHOLE]]],
-  ["newline", 5, "1\xF0\x9F\x98\x80\xF0\x9F\x98\x80\n", [
-    ["1\xF0\x9F\x98\x80", CUT],
-    ["\xF0\x9F\x98\x80", WHOLE],
-  ]],
-  ["newline", 2, "\x80\x80\x80\x80\x80\n", [["\x80\x80", CUT], ["\x80\x80", CUT], ["\x80", WHOLE]]],
-  ["nul", 99, "one\0two\r\n\0\0three", [
-    ["one", WHOLE],
-    ["two\r\n", WHOLE],
-    ["", WHOLE],
-    ["three", CUT],
-  ]],
-  ["nul", 4, "123\r\0", [["123\r", WHOLE]]],
-  ["nul", 4, "12345\0", [["1234", CUT], ["5", WHOLE]]],
-  ["octet", 99, "5 hello3 a\nb1 \n", [["hello", WHOLE], ["a\nb", WHOLE], ["\n", WHOLE]]],
-  ["octet", 99, "5 hello\n3 abc\n2 de", [["hello", WHOLE], ["abc", WHOLE], ["de", WHOLE]]],
-  ["octet", 99, "9 hello", [["hello", CUT]]],
-  ["octet", 99, "12345678 hello", [["hello", CUT]]],
-  ["octet", 99, "5 hello12", [["hello", WHOLE], ["12", CUT]]],
-  ["octet", 4, "9 1234567893 abc", [["1234", CUT], ["5678", CUT], ["9", WHOLE], ["abc", WHOLE]]],
-  ["octet", 4, "4 1234", [["1234", WHOLE]]],
-  ["octet", 4, "8 123\xE2\x82\xAC45", [["123", CUT], ["\xE2\x82\xAC4", CUT], ["5", WHOLE]]],
-];
-
-for (const [framing, maxBytes, input, frames] of FRAMED) {
-  Deno.test(`createFramer() cuts ${JSON.stringify(input)} the same when split anywhere (${framing}, ${maxBytes})`, () => {
-    for (const reads of everySplit(bytesOf(input))) {
-      assertEquals(framesOf(framing, maxBytes, reads), { frames, reason: undefined });
-    }
-  });
-}
-
-const BAD_COUNTS: [input: string, good: string[], rest: string][] = [
-  ["hello world", [], "hello world"],
-  ["05 hello", [], "05 hello"],
-  ["0 ", [], "0 "],
-  [" 5 hello", [], " 5 hello"],
-  ["\n5 hello", [], "\n5 hello"],
-  ["123456789 x", [], "123456789 x"],
-  ["5x hello", [], "5x hello"],
-  ["5 hello\n\n3 abc", ["hello"], "\n3 abc"],
-  ["5 hello\r\n3 abc", ["hello"], "\r\n3 abc"],
-  ["5 hello3 abc-1 x", ["hello", "abc"], "-1 x"],
-];
-
-for (const [input, good, rest] of BAD_COUNTS) {
-  Deno.test(`createFramer() gives what came when the octet count is bad: ${JSON.stringify(input)}`, () => {
-    const whole = good.map((text): Frame => [text, WHOLE]);
-    const cut: Frame = [rest, CUT];
-    const expected = { frames: [...whole, cut], reason: "bad octet count" };
-    assertEquals(framesOf("octet", 99, [bytesOf(input)]), expected);
-    for (const reads of everySplit(bytesOf(input))) {
-      const { frames, reason } = framesOf("octet", 99, reads);
-      const [last, isWhole] = frames.pop()!;
-      assertEquals([frames, isWhole, reason], [whole, CUT, "bad octet count"]);
-      assert(last.length > 0 && rest.startsWith(last), last);
-    }
-  });
-}
-
-Deno.test("createFramer() gives each read as it comes when framing is none", () => {
-  const input = bytesOf("one\ntwo\r\nthree\0");
-  for (const reads of everySplit(input)) {
-    const frames = reads.map((read): Frame => [latin1(read), WHOLE]);
-    assertEquals(framesOf("none", 99, reads).frames, frames);
-  }
-  assertEquals(framesOf("none", 4, [bytesOf("123456789")]).frames, [
-    ["1234", CUT],
-    ["5678", CUT],
-    ["9", WHOLE],
-  ]);
-});
-
-Deno.test("createFramer() loses nothing of random data, however it is read", () => {
-  const random = randomNumbers(1);
-  const alphabet = [
-    ..."\n\n\r\r\0a",
-    "\xC3",
-    "\xA9",
-    "\xE2",
-    "\x82",
-    "\xAC",
-    "\xF0",
-    "\x9F",
-    "\xFF",
-  ];
-  for (let run = 0; run < 300; run++) {
-    const input = bytesOf(
-      Array.from({ length: random(60) }, () => alphabet[random(alphabet.length)]).join(""),
-    );
-    const maxBytes = 1 + random(12);
-    for (const framing of ["newline", "nul"] as const) {
-      const { frames } = framesOf(framing, maxBytes, [input]);
-      for (const reads of everySplit(input)) {
-        assertEquals(framesOf(framing, maxBytes, reads).frames, frames);
-      }
-      const end = framing === "nul" ? "\0" : "\n";
-      const joined = frames.map(([text, isWhole]) => isWhole ? text + end : text).join("");
-      const expected = latin1(input);
-      assertEquals(joined, framing === "nul" ? expected : expected.replaceAll("\r\n", "\n"));
-      for (const [text] of frames) assert(text.length <= maxBytes);
-    }
-  }
-});
-
-Deno.test("createFramer() gives back random messages when they are counted", () => {
-  const random = randomNumbers(2);
-  for (let run = 0; run < 100; run++) {
-    const messages = Array.from(
-      { length: 1 + random(5) },
-      () => Array.from({ length: 1 + random(15) }, () => "\n 09é€😀"[random(5)]).join(""),
-    );
-    const end = () => random(2) === 0 ? "\n" : "";
-    const input = encode(messages.map((text) => octetFrame(text) + end()).join(""));
-    const frames = messages.map((text): Frame => [latin1(encode(text)), WHOLE]);
-    for (const reads of everySplit(input)) {
-      assertEquals(framesOf("octet", 99, reads), { frames, reason: undefined });
-    }
-  }
-});
-
-Deno.test("createFramer() cuts between characters, at most 3 bytes early", () => {
-  const text = "aé€😀€éa😀".repeat(20);
-  for (let maxBytes = 4; maxBytes < 20; maxBytes++) {
-    for (const reads of [[encode(text)], Array.from(encode(text), (byte) => Uint8Array.of(byte))]) {
-      const { frames } = framesOf("newline", maxBytes, reads);
-      const strict = new TextDecoder("utf-8", { fatal: true });
-      assertEquals(frames.map(([piece]) => strict.decode(bytesOf(piece))).join(""), text);
-      for (const [piece] of frames.slice(0, -1)) {
-        assert(piece.length <= maxBytes && piece.length >= maxBytes - 3);
-      }
-    }
-  }
-});
-
 // -- records --
 
 Deno.test({
@@ -442,7 +68,8 @@ Deno.test({
       ],
       ["\xF4\x90\x80\x80", "\\xF4\\x90\\x80\\x80"],
       [latin1(encode("é€😀")), "é€😀"],
-      [latin1(encode("\uFEFFbom")), "\uFEFFbom"],
+      [latin1(encode("\uFEFFbom")), "\\u{FEFF}bom"],
+      [latin1(encode("\u{E0041}\u200D\uFE0F")), "\\u{E0041}\u200D\uFE0F"],
     ];
     for (let code = 0; code <= 0x1F; code++) {
       const name = code.toString(16).toUpperCase().padStart(2, "0");
@@ -805,7 +432,9 @@ for (const multiplexer of MULTIPLEXERS) {
     await using running = await serve(["--deny", "127.0.0.1", "-f", "json", ...extra]);
     using _client = await running.connect();
     await running.out.until("\n");
-    assertEquals(running.out.lines, [`{"event":"refused","host":"127.0.0.1","port":1}`]);
+    assertEquals(running.out.lines, [
+      `{"event":"refused","host":"127.0.0.1","port":1,"reason":"not allowed"}`,
+    ]);
   });
 
   test("writes no records of connects, disconnects and refusals when quiet", async (extra) => {
@@ -1101,6 +730,7 @@ Deno.test({
     for (const args of [["-p", "x"], ["-q_"], ["--allow", "fe80::1%eth0"], ["two\nlines"]]) {
       const err = new Capture();
       const io: Io = {
+        stdin: new MemoryStream(),
         stdout: new Capture(),
         stderr: err,
         wantsColor: false,
@@ -1134,7 +764,10 @@ Deno.test({
   async fn() {
     await using cli = spawnCli(["--prot", "1"], { permissions: [] });
     assertEquals(await cli.ended(), 2);
-    assertEquals(cli.err.text, `earshot: Unknown option "--prot", see --help\n`);
+    assertEquals(
+      cli.err.text,
+      `earshot: Unknown option "--prot": did you mean --port?, see --help\n`,
+    );
     assertEquals(cli.out.text, "");
   },
 });
@@ -1154,7 +787,7 @@ Deno.test({
   },
 });
 
-for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
   Deno.test({
     name: `main() logs what has arrived and exits with 0 at ${signal}`,
     ignore: noSignals,
@@ -1208,7 +841,7 @@ async function spawnStuckCli() {
   for (let same = 0; same < 5;) {
     await pause(20);
     const heard = await summarize();
-    same = heard === last && heard > 60_000 ? same + 1 : 0;
+    same = heard === last && heard > 40_000 ? same + 1 : 0;
     last = heard;
   }
   return {
@@ -1239,7 +872,7 @@ Deno.test({
   name: "main() exits with 128 and the signal's number at a second signal",
   ignore: noSignals,
   async fn() {
-    for (const [signal, number] of [["SIGINT", 2], ["SIGTERM", 15], ["SIGHUP", 1]] as const) {
+    for (const [signal, number] of [["SIGINT", 2], ["SIGTERM", 15]] as const) {
       await using cli = await spawnStuckCli();
       cli.kill("SIGTERM");
       await cli.summarize();
@@ -1333,7 +966,7 @@ Deno.test({
 });
 
 /** Programs that talk to a port, each saying "hello"; `PORT` stands for its number. */
-const CLIENTS: [program: string, args: string[], framing: Config["framing"]][] = [
+const CLIENTS: [program: string, args: string[], framing: "newline" | "octet"][] = [
   ["nc", ["127.0.0.1", "PORT"], "newline"],
   ["ncat", ["127.0.0.1", "PORT"], "newline"],
   ["socat", ["-", "TCP:127.0.0.1:PORT"], "newline"],
@@ -1571,11 +1204,18 @@ Deno.test("startServer() ends when nobody takes the write in the background afte
 });
 
 Deno.test("startServer() opens its file anew behind the write in the background", async () => {
-  const files: (GatedOutput & Disposable)[] = [];
+  const files: GatedOutput[] = [];
   const open = () => {
-    const file = Object.assign(new GatedOutput(), { isClosed: false, [Symbol.dispose]: () => {} });
+    const file = new GatedOutput();
     files.push(file);
-    return file;
+    const writeSync = (bytes: Uint8Array) => file.out.writeSync(bytes);
+    const nothing = () => {};
+    return Object.assign(file, {
+      writeSync,
+      seekSync: () => 0,
+      close: nothing,
+      [Symbol.dispose]: nothing,
+    });
   };
   using _ = replaced("openSync", open);
   const listener = new MemoryListener();
@@ -1585,15 +1225,17 @@ Deno.test("startServer() opens its file anew behind the write in the background"
   feed.push(numbered(0, 600));
   const [first] = files;
   while (await first!.size() < 16 * 1024) await first!.take();
-  for (let storm = 0; storm < 100; storm++) assert(running.server.reopenOutput());
+  for (let storm = 0; storm < 100; storm++) assert(running.server.reload());
   feed.push(numbered(600, 610));
   await turn();
   assertEquals(files.length, 1);
   await first!.take(100);
   await first!.take();
   await untilTrue(() => files.length > 1);
-  const isAtEnd = () => files.some(({ out }) => out.count("line 609"));
-  while (!isAtEnd()) await files.at(-1)!.take();
+  while (!files.some(({ out }) => out.count("line 609"))) {
+    await files.at(-1)!.takePending();
+    await turn();
+  }
   running.server.stop();
   await running.server.finished;
   const texts = files.map(({ out }) => out.text);
@@ -1610,7 +1252,7 @@ Deno.test("startServer() logs what it has heard when accepting fails for good", 
   feed.push("first\n");
   await running.out.until("first\n");
   feed.push("second\n");
-  listener.fail(new SyntaxError("no more"));
+  listener.fail(new Deno.errors.BadResource("no more"));
   await assertRejects(() => running.server.finished, Failure, "Cannot accept connections: no more");
   assertEquals(running.out.count("| second\n"), 1);
 });
@@ -1657,14 +1299,17 @@ for (const multiplexer of MULTIPLEXERS) {
 
 // -- Fuzz --
 
+/** A frame as one character a byte, and whether its end came. */
+type Frame = [text: string, isWhole: boolean];
+
 /** What framing must find, in the plainest way: whole input at once, no limit. */
 function framesExpected(framing: "newline" | "nul", input: string): Frame[] {
   const parts = input.split(framing === "nul" ? "\0" : "\n");
   const rest = parts.pop()!;
   const whole = parts.map((line): Frame => {
-    return [framing === "newline" ? line.replace(/\r$/, "") : line, WHOLE];
+    return [framing === "newline" ? line.replace(/\r$/, "") : line, true];
   });
-  return rest === "" ? whole : [...whole, [rest, CUT]];
+  return rest === "" ? whole : [...whole, [rest, false]];
 }
 
 /** Puts the pieces of cut frames together. */
@@ -1674,29 +1319,10 @@ function joinPieces(frames: readonly Frame[]): Frame[] {
   for (const [text, isWhole] of frames) {
     held += text;
     if (!isWhole) continue;
-    joined.push([held, WHOLE]);
+    joined.push([held, true]);
     held = "";
   }
-  return held === "" ? joined : [...joined, [held, CUT]];
-}
-
-/** Every text of at most `length` characters. */
-function everyText(alphabet: string, length: number): string[] {
-  if (length === 0) return [""];
-  const shorter = everyText(alphabet, length - 1);
-  const longest = shorter.filter((text) => text.length === length - 1);
-  return [...shorter, ...longest.flatMap((text) => [...alphabet].map((last) => text + last))];
-}
-
-/** Cuts bytes into reads at random. */
-function randomReads(random: Random, bytes: Uint8Array): Uint8Array[] {
-  const reads: Uint8Array[] = [];
-  for (let at = 0; at < bytes.length;) {
-    const end = Math.min(bytes.length, at + 1 + random(pick(random, 1, 10, 1000)));
-    reads.push(bytes.subarray(at, end));
-    at = end;
-  }
-  return reads;
+  return held === "" ? joined : [...joined, [held, false]];
 }
 
 /** Bytes that are likely to hit something: delimiters, digits, controls, parts of UTF-8 characters. */
@@ -1728,123 +1354,9 @@ function nastyBytes(random: Random, length: number): Uint8Array<ArrayBuffer> {
   return bytesOf(text.slice(0, length));
 }
 
-Deno.test("createFramer() finds the frames of every short input, however it is read", () => {
-  const texts = everyText("a\r\n\0", 5);
-  assertEquals([texts.length, new Set(texts).size], [1365, 1365]);
-  for (const framing of ["newline", "nul"] as const) {
-    for (const text of texts) {
-      const expected = framesExpected(framing, text);
-      for (const maxBytes of [1, 2, 99]) {
-        for (const reads of everySplit(bytesOf(text))) {
-          const { frames } = framesOf(framing, maxBytes, reads);
-          if (JSON.stringify(joinPieces(frames)) !== JSON.stringify(expected)) {
-            assertEquals(joinPieces(frames), expected, JSON.stringify({ framing, text, maxBytes }));
-          }
-          assert(frames.every(([piece]) => piece.length <= maxBytes), JSON.stringify(text));
-        }
-      }
-    }
-  }
-});
-
-Deno.test("createFramer() finds the frames of random input, in every framing and at every limit", async () => {
-  await withSeeds(300, (random) => {
-    const input = nastyBytes(random, random(pick(random, 10, 200, 5000)));
-    const maxBytes = pick(random, 1, 2, 3, 4, 1 + random(100), 65536);
-    const reads = randomReads(random, input);
-    for (const framing of ["newline", "nul", "none"] as const) {
-      const { frames, reason } = framesOf(framing, maxBytes, reads);
-      assertEquals(reason, undefined);
-      const expected = framing === "none"
-        ? reads.map((read): Frame => [latin1(read), WHOLE])
-        : framesExpected(framing, latin1(input));
-      assertEquals(joinPieces(frames), expected);
-      assertPieces(frames, maxBytes);
-    }
-  });
-});
-
-/** Checks that no piece is too long, and none that goes on shorter than a character asks for. */
-function assertPieces(frames: readonly Frame[], maxBytes: number): void {
-  for (const [i, [text, isWhole]] of frames.entries()) {
-    assert(text.length <= maxBytes);
-    if (!isWhole && i < frames.length - 1) assert(text.length >= Math.max(1, maxBytes - 3));
-  }
-}
-
-/** The frames of counted input and what is left of it, in the plainest way. */
-function octetFramesExpected(input: string): { frames: Frame[]; isBad: boolean } {
-  const frames: Frame[] = [];
-  let rest = input;
-  for (let mayHaveLf = false; rest !== ""; mayHaveLf = true) {
-    if (mayHaveLf) rest = rest.replace(/^\n/, "");
-    const [head, digits] = /^([1-9]\d{0,7}) /.exec(rest) ?? [];
-    if (head === undefined) {
-      const mayGoOn = /^([1-9]\d{0,7})?$/.test(rest);
-      return { frames: rest === "" ? frames : [...frames, [rest, CUT]], isBad: !mayGoOn };
-    }
-    const count = Number(digits);
-    const message = rest.slice(head.length, head.length + count);
-    rest = rest.slice(head.length + count);
-    if (message.length < count) {
-      return { frames: message === "" ? frames : [...frames, [message, CUT]], isBad: false };
-    }
-    frames.push([message, WHOLE]);
-  }
-  return { frames, isBad: false };
-}
-
-Deno.test("createFramer() counts the octets of random input as RFC 6587 says, or gives up", async () => {
-  await withSeeds(400, (random) => {
-    let text = "";
-    for (let i = random(8); i > 0; i--) {
-      const message = latin1(nastyBytes(random, 1 + random(40)));
-      const count = message.length + (random(12) === 0 ? random(5) - 2 : 0);
-      text += (random(20) === 0 ? "0" : "") + count + (random(20) === 0 ? "" : " ") + message;
-      if (random(3) === 0) text += "\n".repeat(1 + random(random(4) === 0 ? 2 : 1));
-      if (random(20) === 0) {
-        text += pick(random, "123456789 x", "99999999 x", "-1 x", "1e3 x", "0 ");
-      }
-    }
-    const input = bytesOf(text);
-    const expected = octetFramesExpected(text);
-    const { frames, reason } = framesOf("octet", 1_000_000, [input]);
-    assertEquals([frames, reason !== undefined], [expected.frames, expected.isBad]);
-    const maxBytes = pick(random, 1, 3, 7, 1000);
-    const cut = framesOf("octet", maxBytes, randomReads(random, input));
-    assertPieces(cut.frames, maxBytes);
-    assertEquals(cut.reason !== undefined, expected.isBad);
-    const joined = joinPieces(cut.frames);
-    if (!expected.isBad) return assertEquals(joined, expected.frames);
-    // The input is given up in the read that shows the fault: what had come is logged, no more.
-    const isWhole = ([, isWhole]: Frame) => isWhole;
-    assertEquals(joined.filter(isWhole), expected.frames.filter(isWhole));
-    assert(expected.frames.at(-1)![0].startsWith(joined.at(-1)![0]));
-  });
-});
-
-Deno.test("createFramer() takes a count of 8 digits and holds no more than --max-line of it", () => {
-  const count = 20_000_000;
-  const framer = createFramer("octet", 1000);
-  const lengths = new Map<number, number>();
-  let whole = 0;
-  const sink = (_bytes: Uint8Array, start: number, end: number, isWhole: boolean) => {
-    lengths.set(end - start, (lengths.get(end - start) ?? 0) + 1);
-    if (isWhole) whole++;
-  };
-  framer.push(encode(`${count} `), sink);
-  const read = new Uint8Array(65_536).fill(0x78);
-  for (let sent = 0; sent < count;) {
-    const bytes = read.subarray(0, Math.min(read.length, count - sent));
-    assertEquals(framer.push(bytes, sink), undefined);
-    sent += bytes.length;
-    assert([...lengths.keys()].every((length) => length <= 1000));
-  }
-  assertEquals([lengths, whole], [new Map([[1000, 20_000]]), 1]);
-  for (const bad of ["100000000 ", "000000001 x", "01 x", "0 x", "+1 x", " 1 x"]) {
-    assertEquals(createFramer("octet", 9).push(encode(bad), () => {}), "bad octet count", bad);
-  }
-});
+/** What can drive a terminal, or cannot be seen, listed by hand. */
+const UNSAFE_REGEXP =
+  /[\p{Cc}\u2028\u2029]|\p{Bidi_Control}|[\xAD\u180E\u200B\u2060-\u2064\u206A-\u206F\uFEFF\uFFF9-\uFFFB\uFFFE\uFFFF]|[\u{E0000}-\u{E007F}\u{E0100}-\u{E01EF}]/u;
 
 /** What a text record shows of a client's bytes, in the plainest way. */
 function shownExpected(bytes: Uint8Array): string {
@@ -1857,7 +1369,7 @@ function shownExpected(bytes: Uint8Array): string {
       continue;
     }
     const code = character.codePointAt(0)!;
-    const isUnsafe = /[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/u.test(character) && character !== "\t";
+    const isUnsafe = UNSAFE_REGEXP.test(character) && character !== "\t";
     if (!isUnsafe) shown += character;
     else if (code < 0x80) shown += `\\x${code.toString(16).toUpperCase().padStart(2, "0")}`;
     else shown += `\\u{${code.toString(16).toUpperCase().padStart(4, "0")}}`;
@@ -2326,20 +1838,6 @@ for (const multiplexer of MULTIPLEXERS) {
 // -- README --
 
 const README = noFiles ? "" : Deno.readTextFileSync(new URL("./README.md", import.meta.url));
-
-Deno.test({
-  name: "README lists every option of usage() with the same default",
-  ignore: noFiles,
-  fn() {
-    const rows = new Map<string, string>();
-    for (const [, options = "", value = ""] of README.matchAll(/^\| (`-.+?) +\| (.*?) *\|/gm)) {
-      for (const [, name = ""] of options.matchAll(/--([a-z-]+)/g)) rows.set(name, value);
-    }
-    const names = [...usage().matchAll(/^ +(?:-\w, )?--([a-z-]+)/gm)].map(([, name = ""]) => name);
-    assertEquals([...rows.keys()].sort(), names.sort());
-    for (const [name, value] of Object.entries(DEFAULTS)) assertEquals(rows.get(name), value, name);
-  },
-});
 
 Deno.test({
   name: "README names only tasks that exist",

@@ -29,6 +29,9 @@
  *   whose last bytes have been taken, so a slow reader slows its peers down
  *   instead of filling memory.
  * - **A quiet source costs nothing**, neither time per event nor memory per wait.
+ * - **A look is complete.** With a timeout of 0 all that waited in the kernel when
+ *   the call was made is in the answer, for any number of sources. A call that
+ *   waits answers with the first that it finds; the rest is in the next answer.
  * - **The event loop always turns.** A call that has nothing new to report, and
  *   any call when the loop has not turned for 10 ms, lets timers, signals and
  *   I/O have their turn before it answers.
@@ -37,8 +40,6 @@
  *
  * - A report can be out of date: somebody else may read the source before you
  *   do. Treat `Deno.errors.WouldBlock` as "not now", not as a failure.
- * - What waits in the kernel for a source that has never been watched is known
- *   after one turn of the loop, so it may miss the first answer.
  * - Among more than about a hundred sources that talk all the time, equal shares
  *   need a caller that awaits real I/O between two calls, such as the write of
  *   its output. The runtime serves 128 operations a turn and the rest last in,
@@ -51,7 +52,9 @@
  * one reaction, which marks the source ready and wakes the one call that waits.
  * So all reads race and the first to settle wins, without a `Promise.race` over
  * all of them, which would leave a reaction behind on every quiet source at
- * every round. The price is one copy, from the read-ahead buffer to yours.
+ * every round. The price is one copy, from the read-ahead buffer to yours, and
+ * one or two milliseconds for a look, because only a turn of the loop shows what
+ * the kernel has.
  *
  * ## Differences from Python
  *
@@ -121,6 +124,12 @@ const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
 /** What a listener accepts before anybody asks for it; a storm of clients would overrun its backlog. */
 const MAX_ACCEPTS_AHEAD = 16;
+/** As many as Linux holds of small ones in a socket's buffer, which is as large as it ever is. */
+const MAX_DATAGRAMS_AHEAD = 256;
+/** No datagrams are received ahead beyond this, and one more may overshoot it. */
+const MAX_DATAGRAM_BYTES_AHEAD = 1024 * 1024;
+/** Nothing longer comes by UDP; a longer one from a Unix socket is cut. */
+const MAX_DATAGRAM_BYTES = 64 * 1024;
 /**
  * The runtime grants 128 operations a turn, and two steps may share one: with more
  * of them, reads that were started before get nothing and starve.
@@ -131,9 +140,13 @@ const READS_PER_STEP = 64;
  * pending reads of a turn last in, first out, so the fewer are pending the better.
  */
 const MS_PER_STEP = 1;
+/** A step of a look has a turn for itself. */
+const READS_PER_LOOK = 112;
+/** A turn that brings fewer has not used up its operations, whoever else had some. */
+const FULL_TURN = 32;
 /** Late arrivals that use up nearly all of a turn: others wait behind them. */
 const LATE_BURST = 112;
-/** It is over by then, whatever comes: listeners accept on by themselves, and could make it last. */
+/** A burst never lasts longer: listeners accept on by themselves and could keep it going. */
 const MAX_BURST_MS = 100;
 /** A read or accept of what the kernel already has settles within three. */
 const SETTLE_MICROTASKS = 4;
@@ -173,12 +186,25 @@ export interface Acceptor {
   close(): void;
 }
 
-/** What {@linkcode select} and {@linkcode Poller} can watch. */
-export type Source = ServerSocket | Socket;
+/** What {@linkcode DatagramSocket} can be made of: a `Deno.DatagramConn`, or an object of one's own. */
+export interface DatagramPort {
+  /** Local address, if there is one. */
+  readonly addr?: Deno.Addr;
+  /** Fills `p` with the next datagram; resolves to the part that was filled, and the sender. */
+  receive(p: Uint8Array): Promise<[data: Uint8Array, from: Deno.Addr]>;
+  /** Sends a datagram. Without it the source is never writable. */
+  send?(p: Uint8Array, to: Deno.Addr): Promise<number>;
+  /** Frees the port; a pending receive must settle. */
+  close(): void;
+}
 
-/** Connection to the state behind a source; the static blocks of the two classes supply it. */
+/** What {@linkcode select} and {@linkcode Poller} can watch. */
+export type Source = ServerSocket | Socket | DatagramSocket;
+
+/** Connection to the state behind a source; the static blocks of the three classes supply it. */
 let listenerOf: (source: ServerSocket) => Endpoint;
 let streamOf: (source: Socket) => Endpoint;
+let datagramsOf: (source: DatagramSocket) => Endpoint;
 let lastId = 0;
 
 /**
@@ -310,6 +336,11 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#endpoint.stream;
   }
 
+  /** Bytes that {@linkcode send} has taken and the stream has not: nothing of them is lost if it closes at 0. */
+  get unsentBytes(): number {
+    return this.#endpoint.unsentBytes;
+  }
+
   /** Address of the peer, if the stream has one. Known after a reset, too. */
   get remoteAddr(): Deno.Addr | undefined {
     return this.#endpoint.stream.remoteAddr;
@@ -336,14 +367,13 @@ export class Socket implements Disposable, AsyncDisposable {
    * end of file, again and again, and if `max` is 0.
    * @throws {Deno.errors.WouldBlock} If nothing has arrived.
    * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws {TypeError} If `max` is not a number.
    * @throws {RangeError} If `max` is not an integer from 0.
    * @throws The error of a failed read, once and after the data that came
    * before it; from then on there is end of file.
    */
   recv(max: number): Uint8Array<ArrayBuffer> {
-    if (!Number.isInteger(max) || max < 0) {
-      throw new RangeError(`Cannot receive ${max} bytes: expected an integer from 0`);
-    }
+    assertMax(max);
     return this.#endpoint.take(max).slice();
   }
 
@@ -398,6 +428,124 @@ export class Socket implements Disposable, AsyncDisposable {
    * is dropped. For an orderly end use {@linkcode shutdown} and close at
    * `POLLHUP`. Idempotent.
    */
+  close(): void {
+    this.#endpoint.close();
+  }
+
+  /** Same as {@linkcode close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** {@linkcode close}, then waits for {@linkcode closed}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.closed;
+  }
+}
+
+/**
+ * A datagram socket (UDP or Unix) made non-blocking: {@linkcode recvFrom} and
+ * {@linkcode sendTo} never wait.
+ *
+ * One datagram is one `recvFrom`. Wrapping starts nothing; watching it with
+ * {@linkcode select} or {@linkcode Poller} receives up to 256 datagrams or 1 MiB
+ * ahead, so that a burst meets a buffer that is being emptied. What the kernel had
+ * to drop nevertheless cannot be seen.
+ *
+ * `Deno.listenDatagram` needs `--unstable-net`, or `"unstable": ["net"]` in deno.json.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * const conn = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+ * await using socket = new DatagramSocket(conn);
+ * socket.sendTo(new TextEncoder().encode("to myself"), conn.addr);
+ * await select([socket], [], []);
+ * const [data, from] = socket.recvFrom(1500);
+ * assertEquals(new TextDecoder().decode(data), "to myself");
+ * assertEquals(from, conn.addr);
+ * ```
+ */
+export class DatagramSocket implements Disposable, AsyncDisposable {
+  readonly #endpoint: DatagramEndpoint;
+  /** Positive integer, never used twice in a process. */
+  readonly id: number = ++lastId;
+
+  static {
+    datagramsOf = (source) => source.#endpoint;
+  }
+
+  /**
+   * Takes the port over: nobody else may receive from it or send by it any more.
+   *
+   * @param port A `Deno.DatagramConn` or anything like it.
+   */
+  constructor(port: DatagramPort) {
+    this.#endpoint = new DatagramEndpoint(port);
+  }
+
+  /** Address of this end, with the real port when 0 was asked for. */
+  get localAddr(): Deno.Addr | undefined {
+    return this.#endpoint.port.addr;
+  }
+
+  /** Number of datagrams that wait: so many calls of {@linkcode recvFrom} return one each. */
+  get waiting(): number {
+    return this.#endpoint.waiting;
+  }
+
+  /**
+   * Settles when a closed port is really gone, its pending receive included. Only
+   * then can its address be used again. The file of a Unix socket stays: remove it
+   * yourself.
+   */
+  get closed(): Promise<void> {
+    return this.#endpoint.released;
+  }
+
+  /**
+   * Receives the datagram that waits, as recvfrom(2) on a non-blocking socket.
+   *
+   * @param max Most bytes to return, an integer from 0. What is longer is cut, and the
+   * rest is lost. No datagram is longer than 65,536 bytes.
+   * @returns The data, a fresh copy that is the caller's, and the address of the sender.
+   * Empty data is an empty datagram: there is no end of file.
+   * @throws {Deno.errors.WouldBlock} If none waits.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws {TypeError} If `max` is not a number.
+   * @throws {RangeError} If `max` is not an integer from 0.
+   * @throws The error of a failed receive, once and after the datagrams that came before
+   * it, or that of a failed send; the socket stays usable.
+   */
+  recvFrom(max: number): [data: Uint8Array<ArrayBuffer>, from: Deno.Addr] {
+    assertMax(max);
+    const datagram = this.#endpoint.take();
+    if (datagram[0].length > max) datagram[0] = datagram[0].slice(0, max);
+    return datagram;
+  }
+
+  /**
+   * Queues a datagram for sending, as sendto(2) on a non-blocking socket: all of it
+   * or nothing. Taken as long as fewer than 64 KiB and 256 datagrams wait to be sent.
+   *
+   * @param bytes Copied, so free for reuse when this returns. Nothing is an empty datagram.
+   * @param to Where to.
+   * @returns The length of `bytes`. That they arrive is not known.
+   * @throws {Deno.errors.WouldBlock} If the buffer is full: wait for `POLLOUT`.
+   * @throws {Deno.errors.NotSupported} If the port has no `send`.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws {TypeError} If `bytes` is not a `Uint8Array`.
+   * @throws The error of a send that failed, of two the first, once, unless `recvFrom`
+   * threw it before; the socket stays usable. An `Error` with `code` "EMSGSIZE" says that
+   * the datagram was too long.
+   */
+  sendTo(bytes: Uint8Array, to: Deno.Addr): number {
+    return this.#endpoint.send(bytes, to);
+  }
+
+  /** Closes at once: drops what was received ahead and what was not sent yet. Idempotent. */
   close(): void {
     this.#endpoint.close();
   }
@@ -484,10 +632,10 @@ export async function select<
   const reading = [...entriesOf("rlist", rlist)];
   const writing = [...entriesOf("wlist", wlist)];
   const failing = [...entriesOf("xlist", xlist)];
-  const race = new SelectRace([
-    ...reading.map(([, endpoint]) => ({ endpoint, mask: POLLIN })),
-    ...writing.map(([, endpoint]) => ({ endpoint, mask: POLLOUT })),
-    ...failing.map(([, endpoint]) => ({ endpoint, mask: POLLERR })),
+  using race = new SelectRace([
+    ...reading.map(([, endpoint]) => new Contender(endpoint, POLLIN)),
+    ...writing.map(([, endpoint]) => new Contender(endpoint, POLLOUT)),
+    ...failing.map(([, endpoint]) => new Contender(endpoint, POLLERR)),
   ]);
   await waitUntilDue(race, timeoutMs);
   race.report();
@@ -571,7 +719,7 @@ export class Poller implements Disposable {
       registration = new Registration(this.#list, source, endpoint);
       this.#registrations.set(source, registration);
     }
-    registration.mask = mask;
+    registration.nextMask = mask;
     this.#amend(registration);
   }
 
@@ -588,7 +736,7 @@ export class Poller implements Disposable {
   modify(source: Source, mask: number): void {
     const registration = this.#find("modify", source);
     assertEventMask(mask);
-    registration.mask = mask;
+    registration.nextMask = mask;
     this.#amend(registration);
   }
 
@@ -604,7 +752,7 @@ export class Poller implements Disposable {
   unregister(source: Source): void {
     const registration = this.#find("unregister", source);
     this.#registrations.delete(source);
-    registration.removed = true;
+    registration.isRemoved = true;
     this.#amend(registration);
   }
 
@@ -689,29 +837,37 @@ export class Poller implements Disposable {
   }
 }
 
-/** Wants to hear when the readiness of a source changes. */
+/** Wants to hear of a source. */
 interface Watcher {
-  /** Called after each change; `served` if somebody has just read from the source. */
-  changed(served: boolean): void;
+  /** An operation has completed, or its owner has done something to the source. */
+  changed(): void;
+  /** Somebody has taken something from the source. */
+  served(): void;
 }
 
-/** What select() and Poller.poll() wait for. */
+/**
+ * What select() and Poller.poll() wait for. They go in rounds: begin a round, let
+ * those reads settle that need not wait, end the step, and ask what is due. If
+ * nothing is, they wait for an arrival or a timer before the next round.
+ */
 interface Wait {
+  /** Number of sources that have to be read before all is known. */
+  readonly unread: number;
+  /** Number of sources that have something to report. */
+  readonly ready: number;
   /**
-   * Starts reads that are due, at most READS_PER_STEP; `parked` if a timer has just turned the loop.
-   * Returns false if they have to wait for others.
+   * Starts reads, unless they have to wait for others; `hasParked` if a timer has just
+   * turned the loop.
    */
-  startReads(parked: boolean): boolean;
-  /** Number of reads that are due and not started. */
-  countUnread(): number;
-  /** Whether there is something to report. */
-  isDue(): boolean;
-  /** Whether some of it was not in the last report. */
-  hasNews(): boolean;
-  /** Settles when something may have become due. */
-  arrival(): Promise<void>;
-  /** Lets go of everything that arrival() set up. */
-  scratch(): void;
+  beginRound(hasParked: boolean): void;
+  /** Starts at most so many reads. */
+  startReads(most: number): void;
+  /** The reads have settled that need not wait. */
+  endStep(): void;
+  /** Whether there is something to report, and whether some of it was not in the last report. */
+  due(): "nothing" | "known" | "news";
+  /** Settles when something may have become due. Disposing lets go of all that it set up. */
+  arrival(): Disposable & { readonly promise: Promise<void> };
 }
 
 /**
@@ -720,20 +876,20 @@ interface Wait {
  */
 abstract class Endpoint {
   /** Replaced, never changed in place, so that telling them is safe. */
-  #watchers: readonly Watcher[] = [];
+  #watchers: readonly Watcher[] = NO_WATCHERS;
   #released = false;
   #releasing: PromiseWithResolvers<void> | undefined;
-  /** Number of changes so far, and that number when select() last reported this endpoint. */
+  /** For select(): number of changes so far, and that number when it last reported this endpoint. */
   changes = 0;
   reported = 0;
-  /** When it was last read from, on a clock of all reads. */
+  /** For select(): when it was last taken from, on a clock of all that is taken. */
   servedAt = 0;
 
   /** Event bits that the state implies. Starts nothing and consumes nothing. */
   abstract readiness(): number;
-  /** Whether a read could be started. */
-  abstract isIdle(): boolean;
-  /** Starts a read if none is pending and nothing waits to be taken. */
+  /** Whether a read could be started: none is pending, and there is room for what it brings. */
+  abstract mayRead(): boolean;
+  /** Starts a read if one may be. */
   abstract startRead(): void;
 
   /** Settles when the endpoint is closed and no operation is pending. */
@@ -760,17 +916,23 @@ abstract class Endpoint {
     this.#releasing?.resolve();
   }
 
-  protected changed(served = false): void {
+  protected changed(): void {
     this.changes++;
-    if (served) this.servedAt = ++readClock;
-    for (const watcher of this.#watchers) watcher.changed(served);
+    for (const watcher of this.#watchers) watcher.changed();
+  }
+
+  protected served(): void {
+    this.changes++;
+    this.servedAt = ++servedClock;
+    for (const watcher of this.#watchers) watcher.served();
   }
 }
 
-let readClock = 0;
+/** Ticks for select() whenever something is taken from a source. */
+let servedClock = 0;
 
-/** What accepting is doing. */
-type AcceptState =
+/** What accepting or receiving datagrams is doing. */
+type QueueState =
   | { readonly tag: "idle" | "pending" | "closed" }
   | { readonly tag: "failed"; readonly error: unknown };
 
@@ -803,25 +965,43 @@ const NO_CHUNKS: Uint8Array[] = [];
 const ENDED = { tag: "ended", reset: false } as const;
 const RESET = { tag: "ended", reset: true } as const;
 const NOTHING = new Uint8Array(0);
+const NO_WATCHERS: readonly Watcher[] = [];
 
-/** A listener, its one pending accept and the connections that it accepted ahead. */
-class ListenerEndpoint extends Endpoint {
-  readonly listener: Acceptor;
-  readonly #waiting: ByteStream[] = [];
-  #state: AcceptState = IDLE;
+/** Ticks when something has come for a queue, so that a wait can take in all that comes at once. */
+let queueClock = 0;
 
-  constructor(listener: Acceptor) {
-    super();
-    this.listener = listener;
+/** What comes one by one and is taken in ahead: connections, datagrams. */
+abstract class QueueEndpoint<T> extends Endpoint {
+  /** What errors call the operation, an item, and what items come from. */
+  protected abstract readonly words: readonly [action: string, item: string, source: string];
+  readonly #waiting: T[] = [];
+  #state: QueueState = IDLE;
+
+  /** Starts the operation that brings the next item. */
+  protected abstract next(): Promise<T>;
+  /** Whether one more may be taken in ahead. */
+  protected abstract hasRoom(): boolean;
+  /** Takes an item in; throws if it is none. */
+  protected abstract keep(item: T): T;
+  /** Hands an item out. */
+  protected abstract give(item: T): T;
+  /** Lets go of an item that nobody will take. */
+  protected abstract drop(item: T): void;
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  get isClosed(): boolean {
+    return this.#state.tag === "closed";
   }
 
   readiness(): number {
-    const waiting = this.#waiting.length > 0 ? POLLIN : 0;
     switch (this.#state.tag) {
       case "idle":
       case "pending":
-        return waiting;
-      // The next accept() throws it, so it must be invited.
+        return this.#waiting.length > 0 ? POLLIN : 0;
+      // The next take() throws it, so it must be invited.
       case "failed":
         return POLLIN | POLLERR;
       case "closed":
@@ -829,64 +1009,215 @@ class ListenerEndpoint extends Endpoint {
     }
   }
 
-  isIdle(): boolean {
-    return this.#state.tag === "idle" && this.#waiting.length < MAX_ACCEPTS_AHEAD;
+  mayRead(): boolean {
+    return this.#state.tag === "idle" && this.hasRoom();
   }
 
   startRead(): void {
-    if (!this.isIdle()) return;
+    if (!this.mayRead()) return;
     this.#state = PENDING;
-    attempt(() => this.listener.accept()).then(this.#onAccept, this.#onAcceptFailed);
+    attempt(() => this.next()).then(this.#onNext, this.#onFailed);
   }
 
-  readonly #onAccept = (conn: ByteStream): void => {
-    if (this.#state.tag === "closed") {
-      closeUnheard(conn);
+  readonly #onNext = (item: T): void => {
+    if (this.isClosed) {
+      this.drop(item);
       return this.release();
     }
+    try {
+      this.#waiting.push(this.keep(item));
+    } catch (error) {
+      return this.#onFailed(error);
+    }
     this.#state = IDLE;
-    this.#waiting.push(conn);
+    queueClock++;
     if (this.isWatched) this.startRead();
-    this.changed();
+    // The others are known to be there as soon as one is.
+    if (this.#waiting.length === 1) this.changed();
   };
 
-  readonly #onAcceptFailed = (error: unknown): void => {
-    if (this.#state.tag === "closed") return this.release();
+  readonly #onFailed = (error: unknown): void => {
+    if (this.isClosed) return this.release();
     this.#state = { tag: "failed", error };
     this.changed();
   };
 
-  take(): ByteStream {
-    const conn = this.#waiting.shift();
-    if (conn) {
-      this.changed(true);
-      return conn;
+  /** Returns the item that waits longest; throws the error if none does. */
+  take(): T {
+    if (this.#waiting.length > 0) {
+      const item = this.give(this.#waiting.shift()!);
+      this.served();
+      return item;
     }
     const state = this.#state;
+    const [action, item, source] = this.words;
     switch (state.tag) {
       case "idle":
       case "pending":
-        throw new Deno.errors.WouldBlock("Cannot accept: no connection is waiting");
+        throw new Deno.errors.WouldBlock(`Cannot ${action}: no ${item} is waiting`);
       case "closed":
-        throw new Deno.errors.BadResource("Cannot accept: the listener is closed");
+        throw new Deno.errors.BadResource(`Cannot ${action}: the ${source} is closed`);
       case "failed":
         this.#state = IDLE;
-        this.changed(true);
+        this.served();
         throw state.error;
     }
   }
 
-  close(): void {
+  /** Closes what the items come from, and drops those that wait. */
+  protected shut(resource: { close?(): void }): void {
     const { tag } = this.#state;
     if (tag === "closed") return;
     this.#state = CLOSED;
-    for (const conn of this.#waiting.splice(0)) closeUnheard(conn);
+    for (const item of this.#waiting.splice(0)) this.drop(item);
     try {
-      closeQuietly(this.listener);
+      closeQuietly(resource);
     } finally {
       if (tag !== "pending") this.release();
       this.changed();
     }
+  }
+}
+
+const ACCEPT_WORDS = ["accept", "connection", "listener"] as const;
+const RECEIVE_WORDS = ["receive", "datagram", "socket"] as const;
+
+/** A listener, its one pending accept and the connections that it accepted ahead. */
+class ListenerEndpoint extends QueueEndpoint<ByteStream> {
+  protected readonly words = ACCEPT_WORDS;
+  readonly listener: Acceptor;
+
+  constructor(listener: Acceptor) {
+    super();
+    this.listener = listener;
+  }
+
+  protected next(): Promise<ByteStream> {
+    return this.listener.accept();
+  }
+
+  protected hasRoom(): boolean {
+    return this.waiting < MAX_ACCEPTS_AHEAD;
+  }
+
+  protected keep(conn: ByteStream): ByteStream {
+    return conn;
+  }
+
+  protected give(conn: ByteStream): ByteStream {
+    return conn;
+  }
+
+  protected drop(conn: ByteStream): void {
+    closeUnheard(conn);
+  }
+
+  close(): void {
+    this.shut(this.listener);
+  }
+}
+
+type Datagram = [data: Uint8Array<ArrayBuffer>, address: Deno.Addr];
+
+/** A port for datagrams, its one pending receive, and those that wait to be taken or sent. */
+class DatagramEndpoint extends QueueEndpoint<Datagram> {
+  protected readonly words = RECEIVE_WORDS;
+  readonly port: DatagramPort;
+  /** Every datagram is received into it, and copied. */
+  #buffer: Uint8Array<ArrayBuffer> | undefined;
+  #waitingBytes = 0;
+  /** The first is being sent. */
+  readonly #unsent: Datagram[] = [];
+  #unsentBytes = 0;
+  #sendError: { readonly error: unknown } | undefined;
+
+  constructor(port: DatagramPort) {
+    super();
+    this.port = port;
+  }
+
+  override readiness(): number {
+    const events = super.readiness();
+    if (this.isClosed || !this.port.send) return events;
+    if (this.#sendError) return events | POLLOUT | POLLERR;
+    return this.#isFull ? events : events | POLLOUT;
+  }
+
+  protected next(): Promise<Datagram> {
+    this.#buffer ??= new Uint8Array(MAX_DATAGRAM_BYTES);
+    return this.port.receive(this.#buffer) as Promise<Datagram>;
+  }
+
+  protected hasRoom(): boolean {
+    return this.waiting < MAX_DATAGRAMS_AHEAD && this.#waitingBytes < MAX_DATAGRAM_BYTES_AHEAD;
+  }
+
+  protected keep(datagram: Datagram): Datagram {
+    if (!(datagram?.[0] instanceof Uint8Array)) {
+      throw new TypeError("Cannot receive: receive() returned no datagram");
+    }
+    datagram[0] = datagram[0].slice();
+    this.#waitingBytes += datagram[0].length;
+    return datagram;
+  }
+
+  protected give(datagram: Datagram): Datagram {
+    this.#waitingBytes -= datagram[0].length;
+    return datagram;
+  }
+
+  protected drop(): void {}
+
+  override take(): Datagram {
+    if (this.waiting === 0) this.#throwSendError();
+    return super.take();
+  }
+
+  get #isFull(): boolean {
+    return this.#unsentBytes >= HIGH_WATER_BYTES || this.#unsent.length >= MAX_DATAGRAMS_AHEAD;
+  }
+
+  send(bytes: Uint8Array, to: Deno.Addr): number {
+    assertBytes(bytes);
+    if (this.isClosed) throw new Deno.errors.BadResource("Cannot send: the socket is closed");
+    if (!this.port.send) throw new Deno.errors.NotSupported("Cannot send: the port has no send()");
+    this.#throwSendError();
+    if (this.#isFull) {
+      throw new Deno.errors.WouldBlock(`Cannot send: ${this.#unsent.length} datagrams wait`);
+    }
+    this.#unsent.push([bytes.slice(), to]);
+    this.#unsentBytes += bytes.length;
+    if (this.#unsent.length === 1) this.#sendFirst();
+    this.changed();
+    return bytes.length;
+  }
+
+  #sendFirst(): void {
+    const [bytes, to] = this.#unsent[0]!;
+    attempt(() => this.port.send!(bytes, to)).then(() => this.#onSent(), (error) => {
+      this.#sendError ??= { error };
+      this.#onSent();
+    });
+  }
+
+  #onSent(): void {
+    if (this.isClosed) return;
+    this.#unsentBytes -= this.#unsent.shift()![0].length;
+    if (this.#unsent.length > 0) this.#sendFirst();
+    this.changed();
+  }
+
+  #throwSendError(): void {
+    if (!this.#sendError) return;
+    const { error } = this.#sendError;
+    this.#sendError = undefined;
+    this.changed();
+    throw error;
+  }
+
+  close(): void {
+    this.#sendError = undefined;
+    this.shut(this.port);
   }
 }
 
@@ -910,6 +1241,10 @@ class StreamEndpoint extends Endpoint {
     super();
     this.stream = stream;
     this.#writing = stream.write ? OPEN : ABSENT;
+  }
+
+  get unsentBytes(): number {
+    return this.#unsentBytes;
   }
 
   readiness(): number {
@@ -952,7 +1287,7 @@ class StreamEndpoint extends Endpoint {
     }
   }
 
-  isIdle(): boolean {
+  mayRead(): boolean {
     return this.#reading.tag === "idle";
   }
 
@@ -1017,7 +1352,7 @@ class StreamEndpoint extends Endpoint {
       case "failed":
         this.#reading = RESET;
         this.#writing = forgetError(this.#writing);
-        this.changed(true);
+        this.served();
         throw state.error;
       case "ended":
         if (this.#writing.tag === "failed") this.#throwWriteError(this.#writing.error);
@@ -1038,12 +1373,12 @@ class StreamEndpoint extends Endpoint {
       giveBuffer(buffer);
       this.#reading = IDLE;
     }
-    this.changed(true);
+    this.served();
     return buffer.subarray(start, taken);
   }
 
   send(bytes: Uint8Array): number {
-    if (!(bytes instanceof Uint8Array)) throw new TypeError("Cannot send: expected a Uint8Array");
+    assertBytes(bytes);
     this.#assertSendable();
     const taken = Math.min(bytes.length, HIGH_WATER_BYTES - this.#unsentBytes);
     if (bytes.length === 0) return 0;
@@ -1216,12 +1551,11 @@ class Registration implements Watcher {
   readonly source: Source;
   readonly endpoint: Endpoint;
   readonly #list: ReadyList;
-  #attached = false;
-  /** The mask that counts. */
+  #isAttached = false;
   #mask = 0;
   /** The mask, and whether to go, that count after the next {@linkcode apply}. */
-  mask = 0;
-  removed = false;
+  nextMask = 0;
+  isRemoved = false;
   /** Whether it waits in the list's queue. */
   isUnread = false;
 
@@ -1236,19 +1570,23 @@ class Registration implements Watcher {
   }
 
   apply(): void {
-    if (this.removed) {
+    if (this.isRemoved) {
       this.endpoint.unwatch(this);
       this.#list.remove(this);
       return;
     }
-    if (!this.#attached) this.endpoint.watch(this);
-    this.#attached = true;
-    this.#mask = this.mask;
+    if (!this.#isAttached) this.endpoint.watch(this);
+    this.#isAttached = true;
+    this.#mask = this.nextMask;
     this.#list.update(this);
   }
 
-  changed(served: boolean): void {
-    this.#list.update(this, served);
+  changed(): void {
+    this.#list.changed(this);
+  }
+
+  served(): void {
+    this.#list.served(this);
   }
 }
 
@@ -1299,31 +1637,39 @@ class ReadyList implements Wait {
   readonly #ready = new Set<Registration>();
   /** Registrations whose source needs a read, in order of service. */
   readonly #unread = new UnreadQueue();
-  #news = false;
-  #woken = false;
-  /** Sources that became ready by a read that had to wait, since reads were last started. */
-  #lateArrivals = 0;
-  #isStarting = false;
-  /** Whether there were many of them, and no turn without any since. */
-  #isBurst = false;
-  #burstUntilMs = 0;
+  readonly #burst = new Burst();
+  #hasNews = false;
+  #isWoken = false;
+  /** Whether reads settle that need not wait. */
+  #isReading = false;
   #arrival: PromiseWithResolvers<void> | undefined;
 
-  /** Takes note of a change; a source that was `served` goes behind all others. */
-  update(registration: Registration, served = false): void {
-    if (served) this.#ready.delete(registration);
-    if (registration.events() !== 0) {
-      if (!this.#isStarting && !this.#ready.has(registration)) this.#lateArrivals++;
-      this.#ready.add(registration);
-      this.#news = true;
+  /** Puts a registration where the state of its source says; returns whether it became ready. */
+  update(registration: Registration): boolean {
+    const wasReady = this.#ready.has(registration);
+    const isReady = registration.events() !== 0;
+    if (isReady) {
+      if (!wasReady) this.#ready.add(registration);
+      this.#hasNews = true;
       this.#arrival?.resolve();
-    } else {
+    } else if (wasReady) {
       this.#ready.delete(registration);
     }
-    if (registration.endpoint.isIdle()) {
+    if (registration.endpoint.mayRead()) {
       this.#unread.add(registration);
       this.#arrival?.resolve();
     }
+    return isReady && !wasReady;
+  }
+
+  changed(registration: Registration): void {
+    if (this.update(registration) && !this.#isReading) this.#burst.add();
+  }
+
+  /** What was left of a source that was served waits behind all others, and is no arrival. */
+  served(registration: Registration): void {
+    this.#ready.delete(registration);
+    this.update(registration);
   }
 
   remove(registration: Registration): void {
@@ -1332,64 +1678,51 @@ class ReadyList implements Wait {
   }
 
   wake(): void {
-    this.#woken = true;
+    this.#isWoken = true;
     this.#arrival?.resolve();
   }
 
-  /**
-   * In order of service, so that nobody is read twice before all were read once.
-   * None is started from a burst of late arrivals until the parked loop has brought
-   * no more: the runtime would serve a read that is started now before the others.
-   */
-  startReads(parked: boolean): boolean {
-    this.#noticeBurst(parked);
-    if (this.#isBurst) return false;
-    this.#isStarting = true;
-    for (let started = 0; started < READS_PER_STEP; started++) {
+  get unread(): number {
+    return this.#unread.size;
+  }
+
+  get ready(): number {
+    return this.#ready.size;
+  }
+
+  beginRound(hasParked: boolean): void {
+    this.#burst.endRound(hasParked);
+    if (!this.#burst.isOn) this.startReads(READS_PER_STEP);
+  }
+
+  /** In order of service, so that nobody is read twice before all were read once. */
+  startReads(most: number): void {
+    this.#isReading = true;
+    for (let started = 0; started < most; started++) {
       const registration = this.#unread.shift();
       if (!registration) break;
       registration.endpoint.startRead();
     }
-    return true;
   }
 
-  #noticeBurst(parked: boolean): void {
-    const late = this.#lateArrivals;
-    this.#lateArrivals = 0;
-    if (this.#isBurst) {
-      const isOver = parked && late === 0 || performance.now() >= this.#burstUntilMs;
-      this.#isBurst = !isOver;
-    } else if (late >= LATE_BURST) {
-      this.#isBurst = true;
-      this.#burstUntilMs = performance.now() + MAX_BURST_MS;
-    }
+  endStep(): void {
+    this.#isReading = false;
   }
 
-  countUnread(): number {
-    return this.#unread.size;
+  due(): "nothing" | "known" | "news" {
+    if (this.#isWoken) return "news";
+    if (this.#ready.size === 0) return "nothing";
+    return this.#hasNews ? "news" : "known";
   }
 
-  isDue(): boolean {
-    this.#isStarting = false;
-    return this.#woken || this.#ready.size > 0;
-  }
-
-  hasNews(): boolean {
-    return this.#woken || this.#news;
-  }
-
-  arrival(): Promise<void> {
-    this.#arrival = Promise.withResolvers();
-    return this.#arrival.promise;
-  }
-
-  scratch(): void {
-    this.#arrival = undefined;
+  arrival(): Disposable & { readonly promise: Promise<void> } {
+    const { promise } = this.#arrival = Promise.withResolvers();
+    return { promise, [Symbol.dispose]: () => this.#arrival = undefined };
   }
 
   report(): [Source, number][] {
-    this.#news = false;
-    this.#woken = false;
+    this.#hasNews = false;
+    this.#isWoken = false;
     const report: [Source, number][] = [];
     for (const registration of this.#ready) {
       report.push([registration.source, registration.events()]);
@@ -1398,69 +1731,136 @@ class ReadyList implements Wait {
   }
 }
 
-/** The race of one select(): each argument with what would make it win. */
-class SelectRace implements Wait {
-  readonly #runners: readonly { endpoint: Endpoint; mask: number }[];
-  /** Endpoints to be read ahead: all but those that are only to be written. */
-  readonly #reading: Set<Endpoint>;
-  #watchers: { endpoint: Endpoint; watcher: Watcher }[] = [];
+/**
+ * Tells when more sources became ready by reads that had waited in the kernel than
+ * one turn of the loop serves. While it is on no read is started: the runtime would
+ * serve it before those that wait. It ends when the parked loop brings no more.
+ */
+class Burst {
+  #arrivals = 0;
+  /** 0 if it is off. */
+  #untilMs = 0;
 
-  constructor(runners: readonly { endpoint: Endpoint; mask: number }[]) {
-    this.#runners = runners;
-    this.#reading = new Set(
-      runners.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
-    );
+  get isOn(): boolean {
+    return this.#untilMs > 0;
   }
 
-  startReads(): boolean {
-    const idle = [...this.#reading].filter((endpoint) => endpoint.isIdle());
-    if (idle.length > READS_PER_STEP) {
-      idle.sort((a, b) => a.servedAt - b.servedAt);
+  /** Counts a source that became ready by a read that had to wait. */
+  add(): void {
+    this.#arrivals++;
+  }
+
+  /** Judges what has arrived since this was last called. */
+  endRound(hasParked: boolean): void {
+    const arrivals = this.#arrivals;
+    this.#arrivals = 0;
+    if (!this.isOn) {
+      if (arrivals >= LATE_BURST) this.#untilMs = performance.now() + MAX_BURST_MS;
+    } else if (hasParked && arrivals === 0 || performance.now() >= this.#untilMs) {
+      this.#untilMs = 0;
     }
-    for (const endpoint of idle.slice(0, READS_PER_STEP)) endpoint.startRead();
-    return true;
+  }
+}
+
+/** One argument of a select(), with what makes it win. */
+class Contender implements Watcher {
+  readonly endpoint: Endpoint;
+  readonly mask: number;
+  #finish: (() => void) | undefined;
+
+  constructor(endpoint: Endpoint, mask: number) {
+    this.endpoint = endpoint;
+    this.mask = mask;
   }
 
-  countUnread(): number {
-    return [...this.#reading].filter((endpoint) => endpoint.isIdle()).length;
-  }
-
-  isDue(): boolean {
-    const closed = this.#runners.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
-    if (closed) throw new Deno.errors.BadResource("Cannot select: a source is closed");
-    return this.#winners().length > 0;
-  }
-
-  hasNews(): boolean {
-    return this.#winners().some(({ endpoint }) => endpoint.changes !== endpoint.reported);
-  }
-
-  /** Each contender is a fresh promise, so that scratching its watcher leaves nothing on a loser. */
-  async arrival(): Promise<void> {
-    await Promise.race(this.#runners.map(({ endpoint }) => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const watcher = { changed: () => resolve() };
-      endpoint.watch(watcher);
-      this.#watchers.push({ endpoint, watcher });
-      return promise;
-    }));
+  /** Settles at the next change: a fresh promise each time, so that nothing is left on a loser. */
+  run(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#finish = resolve;
+    return promise;
   }
 
   scratch(): void {
-    for (const { endpoint, watcher } of this.#watchers) {
-      endpoint.unwatch(watcher);
-    }
-    this.#watchers = [];
+    this.#finish = undefined;
+  }
+
+  changed(): void {
+    this.#finish?.();
+  }
+
+  served(): void {
+    this.#finish?.();
+  }
+}
+
+/** The race of one select(). Disposing lets go of the sources. */
+class SelectRace implements Wait, Disposable {
+  readonly #contenders: readonly Contender[];
+  /** Endpoints to be read ahead: all but those that are only to be written. */
+  readonly #reading: ReadonlySet<Endpoint>;
+
+  constructor(contenders: readonly Contender[]) {
+    this.#contenders = contenders;
+    this.#reading = new Set(
+      contenders.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
+    );
+    for (const contender of contenders) contender.endpoint.watch(contender);
+  }
+
+  [Symbol.dispose](): void {
+    for (const contender of this.#contenders) contender.endpoint.unwatch(contender);
+  }
+
+  get unread(): number {
+    return this.#idle().length;
+  }
+
+  get ready(): number {
+    return this.#winners().length;
+  }
+
+  beginRound(): void {
+    this.startReads(READS_PER_STEP);
+  }
+
+  startReads(most: number): void {
+    const idle = this.#idle();
+    if (idle.length > most) idle.sort((a, b) => a.servedAt - b.servedAt);
+    for (const endpoint of idle.slice(0, most)) endpoint.startRead();
+  }
+
+  endStep(): void {}
+
+  due(): "nothing" | "known" | "news" {
+    if (this.#isBroken) return "news";
+    const winners = this.#winners();
+    if (winners.length === 0) return "nothing";
+    return winners.some(({ endpoint }) => endpoint.changes !== endpoint.reported)
+      ? "news"
+      : "known";
+  }
+
+  arrival(): Disposable & { readonly promise: Promise<void> } {
+    const promise = Promise.race(this.#contenders.map((contender) => contender.run()));
+    const scratch = () => this.#contenders.forEach((contender) => contender.scratch());
+    return { promise, [Symbol.dispose]: scratch };
   }
 
   report(): void {
-    for (const { endpoint } of this.#winners()) {
-      endpoint.reported = endpoint.changes;
-    }
+    if (this.#isBroken) throw new Deno.errors.BadResource("Cannot select: a source is closed");
+    for (const { endpoint } of this.#winners()) endpoint.reported = endpoint.changes;
   }
 
-  #winners() {
-    return this.#runners.filter(({ endpoint, mask }) => endpoint.readiness() & mask);
+  get #isBroken(): boolean {
+    return this.#contenders.some(({ endpoint }) => endpoint.readiness() & POLLNVAL);
+  }
+
+  #idle(): Endpoint[] {
+    return [...this.#reading].filter((endpoint) => endpoint.mayRead());
+  }
+
+  #winners(): Contender[] {
+    return this.#contenders.filter(({ endpoint, mask }) => endpoint.readiness() & mask);
   }
 }
 
@@ -1485,29 +1885,49 @@ const loopWatch = new LoopWatch();
 
 /**
  * The wait of select() and Poller.poll(): returns when there is something to
- * report or the timeout has passed.
+ * report, or when the timeout has passed and a look at all sources is done.
  */
-async function waitUntilDue(wait: Wait, timeoutMs: number | undefined): Promise<void> {
-  const deadlineMs = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
-  // A look at all sources takes so many steps; those that say "nothing yet" at once do not add any.
-  let steps = Math.ceil(wait.countUnread() / READS_PER_STEP);
-  let parked = false;
-  for (let turned = false;; turned ||= parked) {
-    if (wait.startReads(parked)) steps--;
-    for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
-    const due = wait.isDue();
-    const starved = loopWatch.isStarved();
-    if (due && (turned || wait.hasNews() && !starved)) return;
-    const passed = deadlineMs < Infinity && performance.now() >= deadlineMs;
-    if (passed && turned && steps <= 0) return;
-    const unread = wait.countUnread() > 0;
-    if (due || starved || passed && !unread) {
+async function waitUntilDue(wait: Wait, timeoutMs = Infinity): Promise<void> {
+  const deadlineMs = timeoutMs === Infinity ? Infinity : performance.now() + timeoutMs;
+  let hasParked = false;
+  let hasTurned = false;
+  while (timeoutMs > 0 && (deadlineMs === Infinity || performance.now() < deadlineMs)) {
+    wait.beginRound(hasParked);
+    let came;
+    do {
+      came = queueClock;
+      for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+    } while (came !== queueClock);
+    wait.endStep();
+    const due = wait.due();
+    const isStarved = loopWatch.isStarved();
+    if (due !== "nothing" && (hasTurned || due === "news" && !isStarved)) return;
+    if (due !== "nothing" || isStarved) {
       await turnLoop();
-      parked = true;
+      hasParked = true;
     } else {
-      const untilMs = unread ? performance.now() + MS_PER_STEP : deadlineMs;
-      parked = await arrivalOrDeadline(wait, untilMs);
+      const stepEndsMs = wait.unread > 0 ? performance.now() + MS_PER_STEP : Infinity;
+      hasParked = await arrivalOrTimer(wait, Math.min(stepEndsMs, deadlineMs));
     }
+    hasTurned ||= hasParked;
+  }
+  await look(wait);
+}
+
+/**
+ * Finds all that waits in the kernel: starts the reads that are due, a step a turn,
+ * and turns the loop until a turn did not use up what it may serve. A read of 0 bytes
+ * will be asked again, but adds no step.
+ */
+async function look(wait: Wait): Promise<void> {
+  let stepsLeft = Math.ceil(wait.unread / READS_PER_LOOK);
+  for (let found = Infinity; stepsLeft > 0 || found >= FULL_TURN; stepsLeft--) {
+    const known = wait.ready;
+    wait.startReads(READS_PER_LOOK);
+    await turnLoop();
+    for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+    wait.endStep();
+    found = wait.ready - known;
   }
 }
 
@@ -1516,28 +1936,30 @@ function turnLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-/** Tells whether it was the deadline; its timer has turned the loop. */
-async function arrivalOrDeadline(wait: Wait, deadlineMs: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let fired = false;
-  const deadline = new Promise<void>((resolve) => {
-    if (deadlineMs === Infinity) return;
-    const restMs = Math.max(0, Math.ceil(deadlineMs - performance.now()));
-    timer = setTimeout(() => resolve(void (fired = true)), Math.min(restMs, MAX_TIMER_MS));
-  });
+/** Returns whether the timer came first, which has parked the loop. */
+async function arrivalOrTimer(wait: Wait, timerMs: number): Promise<boolean> {
+  using arrival = wait.arrival();
+  if (timerMs === Infinity) {
+    await arrival.promise;
+    return false;
+  }
+  const { promise, resolve } = Promise.withResolvers<true>();
+  const delayMs = Math.ceil(timerMs - performance.now());
+  const timer = setTimeout(resolve, Math.min(delayMs, MAX_TIMER_MS), true);
   try {
-    await Promise.race([wait.arrival(), deadline]);
+    return await Promise.race([arrival.promise, promise]) === true;
   } finally {
     clearTimeout(timer);
-    wait.scratch();
   }
-  return fired;
 }
 
 function endpointOf(source: unknown): Endpoint {
   if (source instanceof Socket) return streamOf(source);
   if (source instanceof ServerSocket) return listenerOf(source);
-  throw new TypeError(`Cannot watch ${typeof source}: expected a Socket or a ServerSocket`);
+  if (source instanceof DatagramSocket) return datagramsOf(source);
+  throw new TypeError(
+    `Cannot watch ${typeof source}: expected a Socket, a ServerSocket or a DatagramSocket`,
+  );
 }
 
 function entriesOf<S extends Source>(name: string, list: Iterable<S>): [S, Endpoint][] {
@@ -1581,6 +2003,19 @@ function assertEventMask(mask: unknown): void {
   if ((mask as number) < 0 || (mask as number) > MAX_EVENT_MASK) {
     throw new RangeError(`Cannot watch for ${mask}: an event mask is in 0 to ${MAX_EVENT_MASK}`);
   }
+}
+
+function assertMax(max: unknown): void {
+  if (typeof max !== "number") {
+    throw new TypeError(`Cannot receive: the maximum must be a number, not ${typeof max}`);
+  }
+  if (!Number.isInteger(max) || max < 0) {
+    throw new RangeError(`Cannot receive ${max} bytes: expected an integer from 0`);
+  }
+}
+
+function assertBytes(bytes: unknown): void {
+  if (!(bytes instanceof Uint8Array)) throw new TypeError("Cannot send: expected a Uint8Array");
 }
 
 /** Starts an operation of somebody else's stream; one that throws at once has failed. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BlockList, isIP, isIPv4 } from "node:net";
+import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 
 /** Who is at the other end; a Unix peer has the path that it connected to. */
 export type Peer =
@@ -70,4 +70,23 @@ export class Networks {
   has(peer: Peer): boolean {
     return peer.kind === "ip" && this.#list.check(peer.host, isIPv4(peer.host) ? "ipv4" : "ipv6");
   }
+}
+
+/**
+ * What limits per address count by. Whoever has one IPv6 address has the whole
+ * /64 around it, so that counts as one.
+ */
+export function hostKey(peer: Peer): string {
+  if (peer.kind === "unix") return "unix";
+  return isIPv6(peer.host) ? network64(peer.host) : peer.host;
+}
+
+/** The first four groups of an IPv6 address, however it is spelled. */
+function network64(host: string): string {
+  const spelled = new URL(`http://[${host.replace(/%.*/, "")}]`).hostname.slice(1, -1);
+  const [head = "", tail = ""] = spelled.split("::");
+  const before = head.split(":").filter(Boolean);
+  const after = tail.split(":").filter(Boolean);
+  const zeros = Array<string>(8 - before.length - after.length).fill("0");
+  return [...before, ...zeros, ...after].slice(0, 4).join(":");
 }

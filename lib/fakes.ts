@@ -230,6 +230,11 @@ export class GatedOutput {
     settle.resolve(this.out.writeSync(bytes.subarray(0, Math.min(most, bytes.length))));
   }
 
+  /** Takes a write if one waits. */
+  async takePending(): Promise<void> {
+    if (this.#pending) await this.take();
+  }
+
   async fail(error: Error): Promise<void> {
     const { settle } = await this.#next();
     settle.reject(error);

@@ -76,11 +76,7 @@ export class Messages {
       for (let next; (next = this.#waiting.shift());) {
         await writeAll(this.#stderr, next);
         this.#waitingBytes -= next.length;
-        if (
-          this.#dropped > 0 && this.#add(encode(`earshot: ${this.#dropped} messages dropped\n`))
-        ) {
-          this.#dropped = 0;
-        }
+        this.#tellOfDropped();
       }
     } catch {
       this.#waiting = [];
@@ -88,6 +84,12 @@ export class Messages {
     } finally {
       this.#writing = undefined;
     }
+  }
+
+  #tellOfDropped(): void {
+    if (this.#dropped === 0) return;
+    const message = `earshot: ${this.#dropped} message${this.#dropped === 1 ? "" : "s"} dropped\n`;
+    if (this.#add(encode(message))) this.#dropped = 0;
   }
 
   /** Waits until all is written, at most `limitMs`. */

@@ -28,7 +28,8 @@ export interface LogOptions {
 /** Records that wait to be written. Whoever reports something does it between two takes. */
 export class Log {
   readonly #kind: FormatName;
-  readonly #isQuiet: boolean;
+  /** Whether connects, disconnects and refusals are left out. */
+  readonly isQuiet: boolean;
   readonly #format: Format;
   readonly #clock: Clock;
   /** How every record starts now. */
@@ -40,7 +41,7 @@ export class Log {
   constructor(options: LogOptions) {
     const { format, time, isQuiet, isColored, startMs } = options;
     this.#kind = format;
-    this.#isQuiet = isQuiet;
+    this.isQuiet = isQuiet;
     this.#format = format === "json"
       ? new JsonFormat()
       : new TextFormat({ isColored, countsLines: format === "text" });
@@ -57,6 +58,11 @@ export class Log {
   setTime(nowMs: number): void {
     if (!this.#clock.set(nowMs)) return;
     this.#stamp = encode(this.#format.stamp(this.#clock.time, this.#clock.text));
+  }
+
+  /** The time that records have now, milliseconds since 1970. */
+  get timeMs(): number {
+    return this.#clock.nowMs;
   }
 
   /** What stands between the time and the data in every line of a client, or datagram of a sender. */
@@ -98,7 +104,7 @@ export class Log {
 
   /** What happened to a connection. */
   notice(party: Party, notice: Notice): void {
-    if (this.#isQuiet) return;
+    if (this.isQuiet) return;
     this.#record(this.#notes, (out) => out.appendText(this.#format.notice(party, notice)));
   }
 
@@ -173,7 +179,7 @@ class TwinBuffer {
 class Clock {
   readonly time: Time;
   readonly #startMs: number;
-  #nowMs = NaN;
+  nowMs = NaN;
   /** "" for `none`. */
   text = "";
 
@@ -184,8 +190,8 @@ class Clock {
 
   /** Returns whether the time has changed. */
   set(nowMs: number): boolean {
-    if (nowMs === this.#nowMs) return false;
-    this.#nowMs = nowMs;
+    if (nowMs === this.nowMs) return false;
+    this.nowMs = nowMs;
     this.text = this.#words(nowMs);
     return true;
   }

@@ -23,11 +23,14 @@ import {
   connect,
   listenLocal,
   netTest,
+  noFiles,
   pick,
   pollerOf,
   type Random,
   recvText,
+  tempDir,
   turn,
+  waitByPoll,
   waitBySelect,
   withSeeds,
 } from "./testing.ts";
@@ -39,7 +42,7 @@ interface Watch {
   readonly size: number;
   add(source: Source): void;
   remove(source: Source): void;
-  wait(timeoutMs: number): Promise<[Source, number][]>;
+  wait(timeoutMs?: number): Promise<[Source, number][]>;
 }
 
 function pollWatch(poller: Poller): Watch {
@@ -257,6 +260,86 @@ for (const [quiet, talking] of [[0, 65], [0, 128], [300, 129], [0, 400], [65, 40
   });
 }
 
+/** Sources over TCP, each with its client. */
+async function tcpSources(count: number) {
+  using listener = listenLocal();
+  const ends = new DisposableStack();
+  const clients: Deno.TcpConn[] = [];
+  const sources: Socket[] = [];
+  for (let i = 0; i < count; i++) {
+    const [client, server] = await Promise.all([connect(listener), listener.accept()]);
+    clients.push(ends.use(client));
+    sources.push(ends.use(new Socket(server)));
+  }
+  return { clients, sources, [Symbol.dispose]: () => ends.dispose() };
+}
+
+for (const [name, wait] of [["select()", waitBySelect], ["Poller.poll()", waitByPoll]] as const) {
+  for (const count of [65, 100, 400]) {
+    netTest(`${name} reports all of ${count} TCP sources in one look`, async () => {
+      using tcp = await tcpSources(count);
+      for (let round = 0; round < 4; round++) {
+        await Promise.all(tcp.clients.map((client) => client.write(encode("data"))));
+        const ready = await wait(tcp.sources, POLLIN, 0);
+        assertEquals(ready.map(([source]) => source), tcp.sources, `round ${round}`);
+        // Every other round leaves some of it.
+        for (const source of tcp.sources) recvText(source, round % 2 === 0 ? 4 : 3);
+      }
+    });
+  }
+
+  for (const count of [1000, 3000]) {
+    Deno.test(`${name} reports all of ${count} sources in one look`, async () => {
+      const streams = Array.from({ length: count }, () => new MemoryStream("first"));
+      const sources = streams.map((stream) => new Socket(stream));
+      for (let round = 0; round < 3; round++) {
+        const ready = await wait(sources, POLLIN, 0);
+        assertEquals(ready.length, count);
+        for (const source of sources) source.recv(10);
+        for (const stream of streams) stream.push("again");
+      }
+      closeAll(...sources);
+    });
+  }
+}
+
+netTest("Poller.poll() reports all of 400 TCP sources in a look of its own poller", async () => {
+  using tcp = await tcpSources(400);
+  using poller = pollerOf(...tcp.sources);
+  for (let round = 0; round < 4; round++) {
+    assertEquals(await poller.poll(0), []);
+    await Promise.all(tcp.clients.map((client) => client.write(encode("data"))));
+    assertEquals((await poller.poll(0)).length, 400);
+    for (const source of tcp.sources) assertEquals(recvText(source), "data");
+  }
+});
+
+for (const kind of ["select()", "Poller.poll()"]) {
+  Deno.test({
+    name: `${kind} serves 200 sources alike that are read in bites`,
+    ignore: noFiles,
+    async fn() {
+      using tcp = await tcpSources(200);
+      using dir = tempDir();
+      using output = await Deno.open(`${dir.path}/out`, { write: true, create: true });
+      using poller = new Poller();
+      const watch = kind === "select()" ? selectWatch() : pollWatch(poller);
+      for (const source of tcp.sources) watch.add(source);
+      await Promise.all(tcp.clients.map((client) => client.write(new Uint8Array(16 * 1024))));
+      const counts = new Map<Source, number>(tcp.sources.map((source) => [source, 0]));
+      for (let round = 0; round < 200; round++) {
+        for (const [source] of await watch.wait()) {
+          (source as Socket).recv(64);
+          counts.set(source, counts.get(source)! + 1);
+        }
+        await output.write(new Uint8Array(64));
+      }
+      const served = [...counts.values()];
+      assert(Math.min(...served) >= 180, `${Math.min(...served)} to ${Math.max(...served)} times`);
+    },
+  });
+}
+
 Deno.test("Poller.poll() looks at every source after a burst although its timeout is 0", async () => {
   for (const [count, at] of [[101, 100], [129, 128], [200, 0], [200, 199], [1000, 999]] as const) {
     using poller = new Poller();
@@ -318,7 +401,7 @@ Deno.test("Poller.poll() hears talkers again after a burst although clients neve
       if (source instanceof ServerSocket) {
         source.accept().close(); // all that wait: there are never more than one
       } else {
-        assertEquals(recvText(source), "again");
+        assertEquals(recvText(source as Socket), "again");
         unheard.delete(source);
       }
     }

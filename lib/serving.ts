@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type Io, parseConfig, startServer } from "../main.ts";
+import { type Config, type Io, parseConfig, startServer } from "../main.ts";
 import type { Acceptor } from "../poller.ts";
 import { encode } from "./bytes.ts";
 import { writeAll } from "./io.ts";
@@ -13,11 +13,19 @@ import { Capture } from "./testing.ts";
 
 export const NOW_MS = Date.UTC(2026, 10, 22, 23, 31, 5, 123);
 
+/** The configuration of a command line that asks for a server. */
+export function configOf(args: readonly string[]): Config {
+  const config = parseConfig(args);
+  if (typeof config === "string") throw new Error(`Not a server: ${config}`);
+  return config;
+}
+
 /** A server in this process, with its output captured and its clock standing still. */
 export async function serve(args: readonly string[], overrides: Partial<Io> = {}) {
   const out = new Capture();
   const err = new Capture();
   const io: Io = {
+    stdin: { read: () => Promise.resolve(null) },
     stdout: out,
     stderr: err,
     wantsColor: false,
@@ -27,8 +35,8 @@ export async function serve(args: readonly string[], overrides: Partial<Io> = {}
     },
     ...overrides,
   };
-  const where = args.includes("--unix") ? [] : ["--port", "0"];
-  const server = await startServer(parseConfig([...where, ...args]), io);
+  const where = args.includes("--unix") || args.includes("--udp") ? [] : ["--port", "0"];
+  const server = await startServer(configOf([...where, ...args]), io);
   const [addr] = server.addrs;
   const { hostname, port } = { hostname: "127.0.0.1", port: 0, ...addr } as Deno.NetAddr;
   return {

@@ -15,7 +15,7 @@ export interface Due {
   onDue(nowMs: number): void;
 }
 
-/** Those that were heard, in the order in which they were, so that only the silent ones are looked at. */
+/** Whoever was heard, in the order of hearing, so that only the silent ones are looked at. */
 export class Silence<T> implements Due {
   readonly #limitMs: number;
   readonly #onSilent: (one: T) => void;

@@ -74,7 +74,8 @@ Deno.test("Silence.lost() gives everybody that time, and nobody who is heard lat
   const room = silenceOf(100);
   room.silence.heard("a", 0);
   room.silence.heard("b", 40);
-  room.silence.lost(500);
+  room.silence.lost(200);
+  room.silence.lost(300);
   assertEquals(room.silence.dueAtMs, 600);
   room.silence.heard("c", 590);
   assertEquals(due(room, 599), []);

@@ -1,0 +1,196 @@
+/**
+ * One connection: what it says is heard, framed and logged, and answered with
+ * an echo or typed lines.
+ *
+ * @module
+ */
+
+import { POLLIN, POLLOUT, type Socket } from "../poller.ts";
+import type { Peer } from "./addresses.ts";
+import { NO_BYTES } from "./bytes.ts";
+import type { Framer, FrameSink } from "./framing.ts";
+import { reasonOf } from "./io.ts";
+import type { Log, Party } from "./log.ts";
+import { Outbox } from "./outbox.ts";
+import type { Recent } from "./recent.ts";
+import type { Stats } from "./stats.ts";
+
+/** Echo that a client may leave unread before it is not read any more. */
+const MAX_ECHO_BYTES = 1024 * 1024;
+
+/** What all clients of a server share. */
+export interface Surroundings {
+  readonly log: Log;
+  readonly stats: Stats;
+  /** What the live page remembers, if there is one. */
+  readonly recent: Recent | undefined;
+  readonly isEchoing: boolean;
+  /** Makes the framer of a client; `undefined` where reads are logged as they come. */
+  readonly framer: (() => Framer) | undefined;
+  /** Receives at most `maxReadBytes` from a socket, into memory that is valid until the next call. */
+  receive(socket: Socket): Uint8Array;
+  readonly maxReadBytes: number;
+  /** Whether that memory is the log's own, as raw has it. */
+  readonly isInLog: boolean;
+}
+
+/**
+ * How a client is after it was heard: `more` if more may have arrived; `failed`
+ * says why it cannot be heard any more.
+ */
+export type Hearing =
+  | { readonly tag: "more" | "heard" | "nothing" | "ended" }
+  | { readonly tag: "failed"; readonly reason: string };
+
+const MORE = { tag: "more" } as const;
+const HEARD = { tag: "heard" } as const;
+const NOTHING = { tag: "nothing" } as const;
+const ENDED = { tag: "ended" } as const;
+
+export class Client implements FrameSink, Party {
+  readonly number: number;
+  readonly peer: Peer;
+  readonly socket: Socket;
+  readonly connectedAtMs: number;
+  readonly #around: Surroundings;
+  /** The next three are made when they are first needed: a quiet client costs little. */
+  #framer: Framer | undefined;
+  #label: Uint8Array | undefined;
+  #outbox: Outbox | undefined;
+  /** Whether it is still sent anything; a failure to send ends the sending, not the hearing. */
+  #isSending = true;
+  /** Whether the last frame was a piece of a line that goes on. */
+  #isInLine = false;
+  bytes = 0;
+  lines = 0;
+  /** Whether it has sent its end of file, and only waits for what it is still to be sent. */
+  isEnding = false;
+  /** The events that its socket is watched for. */
+  watched = POLLIN;
+  /** The span in which it last talked, for the journal. */
+  talkedIn = -1;
+
+  constructor(around: Surroundings, number: number, peer: Peer, socket: Socket) {
+    this.#around = around;
+    this.number = number;
+    this.peer = peer;
+    this.socket = socket;
+    this.connectedAtMs = performance.now();
+  }
+
+  /** Events to wait for: it is not read while it leaves too much unread. */
+  get wants(): number {
+    const unsent = this.unsentBytes;
+    const reads = !this.isEnding && unsent < MAX_ECHO_BYTES ? POLLIN : 0;
+    return unsent > 0 ? reads | POLLOUT : reads;
+  }
+
+  /** Bytes that its socket has not taken yet. */
+  get unsentBytes(): number {
+    return this.#outbox?.length ?? 0;
+  }
+
+  get isSending(): boolean {
+    return this.#isSending;
+  }
+
+  /** Whether it has said something that --flush-after may log: a line without an end yet. */
+  get isHolding(): boolean {
+    return this.#framer?.isHolding ?? false;
+  }
+
+  /** Hears what has arrived, once. */
+  hear(): Hearing {
+    this.#noticeBrokenSending();
+    let input;
+    try {
+      input = this.#around.receive(this.socket);
+    } catch (error) {
+      if (error instanceof Deno.errors.WouldBlock) return NOTHING;
+      return { tag: "failed", reason: reasonToLeave(error) };
+    }
+    if (input.length === 0) return ENDED;
+    this.bytes += input.length;
+    this.#around.stats.bytes += input.length;
+    const fault = this.#log(input);
+    if (fault) return { tag: "failed", reason: fault };
+    if (this.#around.isEchoing) this.answer(input);
+    return input.length < this.#around.maxReadBytes ? HEARD : MORE;
+  }
+
+  #log(input: Uint8Array): string | undefined {
+    const { framer, log, recent, isInLog } = this.#around;
+    if (framer) return (this.#framer ??= framer()).push(input, this);
+    if (!isInLog) log.chunk(this, this.bytes - input.length, input);
+    recent?.line(this, input, 0, input.length, true, log.timeMs);
+  }
+
+  /** Takes a frame from the framer: a line, or a piece of one. */
+  frame(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
+    const { log, stats, recent } = this.#around;
+    this.#label ??= log.labelOf(this);
+    log.line(this.#label, bytes, start, end, isWhole);
+    recent?.line(this, bytes, start, end, isWhole, log.timeMs);
+    if (!isWhole && !this.#isInLine) stats.cut++;
+    this.#isInLine = !isWhole;
+    if (isWhole) this.#countLine();
+  }
+
+  /** The pieces of a cut line count as one, at its end. */
+  #countLine(): void {
+    this.lines++;
+    this.#around.stats.lines++;
+  }
+
+  /** Logs what it has said without a line end. */
+  flush(): void {
+    this.#framer?.flush(this);
+  }
+
+  /** Queues bytes for it and sends what its socket takes at once. */
+  answer(bytes: Uint8Array): void {
+    if (!this.#isSending) return;
+    (this.#outbox ??= new Outbox()).add(bytes);
+    this.send();
+  }
+
+  /** Sends what its socket takes of what is queued. */
+  send(): void {
+    try {
+      this.#outbox?.send(this.socket);
+    } catch {
+      this.#stopSending();
+    }
+  }
+
+  /** Picks up the failure of a write in the background, or receiving would throw it. */
+  #noticeBrokenSending(): void {
+    if (!this.#isSending || !this.#outbox) return;
+    try {
+      this.socket.send(NO_BYTES);
+    } catch {
+      this.#stopSending();
+    }
+  }
+
+  #stopSending(): void {
+    this.#isSending = false;
+    this.#outbox = undefined;
+  }
+
+  /** Logs what is left of its input; it says no more. */
+  finish(): void {
+    const framer = this.#framer;
+    this.#framer = undefined;
+    framer?.end(this);
+    if (this.#isInLine) this.#countLine();
+    this.#isInLine = false;
+  }
+}
+
+/** Why a client whose connection failed has left, in the words of a record. */
+export function reasonToLeave(error: unknown): string {
+  const isReset = error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe;
+  return isReset ? "reset by peer" : reasonOf(error);
+}

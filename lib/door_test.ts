@@ -1,0 +1,191 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { Poller, ServerSocket } from "../poller.ts";
+import { Networks, parseNetwork, type Peer } from "./addresses.ts";
+import { Door, type DoorOptions } from "./door.ts";
+import { MemoryListener } from "./fakes.ts";
+
+Deno.test.sanitizer({ ops: true, resources: true });
+
+function ip(host: string, port = 1): Peer {
+  return { kind: "ip", host, port };
+}
+
+function networks(...rules: string[]): Networks {
+  return new Networks(rules.map((rule) => parseNetwork(rule)!));
+}
+
+/** A door with one listener in memory, and what it says. */
+function doorWith(options: Partial<DoorOptions> = {}) {
+  const listener = new MemoryListener();
+  const socket = new ServerSocket(listener);
+  const multiplexer = new Poller();
+  const said: string[] = [];
+  const counts = { errors: 0 };
+  const door = new Door({
+    listeners: [socket],
+    multiplexer,
+    maxConnections: 1000,
+    maxPerHost: undefined,
+    allowed: undefined,
+    denied: undefined,
+    say: (message) => said.push(message),
+    onAcceptError: () => counts.errors++,
+    ...options,
+  });
+  return {
+    door,
+    listener,
+    said,
+    counts,
+    isWatching: () => multiplexer.size === 1,
+    /** Takes in whoever has come; returns how many. */
+    async accept(): Promise<number> {
+      await multiplexer.poll(0);
+      let count = 0;
+      for (const accepted of door.accept(socket)) {
+        accepted.close();
+        door.enter();
+        count++;
+      }
+      return count;
+    },
+    async [Symbol.asyncDispose]() {
+      multiplexer.close();
+      await socket[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function fault(code: string): Error {
+  return Object.assign(new Error(`${code} (os error 1)`), { code });
+}
+
+Deno.test("Door.accept() takes as many as there are places, and watches again when one is free", async () => {
+  await using one = doorWith({ maxConnections: 2 });
+  for (let i = 0; i < 3; i++) one.listener.connect();
+  assertEquals([await one.accept(), one.isWatching()], [2, false]);
+  one.door.left(undefined);
+  assertEquals([one.isWatching(), await one.accept()], [true, 1]);
+});
+
+Deno.test("Door says once that it is full, and that it is not when that lasts", async () => {
+  await using one = doorWith({ maxConnections: 1 });
+  for (let i = 0; i < 3; i++) one.listener.connect();
+  await one.accept();
+  for (let i = 0; i < 2; i++) {
+    one.door.left(undefined);
+    await one.accept();
+  }
+  assertEquals(one.said, ["earshot: 1 connection, no more are accepted (--max-connections)"]);
+  one.door.left(undefined);
+  one.door.onDue(one.door.dueAtMs);
+  assertEquals(one.said.slice(1), ["earshot: connections are accepted again"]);
+  assertEquals(one.door.dueAtMs, Infinity);
+});
+
+Deno.test("Door.refusalOf() lets deny win over allow, and keeps out what is not allowed", async () => {
+  await using one = doorWith({
+    allowed: networks("10.0.0.0/8"),
+    denied: networks("10.6.6.6"),
+  });
+  assertEquals(one.door.refusalOf(ip("10.1.2.3")), undefined);
+  assertEquals(one.door.refusalOf(ip("10.6.6.6")), "not allowed");
+  assertEquals(one.door.refusalOf(ip("192.0.2.7")), "not allowed");
+  assertEquals(one.door.refusalOf({ kind: "unix", path: "a" }), undefined);
+});
+
+Deno.test("Door.refusalOf() counts the connections of one address", async () => {
+  await using one = doorWith({ maxPerHost: 1 });
+  one.door.enter();
+  one.door.count(ip("10.0.0.1", 5));
+  assertEquals(one.door.refusalOf(ip("10.0.0.1", 6)), "1 connection already");
+  assertEquals(one.door.refusalOf(ip("10.0.0.2")), undefined);
+  one.door.left(ip("10.0.0.1", 5));
+  assertEquals(one.door.refusalOf(ip("10.0.0.1", 6)), undefined);
+});
+
+Deno.test("Door.refusalOf() counts IPv6 by /64 and Unix peers not at all", async () => {
+  await using one = doorWith({ maxPerHost: 2 });
+  for (const host of ["2001:db8::1", "2001:db8::2"]) one.door.count(ip(host));
+  assertEquals(one.door.refusalOf(ip("2001:db8::3")), "2 connections already");
+  assertEquals(one.door.refusalOf(ip("2001:db8:0:1::1")), undefined);
+  const local: Peer = { kind: "unix", path: "a" };
+  for (let i = 0; i < 3; i++) one.door.count(local);
+  assertEquals(one.door.refusalOf(local), undefined);
+});
+
+Deno.test("Door.accept() goes on at once after a client that was gone already", async () => {
+  await using one = doorWith();
+  for (const code of ["ENOTCONN", "ECONNABORTED", "EPROTO"]) one.listener.fail(fault(code));
+  one.listener.connect();
+  let accepted = 0;
+  while (accepted === 0) accepted = await one.accept();
+  assertEquals([one.counts.errors, one.said], [3, []]);
+});
+
+for (
+  const code of [
+    "EMFILE",
+    "ENFILE",
+    "ENOMEM",
+    "EPERM",
+    "ENETDOWN",
+    "EHOSTDOWN",
+    "ENONET",
+    "ENOPROTOOPT",
+    "EOPNOTSUPP",
+    "EINVAL",
+  ]
+) {
+  Deno.test(`Door.accept() pauses when accepting fails with ${code}, and says so once`, async () => {
+    await using one = doorWith();
+    one.listener.fail(fault(code));
+    assertEquals([await one.accept(), one.isWatching()], [0, false]);
+    assertStringIncludes(one.door.trouble!, code.toLowerCase()[0]!);
+    one.listener.fail(fault(code));
+    one.door.onDue(one.door.dueAtMs);
+    assertEquals([one.isWatching(), await one.accept()], [true, 0]);
+    assertEquals([one.said.length, one.counts.errors, one.door.failure], [1, 2, undefined]);
+  });
+}
+
+Deno.test("Door.accept() tries again when a client leaves, for its descriptor is free", async () => {
+  await using one = doorWith();
+  one.listener.connect();
+  await one.accept();
+  one.listener.fail(fault("EMFILE"));
+  while (one.isWatching()) await one.accept();
+  one.door.left(undefined);
+  assertEquals([one.isWatching(), one.door.trouble], [true, undefined]);
+});
+
+Deno.test("Door fails for good when the listener is gone", async () => {
+  for (const error of [fault("EBADF"), fault("ENOTSOCK"), new Deno.errors.BadResource("gone")]) {
+    await using one = doorWith();
+    one.listener.fail(error);
+    await one.accept();
+    assertStringIncludes(one.door.failure!.message, "Cannot accept connections: ");
+    assertEquals(one.isWatching(), false);
+  }
+});
+
+Deno.test("Door fails for good after ten failures in a row, and not when one succeeds", async () => {
+  await using one = doorWith();
+  for (let i = 0; i < 9; i++) one.listener.fail(fault("EPERM"));
+  one.listener.connect();
+  for (let i = 0; i < 10; i++) one.listener.fail(fault("EPERM"));
+  let accepted = 0;
+  while (!one.door.failure) {
+    accepted += await one.accept();
+    one.door.onDue(one.door.dueAtMs);
+  }
+  assertEquals([accepted, one.counts.errors], [1, 19]);
+});
+
+Deno.test("Door.close() lets nobody in any more", async () => {
+  await using one = doorWith();
+  one.listener.connect();
+  one.door.close();
+  one.door.left(undefined);
+  assertEquals([one.isWatching(), await one.accept()], [false, 0]);
+});

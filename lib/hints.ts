@@ -1,0 +1,81 @@
+/**
+ * What somebody may have meant who typed what is not an option: habits of other
+ * programs, and near misses.
+ *
+ * @module
+ */
+
+import { isIP } from "node:net";
+
+/** An option as it can be missed. */
+interface Named {
+  readonly name: string;
+  readonly letter: string | undefined;
+}
+
+const MAX_PORT = 65535;
+const MAX_EDITS = 2;
+
+/** Habits of nc and of Deno. Of letters that are joined the first that fits is enough. */
+const HABITS: readonly [typed: RegExp, hint: string][] = [
+  [/^-\w*[lk]|^--(listen|keep-open)$/, "earshot always listens, for many clients"],
+  [/^-\w*v|^--verbose$/, "who comes and goes is always recorded; -V prints the version"],
+  [/^-\w*n/, "names are never looked up"],
+  [/^--allow-(all|env|net|read|run|sys|write)/, "Deno's permissions go before main.ts"],
+];
+
+/** Says how to name a place to listen that stands where nc takes it, or where a host belongs. */
+export function placeHint(text: string): string | undefined {
+  // A single digit is rather what somebody wanted to give to a flag.
+  if (/^\d{2,}$/.test(text) && isPort(text)) return `use --port ${text}`;
+  if (isIP(text)) return `use --host ${text}`;
+  if (text === "*") return "use --host 0.0.0.0 for every IPv4 interface, --host :: for every one";
+  const [, host, port] = /^([^:]+|\[.*\]):(\d+)$/.exec(text) ?? [];
+  return host && `use --host ${host} --port ${port}`;
+}
+
+/** Says which of `options` was meant by the unknown `arg`; `next` is the argument behind it. */
+export function optionHint(
+  arg: string,
+  next: string | undefined,
+  options: readonly Named[],
+): string | undefined {
+  return habitHint(arg, next) ?? nearMissHint(arg, options);
+}
+
+function habitHint(arg: string, next = ""): string | undefined {
+  const [, letters, digits] = /^-([lkvnpu]+)(\d*)$/.exec(arg) ?? [];
+  if (letters === undefined && !arg.startsWith("--")) return undefined;
+  const [, hint] = HABITS.find(([typed]) => typed.test(arg)) ?? [];
+  const port = digits || next;
+  if (!hint || !letters || !isPort(port)) return hint;
+  return `${hint}; use --${letters.includes("u") ? "udp" : "port"} ${port}`;
+}
+
+function isPort(text: string): boolean {
+  return /^\d{1,5}$/.test(text) && Number(text) <= MAX_PORT;
+}
+
+/** A name is near if it is at most two edits, and less than half of what was typed, away. */
+function nearMissHint(arg: string, options: readonly Named[]): string | undefined {
+  const [, dashes, typed = ""] = /^(--?)([^=]*)/.exec(arg.toLowerCase().replaceAll("_", "-")) ?? [];
+  const sameLetter = options.find(({ letter }) => letter?.toLowerCase() === typed);
+  if (dashes === "-" && sameLetter) return `did you mean -${sameLetter.letter}?`;
+  for (let edits = 0; edits <= MAX_EDITS && 2 * edits < typed.length; edits++) {
+    const near = options.find(({ name }) => isWithin(edits, typed, name));
+    if (near) return `did you mean --${near.name}?`;
+  }
+  return undefined;
+}
+
+/** Whether at most so many edits make `to` of `from`; a swap of neighbours is one. */
+function isWithin(edits: number, from: string, to: string): boolean {
+  if (from === to) return true;
+  if (from[0] === to[0]) return isWithin(edits, from.slice(1), to.slice(1));
+  if (edits === 0) return false;
+  const isSwapped = from[0] === to[1] && from[1] === to[0];
+  return isWithin(edits - 1, from.slice(1), to.slice(1)) ||
+    isWithin(edits - 1, from.slice(1), to) ||
+    isWithin(edits - 1, from, to.slice(1)) ||
+    (isSwapped && isWithin(edits - 1, from.slice(2), to.slice(2)));
+}

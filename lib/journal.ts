@@ -1,0 +1,127 @@
+/**
+ * Writes the records of a round, while the next round is read if that pays.
+ *
+ * @module
+ */
+
+import { decode } from "./bytes.ts";
+import type { Say } from "./io.ts";
+import type { Log } from "./log.ts";
+import type { Output } from "./output.ts";
+
+/** A round is written early when it gets longer than this. */
+const ROUND_BYTES = 1024 * 1024;
+/** From this size on it pays to write a round while the next is read. */
+const BULK_BYTES = 16 * 1024;
+/** Above this number of clients that talk, a real turn of the loop is what keeps them equal. */
+const FEW_TALKERS = 100;
+/** Who has talked in this or the last span counts as talking. */
+const TALK_SPAN_MS = 500;
+
+/** Somebody who talks, and the span in which that was last noticed. */
+export interface Talker {
+  talkedIn: number;
+}
+
+export interface JournalOptions {
+  readonly log: Log;
+  readonly output: Pick<Output, "write" | "reopen" | "isFile">;
+  readonly say: Say;
+  /** A write beside the loop has failed, which shows at the next flush. */
+  readonly onFailure: () => void;
+}
+
+export class Journal {
+  readonly #options: JournalOptions;
+  readonly #talkers = new Talkers();
+  /** The write of the last round. */
+  #writing: Promise<void> = Promise.resolve();
+  #mustReopen = false;
+
+  constructor(options: JournalOptions) {
+    this.#options = options;
+  }
+
+  /** Dates what is written from here on, and who talks. */
+  setTime(wallMs: number, nowMs: number): void {
+    this.#options.log.setTime(wallMs);
+    this.#talkers.setTime(nowMs);
+  }
+
+  talked(talker: Talker): void {
+    this.#talkers.add(talker);
+  }
+
+  /** Whether the round should be written before more is heard. */
+  get isLong(): boolean {
+    return this.#options.log.length >= ROUND_BYTES;
+  }
+
+  /**
+   * Writes the records of a round. With few talkers and much to write, the next
+   * round is read meanwhile; otherwise the wait is the turn of the loop that keeps
+   * many clients equal.
+   *
+   * @returns How long nobody was listened to, in milliseconds.
+   */
+  async flush(): Promise<number> {
+    const { log, output, onFailure } = this.#options;
+    this.#sayAside();
+    const startedAtMs = performance.now();
+    await this.#writing;
+    if (log.length > 0 || this.#mustReopen) {
+      this.#mustReopen = false;
+      const isBulk = log.length >= BULK_BYTES;
+      const { areFew } = this.#talkers;
+      this.#writing = output.write(log.take(), areFew);
+      // Its failure shows when it is awaited, which must not take until somebody talks again.
+      if (areFew && isBulk) this.#writing.catch(onFailure);
+      else await this.#writing;
+    }
+    return performance.now() - startedAtMs;
+  }
+
+  /** What raw keeps out of the output goes to the operator. */
+  #sayAside(): void {
+    const { log, say } = this.#options;
+    if (log.asideLength > 0) say(decode(log.takeAside()).trimEnd());
+  }
+
+  /** Settles when all that was flushed is written; rejects if it could not be. */
+  settled(): Promise<void> {
+    return this.#writing;
+  }
+
+  /** Opens the file anew before the next record; returns false if there is no file. */
+  reopen(): boolean {
+    if (!this.#options.output.isFile) return false;
+    this.#mustReopen = true;
+    this.#options.output.reopen();
+    return true;
+  }
+}
+
+/** Counts who talks. */
+class Talkers {
+  #span = 0;
+  #count = 0;
+  #lastCount = 0;
+
+  setTime(nowMs: number): void {
+    const span = Math.floor(nowMs / TALK_SPAN_MS);
+    if (span === this.#span) return;
+    this.#lastCount = span === this.#span + 1 ? this.#count : 0;
+    this.#count = 0;
+    this.#span = span;
+  }
+
+  add(talker: Talker): void {
+    if (talker.talkedIn === this.#span) return;
+    talker.talkedIn = this.#span;
+    this.#count++;
+  }
+
+  get areFew(): boolean {
+    return Math.max(this.#count, this.#lastCount) <= FEW_TALKERS;
+  }
+}

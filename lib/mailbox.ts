@@ -1,0 +1,29 @@
+/**
+ * What is done beside the loop (handshakes, closing) comes back to it by mail.
+ *
+ * @module
+ */
+
+export class Mailbox {
+  readonly #wake: () => void;
+  #actions: (() => void)[] = [];
+
+  /** `wake` ends the loop's wait. */
+  constructor(wake: () => void) {
+    this.#wake = wake;
+  }
+
+  /** Has the loop do something in its next round. */
+  post(action: () => void): void {
+    this.#actions.push(action);
+    this.#wake();
+  }
+
+  /** Does what was posted. */
+  open(): void {
+    const actions = this.#actions;
+    if (actions.length === 0) return;
+    this.#actions = [];
+    for (const action of actions) action();
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * From an accepted connection to a client: rules, then what comes before it is
+ * one (a PROXY header, TLS).
+ *
+ * @module
+ */
+
+import { type ServerSocket, Socket } from "../poller.ts";
+import { type Peer, peerOf } from "./addresses.ts";
+import type { Door } from "./door.ts";
+import type { Handshakes, Outcome } from "./handshakes.ts";
+import type { StreamListening } from "./listeners.ts";
+import type { Mailbox } from "./mailbox.ts";
+import { NOT_ALLOWED } from "./records.ts";
+import type { Tls } from "./tls.ts";
+
+/** A connection that has become a client's. */
+export interface Arrival {
+  readonly socket: Socket;
+  readonly peer: Peer;
+  /** The proxy that it came through. */
+  readonly through?: Peer | undefined;
+  /** Common name of the certificate that it has shown. */
+  readonly certificate?: string | undefined;
+}
+
+export interface ReceptionOptions {
+  readonly door: Door;
+  readonly handshakes: Handshakes;
+  /** What secures the ports that speak TLS. */
+  readonly tls: Tls | undefined;
+  readonly listening: readonly StreamListening[];
+  readonly mailbox: Mailbox;
+  readonly onArrival: (arrival: Arrival) => void;
+  readonly onRefused: (peer: Peer, reason: string) => void;
+  /** It has not become a client, and leaves a record. */
+  readonly onFailed: (peer: Peer, acceptedAtMs: number, reason: string) => void;
+}
+
+export class Reception {
+  readonly #options: ReceptionOptions;
+  readonly #listening: ReadonlyMap<ServerSocket, StreamListening>;
+
+  constructor(options: ReceptionOptions) {
+    this.#options = options;
+    this.#listening = new Map(options.listening.map((one) => [one.socket, one]));
+  }
+
+  /** Takes in whoever waits at a listener, as far as there are places. */
+  welcome(listener: ServerSocket): void {
+    const listening = this.#listening.get(listener)!;
+    for (const socket of this.#options.door.accept(listener)) this.#onAccepted(socket, listening);
+  }
+
+  #onAccepted(socket: Socket, { file, isTls }: StreamListening): void {
+    const { door, handshakes } = this.#options;
+    const peer = peerOf(socket.remoteAddr, file?.path);
+    const isProxy = handshakes.isProxy(peer);
+    const refusal = isProxy ? door.isDenied(peer) && NOT_ALLOWED : door.refusalOf(peer);
+    if (refusal) return this.#refuse(socket, peer, refusal);
+    keepAlive(socket);
+    door.enter();
+    if (!isProxy) door.count(peer);
+    if (isProxy || isTls) this.#shakeHands(socket, peer, isTls);
+    else this.#options.onArrival({ socket, peer });
+  }
+
+  #refuse(socket: Socket, peer: Peer, reason: string): void {
+    socket.close();
+    this.#options.onRefused(peer, reason);
+  }
+
+  /** Runs beside the loop: nobody waits for a client that is slow to begin. */
+  #shakeHands(socket: Socket, peer: Peer, isTls: boolean): void {
+    const { handshakes, tls, mailbox } = this.#options;
+    const acceptedAtMs = performance.now();
+    handshakes.start(
+      { stream: socket.stream, peer },
+      isTls ? tls : undefined,
+      (outcome) => mailbox.post(() => this.#onOutcome(peer, acceptedAtMs, outcome)),
+    );
+  }
+
+  #onOutcome(accepted: Peer, acceptedAtMs: number, outcome: Outcome): void {
+    const { door, handshakes, onRefused, onFailed } = this.#options;
+    // A proxy's connection counts for the client that it is named to be, once that has arrived.
+    const counted = handshakes.isProxy(accepted) ? undefined : accepted;
+    if (outcome.tag === "arrived") return this.#onArrived(counted, outcome);
+    door.left(counted);
+    if (outcome.tag === "refused") onRefused(outcome.peer, outcome.reason);
+    if (outcome.tag === "failed") onFailed(outcome.peer, acceptedAtMs, outcome.reason);
+  }
+
+  #onArrived(counted: Peer | undefined, arrived: Outcome & { tag: "arrived" }): void {
+    const { door, onArrival } = this.#options;
+    const { stream, peer, through, certificate } = arrived;
+    const socket = new Socket(stream);
+    // Others of its address may have arrived since it was named.
+    const refusal = through && door.refusalOf(peer);
+    if (refusal) {
+      door.left(undefined);
+      return this.#refuse(socket, peer, refusal);
+    }
+    if (!counted) door.count(peer);
+    onArrival({ socket, peer, through, certificate });
+  }
+}
+
+/** A peer that vanished is found out after two hours; all that Deno offers is on or off. */
+function keepAlive({ stream }: Socket): void {
+  try {
+    (stream as Partial<Deno.TcpConn>).setKeepAlive?.(true);
+  } catch {
+    // The peer is gone already; reading tells.
+  }
+}
