@@ -505,8 +505,7 @@ unixTest("Output writes to a FIFO until its reader has gone", async (dir) => {
     Failure,
     `Cannot write to ${path}: broken pipe`,
   );
-  const names = await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
-  assertEquals(names, ["fifo"]);
+  assert(!exists(`${path}.1`));
 });
 
 unixTest("Output.stop() gives up a FIFO whose reader takes nothing", async (dir) => {
@@ -651,7 +650,7 @@ fileTest(
   "Output rotates hundreds of times without losing, doubling or mixing a line",
   async (dir) => {
     const random = randomNumbers(1);
-    const lines = numbered(5000);
+    const lines = numbered(3000);
     const writes: string[] = [];
     for (let at = 0; at < lines.length;) {
       const count = 1 + random(9);
@@ -663,7 +662,7 @@ fileTest(
       { sizeBytes: 100, keep: 1000 },
       writes,
     );
-    assert(texts.length > 400, `${texts.length} files`);
+    assert(texts.length > 250, `${texts.length} files`);
     for (const text of texts) assert(text.length <= 100 && text.endsWith("\n"));
     assertEquals(texts.join(""), lines.join(""));
     assertEquals(said, []);
