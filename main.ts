@@ -261,7 +261,7 @@ class LogServer implements Server {
     try {
       tls.reload();
     } catch (error) {
-      this.#rooms.say(`earshot: ${reasonOf(error)}; the old certificates stay`);
+      this.#rooms.say(`earshot: ${(error as Error).message}; the old certificates stay`);
     }
   }
 

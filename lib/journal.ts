@@ -36,8 +36,6 @@ export class Journal {
   readonly #talkers = new Talkers();
   /** The write of the last round. */
   #writing: Promise<void> = Promise.resolve();
-  #mustReopen = false;
-
   constructor(options: JournalOptions) {
     this.#options = options;
   }
@@ -69,8 +67,7 @@ export class Journal {
     this.#sayAside();
     const startedAtMs = performance.now();
     await this.#writing;
-    if (log.length > 0 || this.#mustReopen) {
-      this.#mustReopen = false;
+    if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
       const { areFew } = this.#talkers;
       this.#writing = output.write(log.take(), areFew);
@@ -94,10 +91,9 @@ export class Journal {
 
   /** Opens the file anew before the next record; returns false if there is no file. */
   reopen(): boolean {
-    if (!this.#options.output.isFile) return false;
-    this.#mustReopen = true;
-    this.#options.output.reopen();
-    return true;
+    const { output } = this.#options;
+    if (output.isFile) output.reopen();
+    return output.isFile;
   }
 }
 

@@ -127,6 +127,11 @@ function fuzzRuns(): number {
 
 export type Random = (limit: number) => number;
 
+/** The numbers from 0 to below `end`. */
+export function upTo(end: number): number[] {
+  return Array.from({ length: end }, (_, i) => i);
+}
+
 /** Runs a test with one seed after the other; a failure names its seed. */
 export async function withSeeds(count: number, run: (random: Random) => void | Promise<void>) {
   for (let seed = 1; seed <= Math.max(count, FUZZ_RUNS); seed++) {
