@@ -1339,7 +1339,7 @@ class StreamEndpoint extends Endpoint {
   }
 
   get unsentBytes(): number {
-    return this.#unsentBytes;
+    return this.#outbox?.length ?? 0;
   }
 
   readiness(): number {
@@ -1596,16 +1596,17 @@ class Outbox {
   #queuedBytes = 0;
 
   get isFull(): boolean {
-    return this.#length >= HIGH_WATER_BYTES;
+    return this.length >= HIGH_WATER_BYTES;
   }
 
-  get #length(): number {
+  /** Bytes that are unsent. */
+  get length(): number {
     return this.#written.length + this.#queuedBytes;
   }
 
   /** Copies what fits; returns how many bytes that are. */
   add(bytes: Uint8Array): number {
-    const count = Math.min(bytes.length, HIGH_WATER_BYTES - this.#length);
+    const count = Math.min(bytes.length, HIGH_WATER_BYTES - this.length);
     this.#reserve(this.#queuedBytes + count);
     this.#queue.set(count < bytes.length ? bytes.subarray(0, count) : bytes, this.#queuedBytes);
     this.#queuedBytes += count;
@@ -1631,7 +1632,8 @@ class Outbox {
 
   /** Forgets bytes that were written. */
   remove(count: number): void {
-    this.#written = this.#written.subarray(count);
+    // An empty view would keep the memory.
+    this.#written = count < this.#written.length ? this.#written.subarray(count) : NOTHING;
   }
 }
 
