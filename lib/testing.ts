@@ -106,6 +106,11 @@ export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
 
+/** The numbers from 0 to below `end`. */
+export function upTo(end: number): number[] {
+  return Array.from({ length: end }, (_, i) => i);
+}
+
 /** Numbers from 0 to below `limit`, the same at every run (mulberry32). */
 export function randomNumbers(seed: number): Random {
   return (limit) => {
