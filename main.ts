@@ -252,7 +252,7 @@ class LogServer implements Server {
     this.#isStopping = true;
     const { handshakes, mailbox, clients, log, stdin, web } = this.#rooms;
     handshakes.endAll(SHUTTING_DOWN);
-    mailbox.open(() => false);
+    mailbox.open();
     // What is logged after a failure goes nowhere.
     while (!clients.disconnectAll(SHUTTING_DOWN)) log.clear();
     stdin?.close();
@@ -272,7 +272,7 @@ class LogServer implements Server {
     try {
       tls.reload();
     } catch (error) {
-      this.#rooms.say(`earshot: ${reasonOf(error)}; the old certificates stay`);
+      this.#rooms.say(`earshot: ${(error as Error).message}; the old certificates stay`);
     }
   }
 

@@ -7,6 +7,8 @@
 import { POLLERR, POLLHUP, POLLIN, POLLOUT, type Source } from "../poller.ts";
 import type { Peer } from "./addresses.ts";
 import { Client, type Hearing, reasonToLeave, type Surroundings } from "./client.ts";
+import { BAD_OCTET_COUNT } from "./framing.ts";
+import type { Say } from "./io.ts";
 import type { Notice, Party } from "./log.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { Arrival } from "./reception.ts";
@@ -27,6 +29,7 @@ export interface ClientsOptions extends Surroundings {
   readonly isLong: () => boolean;
   readonly onLeft: (peer: Peer) => void;
   readonly mailbox: Mailbox;
+  readonly say: Say;
 }
 
 export class Clients implements Iterable<Client> {
@@ -34,6 +37,7 @@ export class Clients implements Iterable<Client> {
   readonly #clients = new Map<Source, Client>();
   readonly #idle: Silence<Client>;
   readonly #prompts: Silence<Client>;
+  #wasSyslogAdvised = false;
   /** What is to be done when clients are silent. */
   readonly dues: readonly Due[];
 
@@ -124,8 +128,17 @@ export class Clients implements Iterable<Client> {
         client.isEnding = true;
         return this.update(client);
       case "failed":
+        if (hearing.reason === BAD_OCTET_COUNT) this.#adviseSyslog(client);
         return this.#disconnect(client, hearing.reason);
     }
+  }
+
+  /** Senders that count and senders that do not often share a port; once is enough to say so. */
+  #adviseSyslog({ number }: Client): void {
+    if (this.#wasSyslogAdvised) return;
+    this.#wasSyslogAdvised = true;
+    const advice = "--framing syslog takes both ways";
+    this.#options.say(`earshot: #${number} does not count its messages: ${advice}`);
   }
 
   #onHeard(client: Client): void {

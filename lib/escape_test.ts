@@ -153,8 +153,8 @@ Deno.test("appendShown() and appendJson() treat every code point of Unicode righ
   }
 });
 
-Deno.test("appendShown() and appendJson() treat every pair of bytes right, wherever it stands", () => {
-  for (let pair = 0; pair < 0x10000; pair++) {
+Deno.test("appendShown() and appendJson() treat every pair of bytes that begins beyond ASCII right, wherever it stands", () => {
+  for (let pair = 0x8000; pair < 0x10000; pair++) {
     const bytes = Uint8Array.of(pair >> 8, pair & 0xFF);
     const padded = bytesOf("abcdefg".slice(pair % 7) + latin1(bytes) + latin1(encode("é")));
     assertEquals(appended(appendShown, padded), shownExpected(padded));

@@ -40,8 +40,6 @@ export class Journal {
   readonly #talkers = new Talkers();
   /** The write of the last round. */
   #writing: Promise<void> = Promise.resolve();
-  #mustReopen = false;
-
   constructor(options: JournalOptions) {
     this.#options = options;
   }
@@ -74,8 +72,7 @@ export class Journal {
     const startedAtMs = performance.now();
     await this.#sayAside();
     await this.#writing;
-    if (log.length > 0 || this.#mustReopen) {
-      this.#mustReopen = false;
+    if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
       const { areFew } = this.#talkers;
       this.#writing = output.write(log.take(), areFew);
@@ -102,10 +99,9 @@ export class Journal {
 
   /** Opens the file anew before the next record; returns false if there is no file. */
   reopen(): boolean {
-    if (!this.#options.output.isFile) return false;
-    this.#mustReopen = true;
-    this.#options.output.reopen();
-    return true;
+    const { output } = this.#options;
+    if (output.isFile) output.reopen();
+    return output.isFile;
   }
 }
 

@@ -20,8 +20,8 @@ export class Mailbox {
   }
 
   /** Does what was posted, until `isEnough`; returns whether that was all. */
-  open(isEnough: () => boolean): boolean {
-    while (this.#actions.length > 0) {
+  open(isEnough = () => false): boolean {
+    for (let left = this.#actions.length; left > 0; left--) {
       if (isEnough()) return false;
       this.#actions.shift()!();
     }

@@ -334,7 +334,7 @@ class LogFile implements Sink, Disposable {
       moveAll([...moves, { from: `${this.#path}.new`, to: this.#path }], surplus);
     } catch (error) {
       file.close();
-      Deno.removeSync(`${this.#path}.new`);
+      discard(`${this.#path}.new`);
       throw error;
     }
     this.#replace(file);
@@ -463,6 +463,14 @@ function moveAll(moves: readonly Move[], surplus: string | undefined): void {
   } catch (error) {
     undo(done);
     throw error;
+  }
+}
+
+function discard(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // It is empty, and the next rotation takes it.
   }
 }
 

@@ -106,11 +106,6 @@ export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
 
-/** The numbers from 0 to below `end`. */
-export function upTo(end: number): number[] {
-  return Array.from({ length: end }, (_, i) => i);
-}
-
 /** Numbers from 0 to below `limit`, the same at every run (mulberry32). */
 export function randomNumbers(seed: number): Random {
   return (limit) => {
@@ -131,6 +126,11 @@ function fuzzRuns(): number {
 }
 
 export type Random = (limit: number) => number;
+
+/** The numbers from 0 to below `end`. */
+export function upTo(end: number): number[] {
+  return Array.from({ length: end }, (_, i) => i);
+}
 
 /** Runs a test with one seed after the other; a failure names its seed. */
 export async function withSeeds(count: number, run: (random: Random) => void | Promise<void>) {

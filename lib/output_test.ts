@@ -1,0 +1,876 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { closeSync as closeFd, constants, openSync as openFd, readSync as readFd } from "node:fs";
+import { decode, encode } from "./bytes.ts";
+import { GatedOutput, noSpace } from "./fakes.ts";
+import { codeOf, Failure, type Sink } from "./io.ts";
+import { Output, type Rotation } from "./output.ts";
+import {
+  assertPending,
+  exists,
+  lacks,
+  noFiles,
+  noRun,
+  randomNumbers,
+  tempDir,
+  turn,
+} from "./testing.ts";
+
+Deno.test.sanitizer({ ops: true, resources: true });
+
+// -- Helpers --
+
+const {
+  mkdirSync: makeDir,
+  readTextFileSync: reads,
+  removeSync: remove,
+  renameSync: rename,
+  statSync: stat,
+  symlinkSync: link,
+  truncateSync: truncate,
+  writeTextFileSync: put,
+} = Deno;
+
+const noUnix = noRun || Deno.build.os === "windows";
+
+interface Given {
+  readonly stdout?: Sink;
+  readonly path?: string;
+  readonly rotate?: Rotation;
+}
+
+/** An output and what it says. */
+function outputTo({ stdout = nowhere(), path, rotate }: Given) {
+  const said: string[] = [];
+  const say = (message: string) => void said.push(message);
+  return { output: new Output({ stdout, path, rotate, say }), said };
+}
+
+function nowhere(): Sink {
+  return { write: () => Promise.reject(new Error("Written to stdout")) };
+}
+
+/** Time that passes only in {@linkcode Clock.pass}. */
+class Clock implements Disposable {
+  readonly #real = { setTimeout, clearTimeout, now: performance.now };
+  readonly #timers = new Map<number, { atMs: number; fire: () => void }>();
+  #nowMs = 0;
+  #nextId = 1;
+
+  constructor() {
+    const set = (fire: () => void, ms: number) => {
+      this.#timers.set(this.#nextId, { atMs: this.#nowMs + ms, fire });
+      return this.#nextId++;
+    };
+    Object.assign(globalThis, {
+      setTimeout: set,
+      clearTimeout: (id: number) => this.#timers.delete(id),
+    });
+    performance.now = () => this.#nowMs;
+  }
+
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  get timers(): number {
+    return this.#timers.size;
+  }
+
+  async pass(ms: number): Promise<void> {
+    await this.settle();
+    for (const endMs = this.#nowMs + ms; this.#nowMs < endMs;) {
+      this.#nowMs++;
+      for (const [id, { atMs, fire }] of this.#timers) {
+        if (atMs > this.#nowMs) continue;
+        this.#timers.delete(id);
+        fire();
+        await this.settle();
+      }
+    }
+  }
+
+  /** Lets run whatever does not wait for time. */
+  settle(): Promise<void> {
+    return new Promise((resolve) => this.#real.setTimeout(resolve, 0));
+  }
+
+  [Symbol.dispose](): void {
+    const { now, ...timers } = this.#real;
+    Object.assign(globalThis, timers);
+    performance.now = now;
+  }
+}
+
+/** Replaces a function of Deno's until it is disposed. */
+function replacing<K extends keyof typeof Deno>(name: K, fn: unknown): Disposable {
+  const original = Deno[name];
+  Object.assign(Deno, { [name]: fn });
+  return { [Symbol.dispose]: () => void Object.assign(Deno, { [name]: original }) };
+}
+
+function numbered(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `line ${i}\n`);
+}
+
+/** What is in a directory, by name; subdirectories have no text. */
+function listing(path: string): Record<string, string> {
+  const names = Array.from(Deno.readDirSync(path), ({ name }) => name).sort();
+  return Object.fromEntries(names.map((name) => {
+    const file = `${path}/${name}`;
+    return [name, Deno.lstatSync(file).isDirectory ? "" : reads(file)];
+  }));
+}
+
+function fileTest(name: string, fn: (dir: string) => Promise<void> | void): void {
+  Deno.test({
+    name,
+    ignore: noFiles,
+    async fn() {
+      using dir = tempDir();
+      await fn(dir.path);
+    },
+  });
+}
+
+/** The same with what only Unix has. */
+function unixTest(name: string, fn: (dir: string) => Promise<void> | void): void {
+  if (noUnix) Deno.test.ignore(name, () => {});
+  else fileTest(name, fn);
+}
+
+function makeFifo(path: string): void {
+  assert(new Deno.Command("mkfifo", { args: [path] }).outputSync().success);
+}
+
+/** The reader of a FIFO. */
+function readerOf(path: string) {
+  const fd = openFd(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const target = new Uint8Array(64 * 1024);
+  return {
+    /** What is there; undefined if that is nothing yet. */
+    read(): string | undefined {
+      try {
+        return decode(target.subarray(0, readFd(fd, target)));
+      } catch (error) {
+        if (codeOf(error) === "EAGAIN") return undefined;
+        throw error;
+      }
+    },
+    [Symbol.dispose]: () => closeFd(fd),
+  };
+}
+
+/** A file on a disk that has room for `roomBytes` more. */
+class CrampedFile {
+  readonly #file: Deno.FsFile;
+  roomBytes: number;
+
+  constructor(file: Deno.FsFile, roomBytes: number) {
+    this.#file = file;
+    this.roomBytes = roomBytes;
+  }
+
+  writeSync(bytes: Uint8Array): number {
+    if (this.roomBytes === 0) throw noSpace();
+    const count = this.#file.writeSync(bytes.subarray(0, this.roomBytes));
+    this.roomBytes -= count;
+    return count;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    return new Promise((resolve) => resolve(this.writeSync(bytes)));
+  }
+
+  seekSync(offset: number, whence: Deno.SeekMode): number {
+    return this.#file.seekSync(offset, whence);
+  }
+
+  truncateSync(length: number): void {
+    this.#file.truncateSync(length);
+  }
+
+  statSync(): Deno.FileInfo {
+    return this.#file.statSync();
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.#file[Symbol.dispose]();
+  }
+}
+
+/** Lets each file that is opened have as much room as `rooms` says, then endless room. */
+function crampedDisk(...rooms: number[]) {
+  const open = Deno.openSync;
+  const files: CrampedFile[] = [];
+  const replaced = replacing("openSync", (path: string, options: Deno.OpenOptions) => {
+    files.push(new CrampedFile(open(path, options), rooms.shift() ?? Infinity));
+    return files.at(-1)!;
+  });
+  return { files, [Symbol.dispose]: () => replaced[Symbol.dispose]() };
+}
+
+// -- Writing --
+
+Deno.test("Output.write() writes all of it, however little is taken at a time", async () => {
+  const stdout = new GatedOutput();
+  using output = outputTo({ stdout }).output;
+  const writing = output.write(encode("one\ntwo\n"), true);
+  for (let i = 0; i < 8; i++) await stdout.take(1);
+  await writing;
+  assertEquals(stdout.out.text, "one\ntwo\n");
+  assertEquals(output.writtenBytes, 8);
+});
+
+Deno.test("Output.write() stays on its thread only with what is small", async () => {
+  const calls: string[] = [];
+  const take = (name: string) => (bytes: Uint8Array) => {
+    calls.push(name);
+    return Promise.resolve(bytes.length);
+  };
+  const { output } = outputTo({ stdout: { write: take("write"), writeInline: take("inline") } });
+  await output.write(encode("small"), true);
+  await output.write(encode("large"), false);
+  assertEquals(calls, ["inline", "write"]);
+});
+
+for (
+  const [error, reason] of [
+    [new Deno.errors.BrokenPipe("Broken pipe (os error 32)"), "broken pipe"],
+    [Object.assign(new Error("write EPIPE"), { code: "EPIPE" }), "broken pipe"],
+    [new Deno.errors.BadResource("Bad resource ID"), "bad resource ID"],
+  ] as const
+) {
+  Deno.test(`Output.write() fails when nobody will ever read it: ${error.message}`, async () => {
+    const { output, said } = outputTo({ stdout: { write: () => Promise.reject(error) } });
+    await assertRejects(
+      () => output.write(encode("x\n"), true),
+      Failure,
+      `Cannot write to stdout: ${reason}`,
+    );
+    assertEquals(said, []);
+  });
+}
+
+Deno.test("Output.write() tries a full disk again each second and loses nothing", async () => {
+  using clock = new Clock();
+  const stdout = new GatedOutput();
+  const { output, said } = outputTo({ stdout });
+  const writing = output.write(encode("one\ntwo\n"), true);
+  await stdout.take(3);
+  for (let i = 0; i < 3; i++) {
+    await stdout.fail(noSpace());
+    await clock.pass(999);
+    await assertNotAsked(stdout, clock);
+    await clock.pass(1);
+  }
+  assertEquals(said, ["earshot: Cannot write to stdout: no space left on device; clients wait"]);
+  await stdout.take();
+  await writing;
+  assertEquals(said.slice(1), ["earshot: stdout works again"]);
+  assertEquals(stdout.out.text, "one\ntwo\n");
+});
+
+async function assertNotAsked(stdout: GatedOutput, clock: Clock): Promise<void> {
+  let isAsked = false;
+  stdout.size().then(() => isAsked = true);
+  await clock.settle();
+  assert(!isAsked, "Tried again too early");
+}
+
+Deno.test("Output.write() offers a slow reader less and less, a fast one more again", async () => {
+  using clock = new Clock();
+  const stdout = new GatedOutput();
+  using output = outputTo({ stdout }).output;
+  const writing = output.write(new Uint8Array(1_000_000), false);
+  const sizes: number[] = [];
+  for (let i = 0; i < 6; i++) {
+    sizes.push(await stdout.size());
+    await clock.pass(i < 4 ? 200 : 1);
+    await stdout.take(64 * 1024);
+    await clock.settle();
+  }
+  assertEquals(sizes, [1_000_000, 16_384, 4096, 4096, 4096, 8192]);
+  while (output.writtenBytes < 1_000_000) {
+    await stdout.take();
+    await clock.settle();
+  }
+  await writing;
+});
+
+// -- Trouble --
+
+Deno.test("Output.trouble() tells when no write has finished for a second", async () => {
+  using clock = new Clock();
+  const stdout = new GatedOutput();
+  using output = outputTo({ stdout }).output;
+  await clock.pass(5000);
+  assertEquals(output.trouble(clock.nowMs), undefined);
+  const writing = output.write(encode("one\n"), true);
+  await clock.pass(999);
+  assertEquals(output.trouble(clock.nowMs), undefined);
+  await clock.pass(2001);
+  assertEquals(output.trouble(clock.nowMs), "No write to stdout has finished for 3 s");
+  await stdout.take();
+  await writing;
+  assertEquals(output.trouble(clock.nowMs), undefined);
+  await clock.pass(5000);
+  assertEquals(output.trouble(clock.nowMs), undefined);
+});
+
+Deno.test("Output.trouble() is undefined while a slow reader takes a little", async () => {
+  using clock = new Clock();
+  const stdout = new GatedOutput();
+  using output = outputTo({ stdout }).output;
+  const writing = output.write(new Uint8Array(20_000), true);
+  for (let i = 0; i < 5; i++) {
+    await clock.pass(900);
+    assertEquals(output.trouble(clock.nowMs), undefined);
+    await stdout.take(4000);
+    await clock.settle();
+  }
+  await writing;
+});
+
+Deno.test("Output.trouble() tells why the last write failed", async () => {
+  using clock = new Clock();
+  const stdout = new GatedOutput();
+  using output = outputTo({ stdout }).output;
+  const writing = output.write(encode("one\n"), true);
+  await stdout.fail(noSpace());
+  await clock.settle();
+  assertEquals(output.trouble(clock.nowMs), "Cannot write to stdout: no space left on device");
+  await clock.pass(1000);
+  await stdout.take();
+  await writing;
+  assertEquals(output.trouble(clock.nowMs), undefined);
+});
+
+// -- The end --
+
+const LOST = "Cannot write to stdout: nobody takes it; what was not written is lost";
+
+Deno.test("Output.stop() gives up a write that makes no progress for a second", async () => {
+  using clock = new Clock();
+  using output = outputTo({ stdout: new GatedOutput() }).output;
+  const writing = output.write(encode("one\n"), true);
+  await clock.pass(5000);
+  output.stop();
+  const lost = assertRejects(() => writing, Failure, LOST);
+  await clock.pass(999);
+  await assertUnsettled(lost, clock);
+  await clock.pass(1);
+  await lost;
+});
+
+Deno.test("Output.stop() gives up a write that is begun later, too", async () => {
+  using clock = new Clock();
+  using output = outputTo({ stdout: new GatedOutput() }).output;
+  output.stop();
+  await clock.pass(5000);
+  const lost = assertRejects(() => output.write(encode("one\n"), true), Failure, LOST);
+  await clock.pass(999);
+  await assertUnsettled(lost, clock);
+  await clock.pass(1);
+  await lost;
+});
+
+async function assertUnsettled(promise: Promise<unknown>, clock: Clock): Promise<void> {
+  let isSettled = false;
+  promise.then(() => isSettled = true);
+  await clock.settle();
+  assert(!isSettled, "Given up too early");
+}
+
+Deno.test("Output.stop() lets a slow reader have everything, in small pieces", async () => {
+  using clock = new Clock();
+  const stdout = new GatedOutput();
+  using output = outputTo({ stdout }).output;
+  const rest = numbered(5000).join("");
+  const writing = output.write(encode(rest), false);
+  await clock.settle();
+  output.stop();
+  await clock.pass(900);
+  await stdout.take(4096);
+  await clock.settle();
+  while (output.writtenBytes < rest.length) {
+    assert(await stdout.size() <= 4096);
+    await clock.pass(900);
+    await stdout.take();
+    await clock.settle();
+  }
+  await writing;
+  assertEquals(stdout.out.text, rest);
+  assertEquals(clock.timers, 0);
+});
+
+Deno.test("Output.stop() gives up a disk that stays full, and says so", async () => {
+  using clock = new Clock();
+  const stdout = { write: () => Promise.reject(noSpace()) };
+  using output = outputTo({ stdout }).output;
+  const writing = output.write(encode("one\n"), true);
+  await clock.pass(300);
+  output.stop();
+  const lost = assertRejects(
+    () => writing,
+    Failure,
+    "Cannot write to stdout: no space left on device; what was not written is lost",
+  );
+  await clock.pass(1000);
+  await lost;
+});
+
+Deno.test("Output.stop() takes a disk that has room again before a second is over", async () => {
+  using clock = new Clock();
+  let isFull = true;
+  const taken: string[] = [];
+  const stdout = {
+    write(bytes: Uint8Array): Promise<number> {
+      if (isFull) return Promise.reject(noSpace());
+      taken.push(decode(bytes));
+      return Promise.resolve(bytes.length);
+    },
+  };
+  const { output, said } = outputTo({ stdout });
+  const writing = output.write(encode("one\n"), true);
+  await clock.settle();
+  output.stop();
+  await clock.pass(500);
+  isFull = false;
+  await clock.pass(200);
+  await writing;
+  assertEquals(taken, ["one\n"]);
+  assertEquals(said.length, 2);
+});
+
+// -- Files --
+
+fileTest("Output appends to its file, which others may not read", async (dir) => {
+  const path = `${dir}/log`;
+  for (const text of ["one\n", "two\n"]) {
+    using output = outputTo({ path }).output;
+    assert(output.isFile);
+    await output.write(encode(text), true);
+    await output.write(encode(text), false);
+  }
+  assertEquals(reads(path), "one\none\ntwo\ntwo\n");
+  if (Deno.build.os !== "windows") assertEquals(stat(path).mode! & 0o137, 0);
+});
+
+fileTest("Output appends to the file that a symbolic link names", async (dir) => {
+  put(`${dir}/real`, "one\n");
+  link("real", `${dir}/log`);
+  using output = outputTo({ path: `${dir}/log` }).output;
+  await output.write(encode("two\n"), true);
+  assertEquals(reads(`${dir}/real`), "one\ntwo\n");
+});
+
+fileTest("Output fails when its path is a directory or in none", (dir) => {
+  for (const [path, reason] of [[dir, "is a directory"], [`${dir}/no/log`, "no such file"]]) {
+    assertThrows(() => outputTo({ path: path! }), Failure, `Cannot write to ${path}: ${reason}`);
+  }
+});
+
+unixTest("Output fails when its path is a FIFO that nobody reads", (dir) => {
+  makeFifo(`${dir}/fifo`);
+  assertThrows(
+    () => outputTo({ path: `${dir}/fifo` }),
+    Failure,
+    `Cannot write to ${dir}/fifo: a FIFO that nobody reads`,
+  );
+});
+
+unixTest("Output fails when its path is a socket", async (dir) => {
+  const path = `${dir}/socket`;
+  using _listener = Deno.listen({ transport: "unix", path });
+  assertThrows(() => outputTo({ path }), Failure, `Cannot write to ${path}: a socket`);
+  await turn();
+});
+
+unixTest("Output writes to a FIFO until its reader has gone", async (dir) => {
+  const path = `${dir}/fifo`;
+  makeFifo(path);
+  const reader = readerOf(path);
+  using output = outputTo({ path, rotate: { sizeBytes: 1, keep: 1 } }).output;
+  for (const text of ["one\n", "two\n"]) {
+    await output.write(encode(text), true);
+    assertEquals(reader.read(), text);
+  }
+  reader[Symbol.dispose]();
+  await assertRejects(
+    () => output.write(encode("three\n"), false),
+    Failure,
+    `Cannot write to ${path}: broken pipe`,
+  );
+  assert(!exists(`${path}.1`));
+});
+
+unixTest("Output.stop() gives up a FIFO whose reader takes nothing", async (dir) => {
+  makeFifo(`${dir}/fifo`);
+  using reader = readerOf(`${dir}/fifo`);
+  const { output } = outputTo({ path: `${dir}/fifo` });
+  const writing = output.write(new Uint8Array(200_000), false);
+  const lost = assertRejects(() => writing, Failure, "nobody takes it; what was not written");
+  await assertPending(writing.catch(() => {}));
+  output.stop();
+  await lost;
+  output[Symbol.dispose]();
+  // The thread that is still writing comes to an end.
+  while (reader.read() !== "") await turn();
+  await turn();
+});
+
+unixTest("Output says that a device is full, and gives up when it ends", async () => {
+  const { output, said } = outputTo({ path: "/dev/full", rotate: { sizeBytes: 1, keep: 1 } });
+  using _ = output;
+  const writing = output.write(encode("one\n"), true);
+  output.stop();
+  await assertRejects(
+    () => writing,
+    Failure,
+    "Cannot write to /dev/full: no space left on device; what was not written is lost",
+  );
+  assertEquals(said, ["earshot: Cannot write to /dev/full: no space left on device; clients wait"]);
+});
+
+// -- Opening anew --
+
+Deno.test("Output.reopen() does nothing to stdout", async () => {
+  const stdout = new GatedOutput();
+  const { output, said } = outputTo({ stdout });
+  output.reopen();
+  const writing = output.write(encode("one\n"), true);
+  await stdout.take();
+  await writing;
+  assertEquals([stdout.out.text, said], ["one\n", []]);
+});
+
+fileTest("Output.reopen() opens the file anew before the next record", async (dir) => {
+  const path = `${dir}/log`;
+  using output = outputTo({ path }).output;
+  await output.write(encode("one\n"), true);
+  rename(path, `${dir}/old`);
+  await output.write(encode("two\n"), true);
+  output.reopen();
+  assert(exists(path), "Only the next record makes the file");
+  await output.write(encode("three\n"), true);
+  assertEquals(listing(dir), { log: "three\n", old: "one\ntwo\n" });
+});
+
+fileTest("Output.reopen() waits for the write under way", async (dir) => {
+  const path = `${dir}/log`;
+  using output = outputTo({ path }).output;
+  const bytes = encode(numbered(10_000).join(""));
+  const writing = output.write(bytes, false);
+  rename(path, `${dir}/old`);
+  for (let storm = 0; storm < 100; storm++) output.reopen();
+  await writing;
+  await output.write(encode("next\n"), true);
+  assertEquals(listing(dir), { log: "next\n", old: decode(bytes) });
+});
+
+unixTest("Output.reopen() keeps the old file when the new one cannot be opened", async (dir) => {
+  const path = `${dir}/log`;
+  const { output, said } = outputTo({ path });
+  using _ = output;
+  await output.write(encode("one\n"), true);
+  rename(path, `${dir}/old`);
+  makeFifo(path);
+  output.reopen();
+  await output.write(encode("two\n"), true);
+  assertEquals(reads(`${dir}/old`), "one\ntwo\n");
+  assertEquals(said, [
+    `earshot: Cannot write to ${path}: a FIFO that nobody reads; the old file stays open`,
+  ]);
+});
+
+for (const isSmall of [true, false]) {
+  fileTest(
+    `Output.reopen() tears no record while the disk is full, isSmall ${isSmall}`,
+    async (dir) => {
+      using clock = new Clock();
+      using _disk = crampedDisk(10);
+      const { output, said } = outputTo({ path: `${dir}/log` });
+      using _output = output;
+      const writing = output.write(encode("line 1\nline 2\nline 3\n"), isSmall);
+      await clock.pass(10);
+      assertEquals(reads(`${dir}/log`), "line 1\nlin");
+      rename(`${dir}/log`, `${dir}/old`);
+      output.reopen();
+      await clock.settle();
+      await writing;
+      assertEquals(listing(dir), { log: "line 2\nline 3\n", old: "line 1\n" });
+      assertEquals(said, [
+        `earshot: Cannot write to ${dir}/log: no space left on device; clients wait`,
+        `earshot: ${dir}/log works again`,
+      ]);
+    },
+  );
+}
+
+fileTest("Output.reopen() goes on within a record when the new file fails, too", async (dir) => {
+  using clock = new Clock();
+  using disk = crampedDisk(10);
+  const { output, said } = outputTo({ path: `${dir}/log` });
+  using _output = output;
+  const writing = output.write(encode("line 1\nline 2\n"), true);
+  await clock.pass(10);
+  rename(`${dir}/log`, `${dir}/old`);
+  makeDir(`${dir}/log`);
+  output.reopen();
+  await clock.settle();
+  disk.files[0]!.roomBytes = Infinity;
+  await clock.pass(1000);
+  await writing;
+  assertEquals(reads(`${dir}/old`), "line 1\nline 2\n");
+  assertEquals(said.length, 3);
+});
+
+// -- Rotation --
+
+/** Writes records and returns the texts of all files, oldest first. */
+async function writeRecords(path: string, rotate: Rotation, writes: Iterable<string>) {
+  const { output, said } = outputTo({ path, rotate });
+  using _ = output;
+  let isSmall = false;
+  for (const text of writes) await output.write(encode(text), isSmall = !isSmall);
+  return { texts: textsOf(path), said };
+}
+
+function textsOf(path: string): string[] {
+  const texts = [reads(path)];
+  for (let i = 1; exists(`${path}.${i}`); i++) texts.unshift(reads(`${path}.${i}`));
+  return texts;
+}
+
+fileTest(
+  "Output rotates hundreds of times without losing, doubling or mixing a line",
+  async (dir) => {
+    const random = randomNumbers(1);
+    const lines = numbered(3000);
+    const writes: string[] = [];
+    for (let at = 0; at < lines.length;) {
+      const count = 1 + random(9);
+      writes.push(lines.slice(at, at + count).join(""));
+      at += count;
+    }
+    const { texts, said } = await writeRecords(
+      `${dir}/log`,
+      { sizeBytes: 100, keep: 1000 },
+      writes,
+    );
+    assert(texts.length > 250, `${texts.length} files`);
+    for (const text of texts) assert(text.length <= 100 && text.endsWith("\n"));
+    assertEquals(texts.join(""), lines.join(""));
+    assertEquals(said, []);
+    assertEquals(Object.keys(listing(dir)).length, texts.length);
+  },
+);
+
+fileTest("Output keeps as many old files as it should, the newest", async (dir) => {
+  const { texts, said } = await writeRecords(
+    `${dir}/log`,
+    { sizeBytes: 20, keep: 3 },
+    numbered(500),
+  );
+  assertEquals(texts, [
+    "line 492\nline 493\n",
+    "line 494\nline 495\n",
+    "line 496\nline 497\n",
+    "line 498\nline 499\n",
+  ]);
+  assertEquals(said, []);
+  assertEquals(Object.keys(listing(dir)), ["log", "log.1", "log.2", "log.3"]);
+});
+
+fileTest("Output counts the size that its file has at the start", async (dir) => {
+  put(`${dir}/log`, "x".repeat(20));
+  const { texts } = await writeRecords(`${dir}/log`, { sizeBytes: 20, keep: 1 }, ["one\n"]);
+  assertEquals(texts, ["x".repeat(20), "one\n"]);
+});
+
+fileTest("Output fills a file to the very byte", async (dir) => {
+  const rotate = { sizeBytes: 8, keep: 9 };
+  const { texts } = await writeRecords(`${dir}/log`, rotate, ["one\n", "two\n", "six\n"]);
+  assertEquals(texts, ["one\ntwo\n", "six\n"]);
+});
+
+fileTest("Output gives a write that is larger than the size a file of its own", async (dir) => {
+  const writes = ["a\n", `${"b".repeat(99)}\n`, "c\n", "d\n"];
+  const { texts } = await writeRecords(`${dir}/log`, { sizeBytes: 10, keep: 9 }, writes);
+  assertEquals(texts, ["a\n", writes[1]!, "c\nd\n"]);
+});
+
+fileTest("Output shifts old files only up to the first gap", async (dir) => {
+  for (const name of ["log", "log.1", "log.3"]) put(`${dir}/${name}`, name);
+  await writeRecords(`${dir}/log`, { sizeBytes: 3, keep: 5 }, ["new"]);
+  assertEquals(listing(dir), { log: "new", "log.1": "log", "log.2": "log.1", "log.3": "log.3" });
+});
+
+fileTest("Output leaves what lies beyond the number that it keeps", async (dir) => {
+  for (const name of ["log", "log.1", "log.2", "log.3"]) {
+    put(`${dir}/${name}`, name);
+  }
+  await writeRecords(`${dir}/log`, { sizeBytes: 3, keep: 1 }, ["new"]);
+  assertEquals(listing(dir), { log: "new", "log.1": "log", "log.2": "log.2", "log.3": "log.3" });
+});
+
+fileTest("Output begins a new file when the old one was renamed by somebody else", async (dir) => {
+  const { output, said } = outputTo({ path: `${dir}/log`, rotate: { sizeBytes: 5, keep: 5 } });
+  using _ = output;
+  await output.write(encode("one\n"), true);
+  rename(`${dir}/log`, `${dir}/moved`);
+  await output.write(encode("two\n"), true);
+  assertEquals(listing(dir), { log: "two\n", moved: "one\n" });
+  assertEquals(said, []);
+});
+
+fileTest("Output does not rotate a file that was truncated meanwhile", async (dir) => {
+  const { output } = outputTo({ path: `${dir}/log`, rotate: { sizeBytes: 10, keep: 5 } });
+  using _ = output;
+  await output.write(encode("line 1\n"), true);
+  truncate(`${dir}/log`, 0);
+  await output.write(encode("line 2\n"), true);
+  await output.write(encode("line 3\n"), true);
+  assertEquals(listing(dir), { log: "line 3\n", "log.1": "line 2\n" });
+});
+
+fileTest("Output rotates when only a symbolic link is at its path", async (dir) => {
+  makeDir(`${dir}/far`);
+  put(`${dir}/far/log`, "old\n");
+  link("far/log", `${dir}/log`);
+  const { texts } = await writeRecords(`${dir}/log`, { sizeBytes: 4, keep: 2 }, ["one\n", "two\n"]);
+  assertEquals(texts, ["old\n", "one\n", "two\n"]);
+});
+
+fileTest("Output rotates after it was opened anew, too", async (dir) => {
+  const { output } = outputTo({ path: `${dir}/log`, rotate: { sizeBytes: 8, keep: 5 } });
+  using _ = output;
+  await output.write(encode("one\n"), true);
+  rename(`${dir}/log`, `${dir}/moved`);
+  output.reopen();
+  for (const text of ["two\n", "six\n", "ten\n"]) await output.write(encode(text), true);
+  assertEquals(listing(dir), { log: "ten\n", "log.1": "two\nsix\n", moved: "one\n" });
+});
+
+fileTest("Output does not rotate within a write that a full disk has interrupted", async (dir) => {
+  using clock = new Clock();
+  using disk = crampedDisk(25);
+  const { output } = outputTo({ path: `${dir}/log`, rotate: { sizeBytes: 30, keep: 5 } });
+  using _ = output;
+  await output.write(encode("line 1\n"), true);
+  const writing = output.write(encode("line 2\nline 3\nline 4\n"), true);
+  await clock.pass(10);
+  disk.files[0]!.roomBytes = Infinity;
+  await clock.pass(1000);
+  await writing;
+  await output.write(encode("line 5\n"), true);
+  assertEquals(listing(dir), {
+    log: "line 5\n",
+    "log.1": "line 1\nline 2\nline 3\nline 4\n",
+  });
+});
+
+fileTest("Output leaves a directory in the way, says so once, and tries again", async (dir) => {
+  makeDir(`${dir}/log.2`);
+  put(`${dir}/log.1`, "old\n");
+  const { output, said } = outputTo({ path: `${dir}/log`, rotate: { sizeBytes: 4, keep: 5 } });
+  using _ = output;
+  for (const text of ["one\n", "two\n", "six\n"]) await output.write(encode(text), true);
+  assertEquals(listing(dir), { log: "one\ntwo\nsix\n", "log.1": "old\n", "log.2": "" });
+  assertEquals(said, [`earshot: Cannot rotate ${dir}/log: ${dir}/log.2 is a directory`]);
+  remove(`${dir}/log.2`);
+  await output.write(encode("ten\n"), true);
+  assertEquals(listing(dir), { log: "ten\n", "log.1": "one\ntwo\nsix\n", "log.2": "old\n" });
+  makeDir(`${dir}/log.3`);
+  await output.write(encode("new\n"), true);
+  assertEquals(said.length, 2);
+});
+
+fileTest(
+  "Output leaves a file in the way of the new one, but not what a killed rotation left",
+  async (dir) => {
+    put(`${dir}/log.new`, "mine");
+    const { output, said } = outputTo({ path: `${dir}/log`, rotate: { sizeBytes: 4, keep: 5 } });
+    using _ = output;
+    for (const text of ["one\n", "two\n"]) await output.write(encode(text), true);
+    assertEquals(listing(dir), { log: "one\ntwo\n", "log.new": "mine" });
+    assertEquals(said, [`earshot: Cannot rotate ${dir}/log: ${dir}/log.new is in the way`]);
+    truncate(`${dir}/log.new`, 0);
+    await output.write(encode("six\n"), true);
+    assertEquals(listing(dir), { log: "six\n", "log.1": "one\ntwo\n" });
+  },
+);
+
+/** Denied at the given call. */
+function failingAt<T extends unknown[]>(call: number, fn: (...args: T) => void) {
+  let calls = 0;
+  return (...args: T) => {
+    if (calls++ === call) throw new Deno.errors.PermissionDenied("Permission denied (os error 13)");
+    fn(...args);
+  };
+}
+
+fileTest("Output undoes a rotation that fails, wherever it does", async (dir) => {
+  const path = `${dir}/log`;
+  const before = { log: "abc\n", "log.1": "old 1", "log.2": "old 2", "log.3": "beyond" };
+  // The renames of log.2, log.1, log and log.new, and the removal of the oldest.
+  for (let call = 0; call < 5; call++) {
+    for (const [name, text] of Object.entries(before)) {
+      put(`${dir}/${name}`, text);
+    }
+    const { output, said } = outputTo({ path, rotate: { sizeBytes: 4, keep: 2 } });
+    using _ = output;
+    {
+      using _rename = replacing("renameSync", failingAt(call < 4 ? call : Infinity, rename));
+      using _remove = replacing("removeSync", failingAt(call - 4, remove));
+      await output.write(encode("one\n"), true);
+    }
+    assertEquals(listing(dir), { ...before, log: "abc\none\n" });
+    assertEquals(said, [`earshot: Cannot rotate ${path}: permission denied`]);
+    await output.write(encode("two\n"), true);
+    assertEquals(listing(dir), {
+      ...before,
+      log: "two\n",
+      "log.1": "abc\none\n",
+      "log.2": "old 1",
+    });
+  }
+});
+
+unixTest("Output never rotates what is no regular file", async () => {
+  const { output, said } = outputTo({ path: "/dev/null", rotate: { sizeBytes: 1, keep: 1 } });
+  using _ = output;
+  for (const text of numbered(3)) await output.write(encode(text), true);
+  assertEquals([output.writtenBytes, said], [21, []]);
+});
+
+for (const name of ["read", "write"] as const) {
+  Deno.test({
+    name: `Output fails when it may not ${name} what it rotates`,
+    ignore: lacks("read", "write"),
+    permissions: { read: name !== "read", write: name !== "write" },
+    fn() {
+      assertThrows(
+        () => outputTo({ path: "log", rotate: { sizeBytes: 1, keep: 1 } }),
+        Failure,
+        `Cannot rotate log: run again with --allow-${name}`,
+      );
+    },
+  });
+}
+
+Deno.test({
+  name: "Output fails when it may not write its file",
+  permissions: { write: false },
+  fn() {
+    assertThrows(
+      () => outputTo({ path: "log" }),
+      Failure,
+      "Cannot write to log: run again with --allow-write",
+    );
+  },
+});
