@@ -13,7 +13,7 @@ import { Datagrams } from "./datagrams.ts";
 import { Door } from "./door.ts";
 import { createFramer } from "./framing.ts";
 import { Handshakes } from "./handshakes.ts";
-import type { Io, Say } from "./io.ts";
+import type { Io, Messages } from "./io.ts";
 import { Journal } from "./journal.ts";
 import type { Listening } from "./listeners.ts";
 import { Log } from "./log.ts";
@@ -34,7 +34,7 @@ const HANDSHAKE_MS = 10_000;
 /** What is opened before the rooms are assembled. */
 export interface Parts {
   readonly io: Io;
-  readonly say: Say;
+  readonly messages: Messages;
   readonly output: Output;
   readonly listening: readonly Listening[];
   readonly tls: Tls | undefined;
@@ -50,7 +50,8 @@ export function assemble(config: Config, parts: Parts) {
 
 /** What waits, and what is written. */
 function assembleBase(config: Config, parts: Parts) {
-  const { io, say, output, listening } = parts;
+  const { io, messages, output, listening } = parts;
+  const { say } = messages;
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
   const log = new Log({
     format: config.format,
@@ -61,6 +62,7 @@ function assembleBase(config: Config, parts: Parts) {
   });
   return {
     ...parts,
+    say,
     multiplexer,
     mailbox: new Mailbox(() => multiplexer.wake()),
     streams: listening.filter((one) => one.kind === "stream"),
@@ -68,7 +70,13 @@ function assembleBase(config: Config, parts: Parts) {
     log,
     recent: config.web && new Recent(),
     stats: new Stats(performance.now(), config.udpPorts.length > 0),
-    journal: new Journal({ log, output, say, onFailure: () => multiplexer.wake() }),
+    journal: new Journal({
+      log,
+      output,
+      say,
+      said: () => messages.taken(),
+      onFailure: () => multiplexer.wake(),
+    }),
     allowed: networksOf(config.allow),
     denied: networksOf(config.deny),
   };
