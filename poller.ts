@@ -545,9 +545,25 @@ export class DatagramSocket implements Disposable, AsyncDisposable {
    */
   recvFrom(max: number): [data: Uint8Array<ArrayBuffer>, from: Deno.Addr] {
     assertMax(max);
-    const datagram = this.#endpoint.take();
-    if (datagram[0].length > max) datagram[0] = datagram[0].slice(0, max);
-    return datagram;
+    const [bytes, from] = this.#endpoint.take();
+    return [bytes.slice(0, max), from];
+  }
+
+  /**
+   * Like {@linkcode recvFrom}, into memory of the caller's, as recvfrom_into() in
+   * Python: for floods, where a copy of each datagram would cost the most.
+   *
+   * @param target Where to put the data; what is longer is cut, and the rest is lost.
+   * @returns How many bytes were written to the front of `target`, and the sender.
+   * @throws {Deno.errors.WouldBlock} If none waits.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws The error of a failed receive or send; see {@linkcode recvFrom}.
+   */
+  recvFromInto(target: Uint8Array): [count: number, from: Deno.Addr] {
+    const [bytes, from] = this.#endpoint.take();
+    const count = Math.min(bytes.length, target.length);
+    target.set(count < bytes.length ? bytes.subarray(0, count) : bytes);
+    return [count, from];
   }
 
   /**
@@ -1214,14 +1230,35 @@ class ListenerEndpoint extends QueueEndpoint<ByteStream> {
   }
 }
 
-type Datagram = [data: Uint8Array<ArrayBuffer>, address: Deno.Addr];
+type Datagram = [data: Uint8Array, address: Deno.Addr];
+
+/** As much as may wait, one more, and what is left at the end where no further one would fit. */
+const RING_BYTES = MAX_DATAGRAM_BYTES_AHEAD + 2 * MAX_DATAGRAM_BYTES;
+
+/** Memory that datagrams are received into, and wait in: to copy each into its own costs more than all else. */
+class DatagramRing {
+  readonly #bytes = new Uint8Array(RING_BYTES);
+  #end = 0;
+
+  /** Where the next is received. While none waits it begins anew, and touches no more memory. */
+  place(isEmpty: boolean): Uint8Array {
+    if (isEmpty || this.#end + MAX_DATAGRAM_BYTES > RING_BYTES) this.#end = 0;
+    return this.#bytes.subarray(this.#end, this.#end + MAX_DATAGRAM_BYTES);
+  }
+
+  /** Keeps what has come; a port may have brought it in memory of its own, which it uses again. */
+  keep(bytes: Uint8Array): Uint8Array {
+    if (bytes.buffer !== this.#bytes.buffer) return bytes.slice();
+    this.#end = bytes.byteOffset + bytes.length;
+    return bytes;
+  }
+}
 
 /** A port for datagrams, its one pending receive, and those that wait to be taken or sent. */
 class DatagramEndpoint extends QueueEndpoint<Datagram> {
   protected readonly words = RECEIVE_WORDS;
   readonly port: DatagramPort;
-  /** Every datagram is received into it, and copied. */
-  #buffer: Uint8Array<ArrayBuffer> | undefined;
+  #ring: DatagramRing | undefined;
   #waitingBytes = 0;
   /** The first is being sent. */
   readonly #unsent: Datagram[] = [];
@@ -1241,8 +1278,8 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
   }
 
   protected next(): Promise<Datagram> {
-    this.#buffer ??= new Uint8Array(MAX_DATAGRAM_BYTES);
-    return this.port.receive(this.#buffer) as Promise<Datagram>;
+    this.#ring ??= new DatagramRing();
+    return this.port.receive(this.#ring.place(this.waiting === 0));
   }
 
   protected hasRoom(): boolean {
@@ -1253,7 +1290,7 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
     if (!(datagram?.[0] instanceof Uint8Array)) {
       throw new TypeError("Cannot receive: receive() returned no datagram");
     }
-    datagram[0] = datagram[0].slice();
+    datagram[0] = this.#ring!.keep(datagram[0]);
     this.#waitingBytes += datagram[0].length;
     return datagram;
   }
