@@ -15,7 +15,7 @@ import { createFramer } from "./framing.ts";
 import { Handshakes } from "./handshakes.ts";
 import type { Io, Messages } from "./io.ts";
 import { Journal } from "./journal.ts";
-import type { Listening } from "./listeners.ts";
+import type { Listening, StreamListening } from "./listeners.ts";
 import { Log } from "./log.ts";
 import { Mailbox } from "./mailbox.ts";
 import type { Config } from "./options.ts";
@@ -155,6 +155,7 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
   const trouble = () => output.trouble(performance.now()) ?? door.trouble;
   return new Web({
     ...config.web,
+    example: exampleOf(base.streams),
     recent,
     say,
     now: () => io.now(),
@@ -169,6 +170,14 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
         startMs,
       }),
   });
+}
+
+/** A line to try, for a page that has nothing to show yet. */
+function exampleOf(streams: readonly StreamListening[]): string {
+  const addr = streams[0]?.socket.addr;
+  if (!addr || !("hostname" in addr)) return "nc 127.0.0.1 1234";
+  const isEverywhere = addr.hostname === "0.0.0.0" || addr.hostname === "::";
+  return `nc ${isEverywhere ? "127.0.0.1" : addr.hostname} ${addr.port}`;
 }
 
 export function tlsOf({ tlsCert, tlsKey, tlsClientCa }: Config): Tls | undefined {
