@@ -156,7 +156,6 @@ export class Output implements Disposable {
 
   /** Says what went wrong, once; throws it on if it will not get better. */
   #onFault(error: unknown): void {
-    this.#startedAtMs = Infinity;
     if (error instanceof Failure) throw error;
     const message = `Cannot write to ${this.#name}: ${reasonOf(error)}`;
     if (isGone(error)) throw new Failure(message);
