@@ -3,80 +3,21 @@ import { encode } from "./bytes.ts";
 import { makeCertificate } from "./certificates.ts";
 import { Feed, MemoryListener } from "./fakes.ts";
 import { writeAll } from "./io.ts";
-import { logOf, NOW_MS, serve, serveFrom, spawnCli } from "./serving.ts";
+import { logOf, NOW_MS, serve, serveFrom } from "./serving.ts";
 import {
   bytesOf,
   connectAndReset,
-  connectTo,
-  exists,
   hasProgram,
   latin1,
   noNet,
-  noProc,
   noRun,
-  noSignals,
   pause,
   tempDir,
-  untilTrue,
-  upTo,
 } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
 const MULTIPLEXERS = ["poll", "select"] as const;
-
-Deno.test({
-  name: "main() writes every line once when the reader of its pipe stops for a while",
-  ignore: noSignals,
-  timeout: 120_000,
-  async fn() {
-    // Few clients, then many: stdout is written in two ways.
-    await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { stdout: "unread" });
-    const port = await cli.port();
-    using clients = new DisposableStack();
-    const conns: Deno.Conn[] = [];
-    const talk = async (round: number) => {
-      await Promise.all(conns.map((conn, i) => {
-        return writeAll(conn, encode(`client ${i} round ${round} ${"x".repeat(300)}\n`.repeat(20)));
-      }));
-    };
-    for (let i = 0; i < 150; i++) {
-      conns.push(clients.use(await connectTo(port)));
-      if (i === 5) await talk(0);
-    }
-    for (let round = 1; round <= 5; round++) await talk(round);
-    const reading = cli.read();
-    for (let round = 6; round <= 10; round++) {
-      await talk(round);
-      await pause(50);
-    }
-    const expected = conns.length * 10 * 20 + 6 * 20;
-    await untilTrue(() => cli.out.count("\n") >= expected);
-    cli.kill("SIGTERM");
-    assertEquals(await cli.ended(), 0);
-    await reading;
-    const said = Map.groupBy(cli.out.text.split("\n").slice(0, -1), (line) => line.split(" ")[0]!);
-    assertEquals(said.size, 150);
-    for (const lines of said.values()) {
-      const found = lines.map((line) => /\| client \d+ round (\d+) x{300}$/.exec(line)?.[1]);
-      const first = lines.length > 200 ? 0 : 1;
-      const rounds = Array.from({ length: 11 - first }, (_, i) => `${first + i}`);
-      assertEquals(found, rounds.flatMap((round) => Array(20).fill(round)));
-    }
-  },
-});
-
-/** Figures of a process from /proc: memory in KB, and processor time in ticks of 10 ms. */
-function figuresOf(pid: number) {
-  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
-  const field = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]);
-  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
-  return {
-    rssKb: field("VmRSS"),
-    peakKb: field("VmHWM"),
-    ticks: Number(stat[11]) + Number(stat[12]),
-  };
-}
 
 for (const multiplexer of MULTIPLEXERS) {
   Deno.test({
@@ -229,153 +170,6 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "main() waits without spinning when descriptors run out, and goes on when some are free",
-  ignore: noProc,
-  timeout: 120_000,
-  async fn() {
-    await using cli = spawnCli(["-p", "0", "-t", "none"], { descriptors: 60 });
-    const port = await cli.port();
-    const conns: Deno.Conn[] = [];
-    for (let i = 0; i < 100; i++) conns.push(await connectTo(port));
-    await cli.err.until("new clients wait\n");
-    // The one figure of time in these tests: a spin takes a whole core, waiting nearly nothing.
-    const before = figuresOf(cli.pid).ticks;
-    await pause(1000);
-    const ticks = figuresOf(cli.pid).ticks - before;
-    assert(ticks < 30, `${ticks} ticks of 100 while there is nothing to do`);
-    await writeAll(conns[0]!, encode("heard meanwhile\n"));
-    await cli.out.until("| heard meanwhile\n");
-    for (const [i, conn] of conns.entries()) {
-      await writeAll(conn, encode(`from ${i}\n`));
-      conn.close();
-    }
-    await cli.out.until("| from ", 100);
-    cli.kill("SIGTERM");
-    assertEquals(await cli.ended(), 0);
-    assertEquals(new Set(cli.out.text.match(/(?<=\| from )\d+$/gm)).size, 100);
-    assertEquals(cli.err.count("new clients wait"), 1);
-  },
-});
-
-Deno.test({
-  name: "main() holds no more memory when 100 MB come without a line end",
-  ignore: noProc,
-  timeout: 120_000,
-  async fn() {
-    using dir = tempDir();
-    await using cli = spawnCli(["-p", "0", "-t", "none", "-o", `${dir.path}/log`]);
-    using client = await connectTo(await cli.port());
-    await writeAll(client, encode("warm\n"));
-    await untilTrue(() => Deno.statSync(`${dir.path}/log`).size > 0);
-    const { rssKb } = figuresOf(cli.pid);
-    const chunk = new Uint8Array(1_000_000).fill(0x78);
-    for (let i = 0; i < 100; i++) await writeAll(client, chunk);
-    await client.closeWrite();
-    await client.read(new Uint8Array(1));
-    const { peakKb } = figuresOf(cli.pid);
-    assert(peakKb - rssKb < 40 * 1024, `${peakKb - rssKb} KB more than before`);
-    cli.kill("SIGTERM");
-    assertEquals(await cli.ended(), 0);
-    const log = Deno.readTextFileSync(`${dir.path}/log`);
-    assertMatch(log, / disconnected: 100000005 bytes, 2 lines, /);
-    assertEquals(log.match(/ \+ x+$/gm)!.join("").replace(/[^x]/g, "").length, 100_000_000);
-  },
-});
-
-Deno.test({
-  name: "main() logs all that has arrived when it is stopped in the middle of a burst",
-  ignore: noSignals,
-  timeout: 120_000,
-  async fn() {
-    await using cli = spawnCli(["-p", "0", "-t", "none"]);
-    const port = await cli.port();
-    using stack = new DisposableStack();
-    const conns: Deno.Conn[] = [];
-    for (let i = 0; i < 50; i++) conns.push(stack.use(await connectTo(port)));
-    await cli.out.until(" connected\n", 50);
-    // Each less than what the kernel takes at once: it has all of it when the signal comes.
-    await Promise.all(
-      conns.map((conn) => writeAll(conn, encode(`${"x".repeat(99)}\n`.repeat(500)))),
-    );
-    cli.kill("SIGTERM");
-    assertEquals(await cli.ended(), 0);
-    assertEquals(cli.out.count(`| ${"x".repeat(99)}\n`), 25_000);
-    assertEquals(cli.out.count("50000 bytes, 500 lines, "), 50);
-  },
-});
-
-Deno.test({
-  name: "main() neither loses nor doubles a line in a storm of SIGHUP",
-  ignore: noSignals,
-  timeout: 120_000,
-  async fn() {
-    using dir = tempDir();
-    const path = `${dir.path}/log`;
-    await using cli = spawnCli(["-p", "0", "-t", "none", "-q", "-o", path]);
-    const port = await cli.port();
-    using stack = new DisposableStack();
-    const conns: Deno.Conn[] = [];
-    for (let i = 0; i < 5; i++) conns.push(stack.use(await connectTo(port)));
-    let isSending = true;
-    const sending = Promise.all(conns.map(async (conn, i) => {
-      for (let at = 0; at < 300; at++) {
-        const lines = Array.from({ length: 50 }, (_, k) => `${i} line ${50 * at + k}\n`);
-        await writeAll(conn, encode(lines.join("")));
-      }
-      await conn.closeWrite();
-      await conn.read(new Uint8Array(1));
-    })).then(() => isSending = false);
-    let files = 0;
-    while (isSending) {
-      if (exists(path)) Deno.renameSync(path, `${path}.${++files}`);
-      for (let i = 0; i < 3; i++) cli.kill("SIGHUP");
-      await pause(5);
-    }
-    await sending;
-    cli.kill("SIGTERM");
-    assertEquals(await cli.ended(), 0);
-    const parts = Array.from({ length: files }, (_, i) => `${path}.${i + 1}`);
-    const texts = [...parts, path].filter(exists).map((part) => Deno.readTextFileSync(part));
-    for (const text of texts) assert(text === "" || text.endsWith("\n"));
-    for (let i = 0; i < 5; i++) {
-      const numbers = texts.join("").matchAll(new RegExp(`\\| ${i} line (\\d+)$`, "gm"));
-      assertEquals(Array.from(numbers, ([, number]) => Number(number)), upTo(15_000));
-    }
-    assert(files > 2, "The file was hardly ever moved");
-  },
-});
-
-Deno.test({
-  name: "main() does not call clients idle when it was stopped itself",
-  ignore: noSignals,
-  timeout: 120_000,
-  async fn() {
-    await using cli = spawnCli(["-p", "0", "-t", "none", "-i", "1.5"]);
-    const port = await cli.port();
-    using silent = await connectTo(port);
-    using talking = await connectTo(port);
-    await writeAll(talking, encode("before\n"));
-    await cli.out.until("| before\n");
-    cli.kill("SIGSTOP");
-    await pause(1000);
-    await writeAll(talking, encode("meanwhile\n"));
-    await pause(2000);
-    cli.kill("SIGCONT");
-    await cli.out.until("| meanwhile\n");
-    for (let i = 0; i < 5; i++) {
-      await writeAll(talking, encode(`after ${i}\n`));
-      await cli.out.until(`| after ${i}\n`);
-    }
-    assertEquals(await silent.read(new Uint8Array(1)), null);
-    await cli.out.until(" disconnected: ");
-    const ends = cli.out.lines.filter((line) => line.includes("disconnected"));
-    assertEquals(ends, [
-      "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (idle for 1.5 s)",
-    ]);
-  },
-});
-
 for (const multiplexer of MULTIPLEXERS) {
   Deno.test(`startServer() hears what came while it stood still before it looks who is idle (${multiplexer})`, async () => {
     const listener = new MemoryListener();
@@ -446,21 +240,3 @@ for (
     },
   });
 }
-
-Deno.test({
-  name: "main() tells raw's stderr of each client that a stop disconnects, if it is read",
-  ignore: noSignals,
-  timeout: 60_000,
-  async fn() {
-    await using cli = spawnCli(["-p", "0", "-f", "raw", "-t", "none", "-m", "2000"]);
-    const port = await cli.port();
-    using stack = new DisposableStack();
-    await Promise.all(Array.from({ length: 1500 }, async () => {
-      stack.use(await connectTo(port));
-    }));
-    await cli.err.until(" connected\n", 1500);
-    cli.kill("SIGTERM");
-    assertEquals(await cli.ended(), 0);
-    assertEquals(cli.err.count("(shutting down)\n"), 1500);
-  },
-});
