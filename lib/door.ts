@@ -76,9 +76,9 @@ export class Door implements Due {
     if (this.isDenied(peer) || peer.kind === "ip" && allowed?.has(peer) === false) {
       return NOT_ALLOWED;
     }
+    if (maxPerHost === undefined || peer.kind === "unix") return;
     const count = this.#takenByHost.get(hostKey(peer)) ?? 0;
-    if (maxPerHost === undefined || peer.kind === "unix" || count < maxPerHost) return;
-    return `${plural(count, "connection")} already`;
+    return count < maxPerHost ? undefined : `${plural(count, "connection")} already`;
   }
 
   /** Whether even a proxy with this address is kept out. */
@@ -161,6 +161,7 @@ export class Door implements Due {
   }
 
   #uncount(peer: Peer): void {
+    if (this.#options.maxPerHost === undefined || peer.kind === "unix") return;
     const key = hostKey(peer);
     const count = this.#takenByHost.get(key) ?? 0;
     if (count > 1) this.#takenByHost.set(key, count - 1);
