@@ -265,6 +265,11 @@ export class ServerSocket implements Disposable, AsyncDisposable {
     return this.#endpoint.listener.addr;
   }
 
+  /** Number of connections that wait: so many calls of {@linkcode accept} return one each. */
+  get waiting(): number {
+    return this.#endpoint.waiting;
+  }
+
   /**
    * Settles when a closed listener is really gone. Only then are its port, or
    * the file of its Unix socket, free: the accept that was pending at

@@ -1499,6 +1499,21 @@ Deno.test("ServerSocket accepts 16 connections ahead, one after the other, and n
   assertEquals(accepts, 19);
 });
 
+Deno.test("ServerSocket.waiting says how often accept() has a connection", async () => {
+  const streams = [new MemoryStream(), new MemoryStream()];
+  const accept = () => Promise.resolve(streams.shift() ?? Promise.reject(new SyntaxError("end")));
+  using poller = new Poller();
+  using server = new ServerSocket({ accept, close: () => {} });
+  assertEquals(server.waiting, 0);
+  poller.register(server);
+  while ((await poller.poll())[0]?.[1] !== (POLLIN | POLLERR));
+  for (const waiting of [2, 1]) {
+    assertEquals(server.waiting, waiting);
+    server.accept().close();
+  }
+  assertEquals(server.waiting, 0);
+});
+
 Deno.test("ServerSocket.accept() returns what was accepted before it throws an error", async () => {
   const streams = [new MemoryStream(), new MemoryStream()];
   const accept = () => {

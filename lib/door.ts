@@ -63,11 +63,12 @@ export class Door implements Due {
 
   /** Takes connections from a listener that is readable, as long as there are places. */
   *accept(listener: ServerSocket): Generator<Socket> {
-    while (this.#isOpen) {
-      const socket = this.#acceptOne(listener);
+    // The last is not tried for: an exception costs as much as a connection.
+    do {
+      const socket = this.#isOpen && this.#acceptOne(listener);
       if (!socket) return;
       yield socket;
-    }
+    } while (listener.waiting > 0);
   }
 
   /** Why the rules keep a client out; `undefined` if it is welcome. */
