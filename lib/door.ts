@@ -41,7 +41,7 @@ export class Door implements Due {
   #isRegistered = false;
   #pause: { readonly untilMs: number; readonly reason: string } | undefined;
   #reportedAtMs = -Infinity;
-  /** Failures in a row. */
+  /** Failures in a row that nobody's leaving can mend. */
   #failures = 0;
   /** When, after the limit was reached, it may be said that clients are accepted again. */
   #full: { readonly sayAtMs: number } | undefined;
@@ -180,7 +180,8 @@ export class Door implements Due {
   }
 
   #onFault(error: unknown): void {
-    if (isEnd(error) || ++this.#failures >= MAX_FAILURES) {
+    if (!isShortage(error)) this.#failures++;
+    if (isEnd(error) || this.#failures >= MAX_FAILURES) {
       this.#failure = new Failure(`Cannot accept connections: ${reasonOf(error)}`);
       this.close();
     } else {
@@ -219,6 +220,13 @@ function isClientFault(error: unknown): boolean {
   return CLIENT_FAULTS.has(codeOf(error) ?? "") || error instanceof NotConnected ||
     error instanceof ConnectionReset || error instanceof ConnectionAborted ||
     error instanceof Interrupted;
+}
+
+const SHORTAGES = new Set(["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"]);
+
+/** Whether something is missing that clients can take, and keep for as long as they like. */
+function isShortage(error: unknown): boolean {
+  return SHORTAGES.has(codeOf(error) ?? "");
 }
 
 /** Whether the listener is really gone. */

@@ -95,8 +95,8 @@ export class Reception {
     const { door, onArrival } = this.#options;
     const { stream, peer, through, certificate } = arrived;
     const socket = new Socket(stream);
-    // Others of its address may have arrived since it was named.
-    const refusal = through && door.refusalOf(peer);
+    // Others of its address may have arrived since the proxy said who it is.
+    const refusal = counted ? undefined : door.refusalOf(peer);
     if (refusal) {
       door.left(undefined);
       return this.#refuse(socket, peer, refusal);

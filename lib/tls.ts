@@ -271,6 +271,8 @@ const SMALL_READ_BYTES = 4 * 1024;
 /** The most that is read at a time, and with it the most plain text that is held for a reader. */
 const READ_BYTES = 64 * 1024;
 const MAX_WRITE_BYTES = 64 * 1024;
+/** How long a client that is closed may take to make room for close_notify. */
+const FAREWELL_MS = 100;
 
 /** The way of the ciphertext between a stream and `node:tls`. It never fails, as nobody there would listen. */
 class Wire extends Duplex {
@@ -321,6 +323,10 @@ class Wire extends Duplex {
       this.#writing = undefined;
       done();
     });
+  }
+
+  get isWriting(): boolean {
+    return this.#writing !== undefined;
   }
 
   /** Waits until all that `node:tls` has to say is written; it hands that over in microtasks. */
@@ -429,9 +435,22 @@ class SecureStream implements ByteStream {
     await this.#wire.below.closeWrite?.();
   }
 
+  /** Says close_notify first, unless what was said before it has not been taken yet. */
   close(): void {
+    if (this.#input.tag === "closed") return;
+    const isTaking = this.#input.tag !== "broken" && !this.#wire.isWriting;
     this.#input = { tag: "closed" };
     this.#plain = NO_BYTES;
+    if (!isTaking) return this.#free();
+    const timer = setTimeout(() => this.#free(), FAREWELL_MS);
+    this.#socket.end();
+    this.#wire.flushed().then(() => {
+      clearTimeout(timer);
+      this.#free();
+    });
+  }
+
+  #free(): void {
     this.#socket.destroy();
     this.#wire.close();
   }
