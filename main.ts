@@ -123,7 +123,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   );
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   opened.defer(() => closeListeners(listening));
-  const rooms = assemble(config, { io, say, output, listening, tls });
+  const rooms = assemble(config, { io, messages, output, listening, tls });
   opened.defer(() => rooms.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
   if (rooms.web) say(rooms.web.greeting);
@@ -171,9 +171,14 @@ class LogServer implements Server {
     this.#noticeStandstill(polledAtMs, timeoutMs);
     journal.setTime(io.now(), polledAtMs);
     await this.#hearAll(ready);
-    mailbox.open();
+    await this.#inPieces((isLong) => mailbox.open(isLong));
     // By the time before the poll: whoever spoke while the process stood still has been heard.
-    for (const due of this.#dues) if (due.dueAtMs <= polledAtMs) due.onDue(polledAtMs);
+    for (const due of this.#dues) {
+      await this.#inPieces((isLong) => {
+        if (due.dueAtMs <= polledAtMs) due.onDue(polledAtMs);
+        return !isLong();
+      });
+    }
     await this.#flush();
     return ready.length > 0;
   }
@@ -188,6 +193,11 @@ class LogServer implements Server {
       if (this.#rooms.journal.isLong) await this.#flush();
     }
     this.#unheard = ready.slice(heard);
+  }
+
+  /** Does what can become much log until it says that it is done, and writes in between. */
+  async #inPieces(act: (isLong: () => boolean) => boolean): Promise<void> {
+    while (!act(() => this.#rooms.journal.isLong)) await this.#flush();
   }
 
   #hear(source: Source, events: number): void {
@@ -231,8 +241,8 @@ class LogServer implements Server {
     }
     journal.setTime(io.now(), performance.now());
     handshakes.endAll(SHUTTING_DOWN);
-    mailbox.open();
-    clients.disconnectAll(SHUTTING_DOWN);
+    await this.#inPieces((isLong) => mailbox.open(isLong));
+    await this.#inPieces(() => clients.disconnectAll(SHUTTING_DOWN));
     await this.#flush();
     await journal.settled();
   }
@@ -240,10 +250,11 @@ class LogServer implements Server {
   /** Frees everything, also after a failure. */
   async #close(): Promise<void> {
     this.#isStopping = true;
-    const { handshakes, mailbox, clients, stdin, web } = this.#rooms;
+    const { handshakes, mailbox, clients, log, stdin, web } = this.#rooms;
     handshakes.endAll(SHUTTING_DOWN);
     mailbox.open();
-    clients.disconnectAll(SHUTTING_DOWN);
+    // What is logged after a failure goes nowhere.
+    while (!clients.disconnectAll(SHUTTING_DOWN)) log.clear();
     stdin?.close();
     await web?.finish();
     await this.#opened[Symbol.asyncDispose]();

@@ -9,10 +9,11 @@
  *
  * ## What ready means
  *
- * A source is *readable* when {@linkcode Socket.recv} or
- * {@linkcode ServerSocket.accept} would return or throw at once instead of
- * "not now", and *writable* when {@linkcode Socket.send} would take at least a
- * byte. It does not mean that the operation succeeds: end of file, a reset
+ * A source is *readable* when {@linkcode Socket.recv},
+ * {@linkcode ServerSocket.accept} or {@linkcode DatagramSocket.recvFrom} would
+ * return or throw at once instead of "not now", and *writable* when
+ * {@linkcode Socket.send} would take at least a byte, or
+ * {@linkcode DatagramSocket.sendTo} a datagram. It does not mean that the operation succeeds: end of file, a reset
  * connection and a failed accept are readable too, and show what they are when
  * they are picked up.
  *
@@ -545,9 +546,25 @@ export class DatagramSocket implements Disposable, AsyncDisposable {
    */
   recvFrom(max: number): [data: Uint8Array<ArrayBuffer>, from: Deno.Addr] {
     assertMax(max);
-    const datagram = this.#endpoint.take();
-    if (datagram[0].length > max) datagram[0] = datagram[0].slice(0, max);
-    return datagram;
+    const [bytes, from] = this.#endpoint.take();
+    return [bytes.slice(0, max), from];
+  }
+
+  /**
+   * Like {@linkcode recvFrom}, into memory of the caller's, as recvfrom_into() in
+   * Python: for floods, where a copy of each datagram would cost the most.
+   *
+   * @param target Where to put the data; what is longer is cut, and the rest is lost.
+   * @returns How many bytes were written to the front of `target`, and the sender.
+   * @throws {Deno.errors.WouldBlock} If none waits.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws The error of a failed receive or send; see {@linkcode recvFrom}.
+   */
+  recvFromInto(target: Uint8Array): [count: number, from: Deno.Addr] {
+    const [bytes, from] = this.#endpoint.take();
+    const count = Math.min(bytes.length, target.length);
+    target.set(count < bytes.length ? bytes.subarray(0, count) : bytes);
+    return [count, from];
   }
 
   /**
@@ -1059,6 +1076,7 @@ const PENDING = { tag: "pending" } as const;
 const CLOSED = { tag: "closed" } as const;
 const OPEN = { tag: "open" } as const;
 const ABSENT = { tag: "absent" } as const;
+const BROKEN = { tag: "broken" } as const;
 const ENDED = { tag: "ended", reset: false } as const;
 const RESET = { tag: "ended", reset: true } as const;
 const NOTHING = new Uint8Array(0);
@@ -1214,14 +1232,35 @@ class ListenerEndpoint extends QueueEndpoint<ByteStream> {
   }
 }
 
-type Datagram = [data: Uint8Array<ArrayBuffer>, address: Deno.Addr];
+type Datagram = [data: Uint8Array, address: Deno.Addr];
+
+/** As much as may wait, one more, and what is left at the end where no further one would fit. */
+const RING_BYTES = MAX_DATAGRAM_BYTES_AHEAD + 2 * MAX_DATAGRAM_BYTES;
+
+/** Memory that datagrams are received into, and wait in: to copy each into its own costs more than all else. */
+class DatagramRing {
+  readonly #bytes = new Uint8Array(RING_BYTES);
+  #end = 0;
+
+  /** Where the next is received. While none waits it begins anew, and touches no more memory. */
+  place(isEmpty: boolean): Uint8Array {
+    if (isEmpty || this.#end + MAX_DATAGRAM_BYTES > RING_BYTES) this.#end = 0;
+    return this.#bytes.subarray(this.#end, this.#end + MAX_DATAGRAM_BYTES);
+  }
+
+  /** Keeps what has come; a port may have brought it in memory of its own, which it uses again. */
+  keep(bytes: Uint8Array): Uint8Array {
+    if (bytes.buffer !== this.#bytes.buffer) return bytes.slice();
+    this.#end = bytes.byteOffset + bytes.length;
+    return bytes;
+  }
+}
 
 /** A port for datagrams, its one pending receive, and those that wait to be taken or sent. */
 class DatagramEndpoint extends QueueEndpoint<Datagram> {
   protected readonly words = RECEIVE_WORDS;
   readonly port: DatagramPort;
-  /** Every datagram is received into it, and copied. */
-  #buffer: Uint8Array<ArrayBuffer> | undefined;
+  #ring: DatagramRing | undefined;
   #waitingBytes = 0;
   /** The first is being sent. */
   readonly #unsent: Datagram[] = [];
@@ -1241,8 +1280,8 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
   }
 
   protected next(): Promise<Datagram> {
-    this.#buffer ??= new Uint8Array(MAX_DATAGRAM_BYTES);
-    return this.port.receive(this.#buffer) as Promise<Datagram>;
+    this.#ring ??= new DatagramRing();
+    return this.port.receive(this.#ring.place(this.waiting === 0));
   }
 
   protected hasRoom(): boolean {
@@ -1253,7 +1292,7 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
     if (!(datagram?.[0] instanceof Uint8Array)) {
       throw new TypeError("Cannot receive: receive() returned no datagram");
     }
-    datagram[0] = datagram[0].slice();
+    datagram[0] = this.#ring!.keep(datagram[0]);
     this.#waitingBytes += datagram[0].length;
     return datagram;
   }
@@ -1318,14 +1357,10 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
   }
 }
 
-/** A byte stream, its one read ahead and its send buffer. */
-class StreamEndpoint extends Endpoint {
+/** The sending half of a byte stream. */
+abstract class SendingEndpoint extends Endpoint {
   readonly stream: ByteStream;
-  #reading: ReadState = IDLE;
   #writing: WriteState;
-  /** Whether the next read is large: after a full one, until two in a row are small. */
-  #readsLarge = false;
-  #smallReads = 0;
   /** Made when something is first sent. */
   #outbox: Outbox | undefined;
   #isSending = false;
@@ -1342,31 +1377,15 @@ class StreamEndpoint extends Endpoint {
     return this.#outbox?.length ?? 0;
   }
 
-  readiness(): number {
-    if (this.#reading.tag === "closed") return POLLNVAL;
-    const events = this.#readReadiness() | this.#writeReadiness();
-    const shut = this.#reading.tag === "ended" && isShut(this.#writing);
-    return shut ? events | POLLHUP : events;
+  protected abstract readonly isClosed: boolean;
+
+  /** Whether nothing will be sent any more. */
+  protected get isShut(): boolean {
+    const { tag } = this.#writing;
+    return tag === "shut" || tag === "broken" || tag === "failed";
   }
 
-  #readReadiness(): number {
-    const state = this.#reading;
-    switch (state.tag) {
-      case "idle":
-      case "pending":
-      case "closed":
-        return 0;
-      case "ready":
-        return POLLIN;
-      case "ended":
-        return POLLIN | POLLRDHUP | (state.reset ? POLLHUP : 0);
-      // The next recv() throws it, so it must be invited.
-      case "failed":
-        return POLLIN | POLLRDHUP | POLLERR | POLLHUP;
-    }
-  }
-
-  #writeReadiness(): number {
+  protected writeReadiness(): number {
     switch (this.#writing.tag) {
       case "absent":
         return 0;
@@ -1380,96 +1399,6 @@ class StreamEndpoint extends Endpoint {
       case "failed":
         return POLLOUT | POLLERR;
     }
-  }
-
-  mayRead(): boolean {
-    return this.#reading.tag === "idle";
-  }
-
-  startRead(): void {
-    if (this.#reading.tag !== "idle") return;
-    const buffer = takeBuffer(this.#readsLarge);
-    this.#reading = { tag: "pending", buffer };
-    attempt(() => this.stream.read(buffer)).then(this.#onRead, this.#onReadFailed);
-  }
-
-  readonly #onRead = (count: number | null): void => {
-    if (this.#reading.tag !== "pending") return this.#onCancelled();
-    const buffer = this.#reading.buffer;
-    if (count === null || count === 0) {
-      giveBuffer(buffer);
-      this.#reading = count === null ? ENDED : IDLE;
-    } else if (Number.isInteger(count) && count > 0 && count <= buffer.length) {
-      this.#chooseSize(count, buffer.length);
-      this.#reading = { tag: "ready", buffer, start: 0, end: count };
-    } else {
-      const error = new RangeError(
-        `Cannot receive: read() of ${buffer.length} bytes returned ${count}`,
-      );
-      return this.#onReadFailed(error);
-    }
-    this.changed();
-  };
-
-  #chooseSize(count: number, offered: number): void {
-    this.#smallReads = count <= SMALL_READ_BYTES ? this.#smallReads + 1 : 0;
-    if (count === offered) this.#readsLarge = true;
-    else if (this.#smallReads >= 2) this.#readsLarge = false;
-  }
-
-  readonly #onReadFailed = (error: unknown): void => {
-    if (this.#reading.tag !== "pending") return this.#onCancelled();
-    giveBuffer(this.#reading.buffer);
-    this.#reading = { tag: "failed", error };
-    if (this.#writing.tag !== "absent") this.#breakWriting({ tag: "broken" });
-    this.changed();
-  };
-
-  /** The read that was pending at close() has settled: its buffer is free. */
-  #onCancelled(): void {
-    if (this.#reading.tag === "closed" && this.#reading.buffer) {
-      giveBuffer(this.#reading.buffer);
-      this.#reading = CLOSED;
-    }
-    this.release();
-  }
-
-  /** Returns at most `max` bytes in place; they are valid until control is given up. */
-  take(max: number): Uint8Array {
-    const state = this.#reading;
-    if (state.tag === "closed") {
-      throw new Deno.errors.BadResource("Cannot receive: the socket is closed");
-    }
-    if (max === 0) return NOTHING;
-    switch (state.tag) {
-      case "ready":
-        return this.#consume(state, max);
-      case "failed":
-        this.#reading = RESET;
-        this.#writing = forgetError(this.#writing);
-        this.served();
-        throw state.error;
-      case "ended":
-        if (this.#writing.tag === "failed") this.#throwWriteError(this.#writing.error);
-        return NOTHING;
-      case "idle":
-      case "pending":
-        if (this.#writing.tag === "failed") this.#throwWriteError(this.#writing.error);
-        throw new Deno.errors.WouldBlock("Cannot receive: nothing has arrived");
-    }
-  }
-
-  #consume(state: ReadState & { tag: "ready" }, max: number): Uint8Array {
-    const { buffer, start, end } = state;
-    const taken = Math.min(end, start + max);
-    if (taken < end) {
-      state.start = taken;
-    } else {
-      giveBuffer(buffer);
-      this.#reading = IDLE;
-    }
-    this.served();
-    return buffer.subarray(start, taken);
   }
 
   send(bytes: Uint8Array): number {
@@ -1487,7 +1416,7 @@ class StreamEndpoint extends Endpoint {
   }
 
   #assertSendable(): void {
-    if (this.#reading.tag === "closed") {
+    if (this.isClosed) {
       throw new Deno.errors.BadResource("Cannot send: the socket is closed");
     }
     switch (this.#writing.tag) {
@@ -1501,18 +1430,30 @@ class StreamEndpoint extends Endpoint {
       case "broken":
         throw new Deno.errors.BrokenPipe("Cannot send: the connection is broken");
       case "failed":
-        return this.#throwWriteError(this.#writing.error);
+        return this.throwWriteError();
     }
   }
 
-  #throwWriteError(error: unknown): never {
-    this.#writing = forgetError(this.#writing);
+  /** Throws the error of a failed write, if there is one, and forgets it. */
+  protected throwWriteError(): void {
+    if (this.#writing.tag !== "failed") return;
+    const { error } = this.#writing;
+    this.forgetWriteError();
     this.changed();
     throw error;
   }
 
+  protected forgetWriteError(): void {
+    if (this.#writing.tag === "failed") this.#writing = BROKEN;
+  }
+
+  /** The connection is gone: nothing of what is queued can be sent any more. */
+  protected giveUpSending(): void {
+    if (this.#writing.tag !== "absent") this.#breakWriting(BROKEN);
+  }
+
   shutdown(): Promise<void> {
-    if (this.#reading.tag === "closed") {
+    if (this.isClosed) {
       throw new Deno.errors.BadResource("Cannot shut down: the socket is closed");
     }
     if (this.#writing.tag === "open") {
@@ -1570,12 +1511,137 @@ class StreamEndpoint extends Endpoint {
     this.#outbox = undefined;
     this.#shutdown?.resolve();
   }
+}
+
+/** A byte stream: its one read ahead, and its sending half. */
+class StreamEndpoint extends SendingEndpoint {
+  #reading: ReadState = IDLE;
+  /** Whether the next read is large: after a full one, until two in a row are small. */
+  #readsLarge = false;
+  #smallReads = 0;
+  protected get isClosed(): boolean {
+    return this.#reading.tag === "closed";
+  }
+
+  readiness(): number {
+    if (this.isClosed) return POLLNVAL;
+    const events = this.#readReadiness() | this.writeReadiness();
+    const isOver = this.#reading.tag === "ended" && this.isShut;
+    return isOver ? events | POLLHUP : events;
+  }
+
+  #readReadiness(): number {
+    const state = this.#reading;
+    switch (state.tag) {
+      case "idle":
+      case "pending":
+      case "closed":
+        return 0;
+      case "ready":
+        return POLLIN;
+      case "ended":
+        return POLLIN | POLLRDHUP | (state.reset ? POLLHUP : 0);
+      // The next recv() throws it, so it must be invited.
+      case "failed":
+        return POLLIN | POLLRDHUP | POLLERR | POLLHUP;
+    }
+  }
+
+  mayRead(): boolean {
+    return this.#reading.tag === "idle";
+  }
+
+  startRead(): void {
+    if (this.#reading.tag !== "idle") return;
+    const buffer = takeBuffer(this.#readsLarge);
+    this.#reading = { tag: "pending", buffer };
+    attempt(() => this.stream.read(buffer)).then(this.#onRead, this.#onReadFailed);
+  }
+
+  readonly #onRead = (count: number | null): void => {
+    if (this.#reading.tag !== "pending") return this.#onCancelled();
+    const buffer = this.#reading.buffer;
+    if (count === null || count === 0) {
+      giveBuffer(buffer);
+      this.#reading = count === null ? ENDED : IDLE;
+    } else if (Number.isInteger(count) && count > 0 && count <= buffer.length) {
+      this.#chooseSize(count, buffer.length);
+      this.#reading = { tag: "ready", buffer, start: 0, end: count };
+    } else {
+      const error = new RangeError(
+        `Cannot receive: read() of ${buffer.length} bytes returned ${count}`,
+      );
+      return this.#onReadFailed(error);
+    }
+    this.changed();
+  };
+
+  #chooseSize(count: number, offered: number): void {
+    this.#smallReads = count <= SMALL_READ_BYTES ? this.#smallReads + 1 : 0;
+    if (count === offered) this.#readsLarge = true;
+    else if (this.#smallReads >= 2) this.#readsLarge = false;
+  }
+
+  readonly #onReadFailed = (error: unknown): void => {
+    if (this.#reading.tag !== "pending") return this.#onCancelled();
+    giveBuffer(this.#reading.buffer);
+    this.#reading = { tag: "failed", error };
+    this.giveUpSending();
+    this.changed();
+  };
+
+  /** The read that was pending at close() has settled: its buffer is free. */
+  #onCancelled(): void {
+    if (this.#reading.tag === "closed" && this.#reading.buffer) {
+      giveBuffer(this.#reading.buffer);
+      this.#reading = CLOSED;
+    }
+    this.release();
+  }
+
+  /** Returns at most `max` bytes in place; they are valid until control is given up. */
+  take(max: number): Uint8Array {
+    const state = this.#reading;
+    if (state.tag === "closed") {
+      throw new Deno.errors.BadResource("Cannot receive: the socket is closed");
+    }
+    if (max === 0) return NOTHING;
+    switch (state.tag) {
+      case "ready":
+        return this.#consume(state, max);
+      case "failed":
+        this.#reading = RESET;
+        this.forgetWriteError();
+        this.served();
+        throw state.error;
+      case "ended":
+        this.throwWriteError();
+        return NOTHING;
+      case "idle":
+      case "pending":
+        this.throwWriteError();
+        throw new Deno.errors.WouldBlock("Cannot receive: nothing has arrived");
+    }
+  }
+
+  #consume(state: ReadState & { tag: "ready" }, max: number): Uint8Array {
+    const { buffer, start, end } = state;
+    const taken = Math.min(end, start + max);
+    if (taken < end) {
+      state.start = taken;
+    } else {
+      giveBuffer(buffer);
+      this.#reading = IDLE;
+    }
+    this.served();
+    return buffer.subarray(start, taken);
+  }
 
   close(): void {
     const state = this.#reading;
     if (state.tag === "closed") return;
     this.#reading = state.tag === "pending" ? { tag: "closed", buffer: state.buffer } : CLOSED;
-    if (this.#writing.tag !== "absent") this.#breakWriting({ tag: "broken" });
+    this.giveUpSending();
     if (state.tag === "ready") giveBuffer(state.buffer);
     try {
       closeQuietly(this.stream);
@@ -2221,13 +2287,4 @@ function closeUnheard(conn: ByteStream): void {
   } catch {
     // It was accepted, and there is nothing else to free.
   }
-}
-
-function isShut(state: WriteState): boolean {
-  return state.tag === "shut" || state.tag === "broken" ||
-    state.tag === "failed";
-}
-
-function forgetError(state: WriteState): WriteState {
-  return state.tag === "failed" ? { tag: "broken" } : state;
 }

@@ -13,9 +13,9 @@ import { Datagrams } from "./datagrams.ts";
 import { Door } from "./door.ts";
 import { createFramer } from "./framing.ts";
 import { Handshakes } from "./handshakes.ts";
-import type { Io, Say } from "./io.ts";
+import type { Io, Messages } from "./io.ts";
 import { Journal } from "./journal.ts";
-import type { Listening } from "./listeners.ts";
+import type { Listening, StreamListening } from "./listeners.ts";
 import { Log } from "./log.ts";
 import { Mailbox } from "./mailbox.ts";
 import type { Config } from "./options.ts";
@@ -34,7 +34,7 @@ const HANDSHAKE_MS = 10_000;
 /** What is opened before the rooms are assembled. */
 export interface Parts {
   readonly io: Io;
-  readonly say: Say;
+  readonly messages: Messages;
   readonly output: Output;
   readonly listening: readonly Listening[];
   readonly tls: Tls | undefined;
@@ -50,7 +50,8 @@ export function assemble(config: Config, parts: Parts) {
 
 /** What waits, and what is written. */
 function assembleBase(config: Config, parts: Parts) {
-  const { io, say, output, listening } = parts;
+  const { io, messages, output, listening } = parts;
+  const { say } = messages;
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
   const log = new Log({
     format: config.format,
@@ -61,6 +62,7 @@ function assembleBase(config: Config, parts: Parts) {
   });
   return {
     ...parts,
+    say,
     multiplexer,
     mailbox: new Mailbox(() => multiplexer.wake()),
     streams: listening.filter((one) => one.kind === "stream"),
@@ -68,7 +70,13 @@ function assembleBase(config: Config, parts: Parts) {
     log,
     recent: config.web && new Recent(),
     stats: new Stats(performance.now(), config.udpPorts.length > 0),
-    journal: new Journal({ log, output, say, onFailure: () => multiplexer.wake() }),
+    journal: new Journal({
+      log,
+      output,
+      say,
+      said: () => messages.taken(),
+      onFailure: () => multiplexer.wake(),
+    }),
     allowed: networksOf(config.allow),
     denied: networksOf(config.deny),
   };
@@ -147,6 +155,7 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
   const trouble = () => output.trouble(performance.now()) ?? door.trouble;
   return new Web({
     ...config.web,
+    example: exampleOf(base.streams),
     recent,
     say,
     now: () => io.now(),
@@ -161,6 +170,14 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
         startMs,
       }),
   });
+}
+
+/** A line to try, for a page that has nothing to show yet. */
+function exampleOf(streams: readonly StreamListening[]): string {
+  const addr = streams[0]?.socket.addr;
+  if (!addr || !("hostname" in addr)) return "nc 127.0.0.1 1234";
+  const isEverywhere = addr.hostname === "0.0.0.0" || addr.hostname === "::";
+  return `nc ${isEverywhere ? "127.0.0.1" : addr.hostname} ${addr.port}`;
 }
 
 export function tlsOf({ tlsCert, tlsKey, tlsClientCa }: Config): Tls | undefined {

@@ -42,11 +42,11 @@ export class Clients implements Iterable<Client> {
   readonly dues: readonly Due[];
 
   constructor(options: ClientsOptions) {
-    const { idleTimeoutMs, flushAfterMs } = options;
+    const { idleTimeoutMs, flushAfterMs, isLong } = options;
     this.#options = options;
-    this.#prompts = new Silence(flushAfterMs, (client) => client.flush());
+    this.#prompts = new Silence(flushAfterMs, (client) => client.flush(), isLong);
     const reason = `idle for ${idleTimeoutMs / 1000} s`;
-    this.#idle = new Silence(idleTimeoutMs, (client) => this.#disconnect(client, reason));
+    this.#idle = new Silence(idleTimeoutMs, (client) => this.#disconnect(client, reason), isLong);
     this.dues = [this.#prompts, this.#idle];
   }
 
@@ -176,8 +176,13 @@ export class Clients implements Iterable<Client> {
     this.#prompts.lost(ms);
   }
 
-  disconnectAll(reason: string): void {
-    for (const client of this.#clients.values()) this.#disconnect(client, reason);
+  /** Disconnects all, until the log should be written; returns whether that was all. */
+  disconnectAll(reason: string): boolean {
+    for (const client of this.#clients.values()) {
+      if (this.#options.isLong()) return false;
+      this.#disconnect(client, reason);
+    }
+    return true;
   }
 
   /** Frees all first, so that a client whose last line cannot be logged leaves nothing behind. */

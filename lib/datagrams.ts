@@ -7,7 +7,7 @@
 import type { DatagramSocket } from "../poller.ts";
 import { type Networks, type Peer, peerOf } from "./addresses.ts";
 import { CR, LF, NUL } from "./bytes.ts";
-import { createFramer, type Framer, type FrameSink } from "./framing.ts";
+import { cutPieces, type FrameSink } from "./held.ts";
 import { reasonOf, type Say } from "./io.ts";
 import type { Log, Party } from "./log.ts";
 import type { Recent } from "./recent.ts";
@@ -16,7 +16,7 @@ import type { Stats } from "./stats.ts";
 /** Nothing larger arrives by UDP. */
 const MAX_DATAGRAM_BYTES = 64 * 1024;
 /** What one socket is heard of in a row, before others have their turn. */
-const MAX_IN_A_ROW = 128;
+const MAX_TURN_BYTES = 256 * 1024;
 const REPORT_MS = 60_000;
 
 export interface DatagramOptions {
@@ -32,44 +32,54 @@ export interface DatagramOptions {
 
 export class Datagrams {
   readonly #options: DatagramOptions;
-  /** Cuts a datagram into pieces; it keeps nothing. */
-  readonly #framer: Framer;
+  /** Each datagram is received into it. */
+  readonly #input = new Uint8Array(MAX_DATAGRAM_BYTES);
   #sender: Sender | undefined;
   #reportedAtMs = -Infinity;
 
   constructor(options: DatagramOptions) {
     this.#options = options;
-    this.#framer = createFramer("none", options.maxLineBytes);
   }
 
-  /** Hears what has arrived, but not for ever. */
+  /**
+   * Hears what waits, which the socket bounds. Nothing is left behind but of large ones: the
+   * next wait would turn the loop for it, while the kernel drops what comes.
+   */
   hear(socket: DatagramSocket): void {
+    let heard = 0;
     try {
-      // Where none waits, there is an error to pick up.
-      const count = Math.max(1, Math.min(socket.waiting, MAX_IN_A_ROW));
-      for (let heard = 0; heard < count; heard++) {
-        const [bytes, from] = socket.recvFrom(MAX_DATAGRAM_BYTES);
-        this.#onDatagram(bytes, from);
-      }
+      do heard += this.#receive(socket); while (socket.waiting > 0 && heard < MAX_TURN_BYTES);
     } catch (error) {
       if (!(error instanceof Deno.errors.WouldBlock)) this.#report(error);
     }
   }
 
-  #onDatagram(bytes: Uint8Array, from: Deno.Addr): void {
-    const { stats, log, recent, allowed, denied } = this.#options;
+  #receive(socket: DatagramSocket): number {
+    const [count, from] = socket.recvFromInto(this.#input);
+    const { stats, allowed, denied } = this.#options;
     const sender = this.#senderAt(from as Deno.NetAddr);
-    const { peer } = sender;
     // A flood of records of those kept out would be a flood of the log.
-    if (denied?.has(peer) || allowed?.has(peer) === false) {
+    if (denied?.has(sender.peer) || allowed?.has(sender.peer) === false) {
       stats.refused++;
-      return;
+      return count;
     }
     stats.datagrams++;
-    stats.bytes += bytes.length;
-    if (log.takesLines) return void this.#framer.push(withoutEnd(bytes), sender);
-    log.chunk(sender, 0, bytes);
-    recent?.line(sender, bytes, 0, bytes.length, true, log.timeMs);
+    stats.bytes += count;
+    this.#log(sender, count);
+    return count;
+  }
+
+  #log(sender: Sender, count: number): void {
+    const { log, stats, recent, maxLineBytes } = this.#options;
+    const input = this.#input;
+    if (log.takesLines) {
+      const end = endOf(input, count);
+      const start = cutPieces(input, 0, end, maxLineBytes, sender);
+      if (start > 0) stats.cut++;
+      return sender.frame(input, start, end, true);
+    }
+    log.chunk(sender, 0, input.subarray(0, count));
+    recent?.line(sender, input, 0, count, true, log.timeMs);
   }
 
   /** A burst comes from one sender: what its records begin with is made once. */
@@ -112,9 +122,9 @@ class Sender implements FrameSink, Party {
   }
 }
 
-/** Without exactly one line end, LF or CRLF, or NUL: many senders add one, which says nothing. */
-function withoutEnd(bytes: Uint8Array): Uint8Array {
-  const last = bytes.at(-1);
-  if (last !== LF && last !== NUL) return bytes;
-  return bytes.subarray(0, last === LF && bytes.at(-2) === CR ? -2 : -1);
+/** Where it ends without one line end, LF or CRLF, or NUL: many senders add one, which says nothing. */
+function endOf(bytes: Uint8Array, count: number): number {
+  const last = bytes[count - 1];
+  if (count === 0 || last !== LF && last !== NUL) return count;
+  return last === LF && count > 1 && bytes[count - 2] === CR ? count - 2 : count - 1;
 }

@@ -11,6 +11,8 @@ import type { Output } from "./output.ts";
 
 /** A round is written early when it gets longer than this. */
 const ROUND_BYTES = 1024 * 1024;
+/** The same for what goes to stderr, which takes 64 KiB before anything of it is written. */
+const ROUND_ASIDE_BYTES = 32 * 1024;
 /** From this size on it pays to write a round while the next is read. */
 const BULK_BYTES = 16 * 1024;
 /** Above this number of clients that talk, a real turn of the loop is what keeps them equal. */
@@ -27,6 +29,8 @@ export interface JournalOptions {
   readonly log: Log;
   readonly output: Pick<Output, "write" | "reopen" | "isFile">;
   readonly say: Say;
+  /** Settles when what was said is written, or nobody reads it. */
+  readonly said: () => Promise<void>;
   /** A write beside the loop has failed, which shows at the next flush. */
   readonly onFailure: () => void;
 }
@@ -52,7 +56,8 @@ export class Journal {
 
   /** Whether the round should be written before more is heard. */
   get isLong(): boolean {
-    return this.#options.log.length >= ROUND_BYTES;
+    const { log } = this.#options;
+    return log.length >= ROUND_BYTES || log.asideLength >= ROUND_ASIDE_BYTES;
   }
 
   /**
@@ -64,8 +69,8 @@ export class Journal {
    */
   async flush(): Promise<number> {
     const { log, output, onFailure } = this.#options;
-    this.#sayAside();
     const startedAtMs = performance.now();
+    await this.#sayAside();
     await this.#writing;
     if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
@@ -79,9 +84,12 @@ export class Journal {
   }
 
   /** What raw keeps out of the output goes to the operator. */
-  #sayAside(): void {
-    const { log, say } = this.#options;
-    if (log.asideLength > 0) say(decode(log.takeAside()).trimEnd());
+  async #sayAside(): Promise<void> {
+    const { log, say, said } = this.#options;
+    if (log.asideLength === 0) return;
+    const isMuch = log.asideLength >= ROUND_ASIDE_BYTES;
+    for (const line of decode(log.takeAside()).trimEnd().split("\n")) say(line);
+    if (isMuch) await said();
   }
 
   /** Settles when all that was flushed is written; rejects if it could not be. */

@@ -27,3 +27,11 @@ Deno.test("Mailbox.open() leaves what is posted meanwhile to the next time", () 
   mailbox.open();
   assertEquals(done, ["first", "second"]);
 });
+
+Deno.test("Mailbox.open() leaves the rest for later when that is enough", () => {
+  const mailbox = new Mailbox(() => {});
+  const done: string[] = [];
+  for (const name of ["one", "two", "three"]) mailbox.post(() => done.push(name));
+  assertEquals([mailbox.open(() => done.length === 2), done], [false, ["one", "two"]]);
+  assertEquals([mailbox.open(), done.length], [true, 3]);
+});

@@ -20,6 +20,7 @@ import {
   untyped,
   waitByPoll,
   waitBySelect,
+  withSeeds,
 } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -159,6 +160,55 @@ Deno.test("DatagramSocket.recvFrom() returns a copy that is the caller's", async
   assertEquals(decode(other), "other");
   assertNotStrictEquals(first.buffer, other.buffer);
   assertEquals(other.buffer.byteLength, 5);
+});
+
+Deno.test("DatagramSocket.recvFromInto() fills memory of the caller's", async () => {
+  const port = new MemoryPort();
+  using socket = new DatagramSocket(port);
+  port.push("first", "", "longer than that");
+  await select([socket], [], []);
+  const target = new Uint8Array(8);
+  assertEquals(socket.recvFromInto(target), [5, SENDER]);
+  assertEquals(decode(target), "first\0\0\0");
+  assertEquals(socket.recvFromInto(target), [0, SENDER]);
+  assertEquals(socket.recvFromInto(target), [8, SENDER]);
+  assertEquals(decode(target), "longer t");
+  assertThrows(() => socket.recvFromInto(target), Deno.errors.WouldBlock);
+});
+
+Deno.test("DatagramSocket keeps what waits while more is received, however it is taken", async () => {
+  await withSeeds(20, async (random) => {
+    const port = new MemoryPort();
+    using socket = new DatagramSocket(port);
+    using poller = pollerOf(socket);
+    const sent: string[] = [];
+    const got: string[] = [];
+    for (let round = 0; round < 60; round++) {
+      for (let i = random(20); i > 0; i--) {
+        const size = random(4) > 0 ? random(200) : random(65_000);
+        sent.push(`${sent.length}`.padEnd(size, "x"));
+        port.push(sent.at(-1)!);
+      }
+      await poller.poll(0);
+      for (let i = random(30); i > 0 && socket.waiting > 0; i--) got.push(recvText(socket));
+    }
+    while (got.length < sent.length) {
+      await poller.poll();
+      while (socket.waiting > 0) got.push(recvText(socket));
+    }
+    assertEquals(got.map((text, i) => text === sent[i]).indexOf(false), -1);
+  });
+});
+
+Deno.test("DatagramSocket copies what a port brings in memory of its own", async () => {
+  const own = new Uint8Array(1);
+  const receive = (): Promise<[Uint8Array, Deno.Addr]> => {
+    own[0]!++;
+    return Promise.resolve([own, SENDER]);
+  };
+  using socket = new DatagramSocket({ receive, close: () => {} });
+  await select([socket], [], []);
+  assertEquals([1, 2, 3].map(() => socket.recvFrom(1)[0][0]), [1, 2, 3]);
 });
 
 Deno.test("DatagramSocket.recvFrom() returns what came before an error", async () => {

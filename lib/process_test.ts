@@ -71,7 +71,9 @@ for (const name of ["write", "writeInline"]) {
 
   runTest(`processIo().stdout.${name}() rejects when nobody will ever read the pipe`, async () => {
     const { err } = await run(
-      `while (true) await io.stdout.${name}(bytes(1000)).catch((error) => {
+      `const turn = () => new Promise((resolve) => setTimeout(resolve, 20));
+       while (true) await io.stdout.${name}(bytes(1000)).catch(async (error) => {
+         await turn();
          say(error.code);
          Deno.exit(0);
        });`,
@@ -109,16 +111,26 @@ for (const name of ["write", "writeInline"]) {
       assertEquals(closed.err, "BadResource: it is closed\n");
       const device = await run(body, { permissions, shell: "$RUN > /dev/null" });
       assertEquals(device.err, "written\n");
-      const daemon = await run(body, {
+      const daemon = await run(`${body} Deno.exit(9);`, {
         permissions,
-        shell: "$RUN <> /dev/null 1<> /dev/null 2<> /dev/null && echo $? > code; cat code",
+        shell: "$RUN <> /dev/null 1<> /dev/null 2<> /dev/null",
       });
-      assertEquals(daemon.out, "0\n");
+      assertEquals(daemon.code, 9);
       const unseen = await run(body, { permissions: ["--allow-read"], shell: "$RUN >&-" });
       assertEquals(unseen.err, "written\n");
     },
   });
 }
+
+runTest("processIo().stdout.write() lets the loop turn", async () => {
+  const { err } = await run(
+    `let hasFired = false;
+     setTimeout(() => hasFired = true, 0);
+     for (let i = 0; i < 200; i++) await io.stdout.write(bytes(1));
+     say(hasFired);`,
+  );
+  assertEquals(err, "true\n");
+});
 
 Deno.test({
   name: "processIo().stdout changes the pipe only when something is written",

@@ -95,7 +95,7 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-// -- Bytes, numbers and files --
+// -- Bytes, numbers, files and processes --
 
 /** One character a byte, so that bytes can be compared as text. */
 export function latin1(bytes: Uint8Array): string {
@@ -168,6 +168,18 @@ export function exists(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Figures of a process from /proc: memory in KB, and processor time in ticks of 10 ms. */
+export function figuresOf(pid: number) {
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  const field = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]);
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
+  return {
+    rssKb: field("VmRSS"),
+    peakKb: field("VmHWM"),
+    ticks: Number(stat[11]) + Number(stat[12]),
+  };
 }
 
 // -- Output --
