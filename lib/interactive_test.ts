@@ -127,9 +127,23 @@ typingTest("half a line waits for its end, or for the end of stdin", [], async (
   await heard(clients.conns[0]!, "half\n");
   await clients.conns[0]!.write(encode("still heard\n"));
   await running.out.until("| still heard");
-  const reads = running.stdin.targets.length;
-  for (let i = 0; i < 20; i++) await turn();
-  assertEquals(running.stdin.targets.length, reads, "the end was not read again");
+});
+
+Deno.test({
+  name: "the end of stdin costs nothing afterwards",
+  ignore: noNet,
+  fn: async () => {
+    const stdin = new MemoryStream("half");
+    stdin.end();
+    let rounds = 0;
+    const now = () => (rounds++, 0);
+    await using running = await serve(["--time", "none", "-I"], { stdin, now });
+    await running.err.until("nobody is connected");
+    for (let i = 0; i < 5; i++) await turn();
+    const before = rounds;
+    for (let i = 0; i < 50; i++) await turn();
+    assertEquals(rounds, before);
+  },
 });
 
 typingTest(
