@@ -95,7 +95,7 @@ function assertComplete(files: readonly string[], said: readonly number[]): void
     const text = Deno.readTextFileSync(file);
     assert(text === "" || text.endsWith("\n"), `${file} ends within a record`);
     for (const line of text.split("\n").slice(0, -1)) {
-      const [, name = "", number] = /^#\d+ \S+ \| (c\d) (\d+) -{40}$/.exec(line) ?? [];
+      const [, name = "", number] = /^#\d+ \S+ \| (c\d+) (\d+) -{40}$/.exec(line) ?? [];
       assertEquals(Number(number), next.get(name) ?? 0, `${file}: ${line}`);
       next.set(name, Number(number) + 1);
     }
@@ -115,7 +115,7 @@ rotationTest(
   "no record is lost, doubled or torn over hundreds of rotations under 8 clients",
   ["--rotate-keep", "100000"],
   async (running) => {
-    const said = await talkAll(running, Infinity, () => exists(`${running.path}.200`));
+    const said = await talkAll(running, Infinity, () => exists(`${running.path}.150`));
     await stop(running);
     const files = filesOf(running.path);
     assertComplete(files, said);
@@ -176,17 +176,21 @@ rotationTest(
   async (running) => {
     await Deno.mkdir(`${running.path}.1`);
     const said = await talkAll(running, 1_000);
-    await untilTrue(() => running.err.count("earshot: ") > 0);
-    assertEquals(running.err.text.split("\n").filter((line) => line.startsWith("earshot: ")), [
+    const { length } = said;
+    for (let i = 0; i < 5; i++) said[length + i] = await talk(running.port, `c${length + i}`, 1);
+    const complaints = () => running.err.text.split("\n").filter((line) => /^earshot: /.test(line));
+    assertEquals(complaints(), [
       `earshot: Cannot rotate ${running.path}: ${running.path}.1 is a directory`,
     ]);
-    await Deno.remove(`${running.path}.1`);
     assert(await sizeOf(running.path) > 4 * SIZE_BYTES);
-    await talk(running.port, "c8", 1);
+    await Deno.remove(`${running.path}.1`);
+    said[length + 5] = await talk(running.port, `c${length + 5}`, 1);
     await stop(running);
-    assertComplete(filesOf(running.path).slice(0, -1), said);
+    const files = filesOf(running.path);
+    assertEquals(files, [`${running.path}.1`, running.path]);
+    assertComplete(files, said);
     assertEquals((await textOf(running.path)).split("\n").length, 2);
-    assertEquals(running.err.count("earshot: "), 1);
+    assertEquals(complaints().length, 1);
   },
 );
 
@@ -194,7 +198,7 @@ rotationTest(
 function fullDisk(): Disposable {
   const open = Deno.openSync;
   let writes = 0;
-  const isFull = () => ++writes % 40 === 20;
+  const isFull = () => [20, 60].includes(++writes);
   return replaced(
     "openSync",
     untyped((path: string, options: Deno.OpenOptions) => {
@@ -213,21 +217,26 @@ function fullDisk(): Disposable {
 }
 
 rotationTest(
-  "a full disk between rotations loses nothing, also when the file is opened anew",
+  "a full disk between rotations loses nothing, also when the file is moved meanwhile",
   ["--rotate-keep", "100000"],
   async (running) => {
-    let hasReloaded = 0;
-    const reloading = setInterval(() => {
-      if (running.err.count("clients wait") <= hasReloaded) return;
-      hasReloaded++;
-      running.server.reload();
-    }, 20);
-    const said = await talkAll(running, 2_000);
-    clearInterval(reloading);
+    const { path, err, server } = running;
+    const moved = `${path}.moved`;
+    let older = 0;
+    const moving = setInterval(() => {
+      if (exists(moved) || err.count("clients wait") === err.count("works again")) return;
+      older = filesOf(path).length - 1;
+      Deno.renameSync(path, moved);
+      server.reload();
+    }, 1);
+    const hasRotated = () => exists(moved) && filesOf(path).length > older + 5;
+    const said = await talkAll(running, Infinity, hasRotated);
+    clearInterval(moving);
     await stop(running);
-    assertComplete(filesOf(running.path), said);
-    assert(running.err.count("no space left on device; clients wait") > 0, running.err.text);
-    assertEquals(running.err.count("works again"), running.err.count("clients wait"));
+    const files = filesOf(path);
+    assertComplete(files.toSpliced(older, 0, moved), said);
+    assert(err.count("no space left on device; clients wait") > 0);
+    assertEquals(err.count("works again"), err.count("clients wait"));
   },
   fullDisk,
 );
