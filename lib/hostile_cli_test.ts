@@ -285,7 +285,7 @@ Deno.test({
   ignore: noSignals,
   timeout: 60_000,
   async fn() {
-    await using cli = spawnCli(["-p", "0", "-f", "hex", "-o", "/dev/null", "-m", "2000"]);
+    await using cli = spawnCli(["-p", "0", "-f", "hex"], { stdout: "forgotten" });
     const port = await cli.port();
     using stack = new DisposableStack();
     const chunk = new Uint8Array(64 * 1024);
