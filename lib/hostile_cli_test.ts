@@ -286,7 +286,13 @@ Deno.test({
   ignore: noSignals,
   timeout: 60_000,
   async fn() {
-    await using cli = spawnCli(["-p", "0", "-f", "hex"], { stdout: "forgotten" });
+    using dir = tempDir();
+    const fifo = `${dir.path}/fifo`;
+    new Deno.Command("mkfifo", { args: [fifo] }).outputSync();
+    // A reader of its own: this process is busy with flooding. Open at both ends it waits for nobody.
+    using _held = Deno.openSync(fifo, { read: true, write: true });
+    const reader = new Deno.Command("cat", { args: [fifo], stdout: "null" }).spawn();
+    await using cli = spawnCli(["-p", "0", "-f", "hex", "-o", fifo]);
     const port = await cli.port();
     using stack = new DisposableStack();
     const chunk = new Uint8Array(64 * 1024);
@@ -299,6 +305,8 @@ Deno.test({
     cli.kill("SIGTERM");
     assertEquals(await cli.ended(), 0);
     await flooding;
+    reader.kill("SIGKILL");
+    await reader.status;
     assertEquals(cli.err.count("nobody takes it"), 0);
   },
 });

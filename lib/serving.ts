@@ -81,8 +81,8 @@ export async function logOf(args: readonly string[], bytes: Uint8Array): Promise
 
 interface CliOptions {
   readonly permissions?: readonly string[];
-  /** Whether stdout is read, read and forgotten, left alone, or closed. */
-  readonly stdout?: "read" | "forgotten" | "unread" | "closed";
+  /** Whether stdout is read, left alone, or closed. */
+  readonly stdout?: "read" | "unread" | "closed";
   /** Most descriptors that the process may have; needs a shell. */
   readonly descriptors?: number;
 }
@@ -108,7 +108,6 @@ export function spawnCli(args: readonly string[], options: CliOptions = {}) {
   };
   const collecting = [collect(child.stderr, err)];
   if (stdout === "read") collecting.push(collect(child.stdout, out));
-  if (stdout === "forgotten") collecting.push(child.stdout.pipeTo(new WritableStream()));
   if (stdout === "closed") collecting.push(child.stdout.cancel());
   const ended = async () => {
     const { code } = await child.status;
