@@ -144,10 +144,10 @@ class LogServer implements Server {
   readonly finished: Promise<void>;
 
   constructor(rooms: Rooms, opened: AsyncDisposable) {
-    const { door, clients, summaries, listening } = rooms;
+    const { door, clients, datagrams, summaries, listening } = rooms;
     this.#rooms = rooms;
     this.#opened = opened;
-    this.#dues = [door, ...clients.dues, summaries];
+    this.#dues = [door, ...clients.dues, datagrams, summaries];
     this.addrs = listening.map(({ socket }) => addrOf(socket));
     this.finished = this.#serve();
     // A rejection that nobody looks at would end the process; whoever awaits it still gets it.

@@ -1288,44 +1288,7 @@ Deno.test("startServer() writes json that gives every random byte back, in every
   });
 });
 
-// -- README --
-
-const README = noFiles ? "" : Deno.readTextFileSync(new URL("./README.md", import.meta.url));
-
-Deno.test({
-  name: "README names only tasks that exist",
-  ignore: noFiles,
-  async fn() {
-    const { tasks } = JSON.parse(
-      await Deno.readTextFile(new URL("./deno.json", import.meta.url)),
-    );
-    const named = [...README.matchAll(/\btask ([a-z]+)/g)].map(([, name = ""]) => name);
-    assert(named.length > 0);
-    assertEquals(named.filter((name) => !(name in tasks)), []);
-  },
-});
-
-Deno.test({
-  name: "README links only to headings that exist",
-  ignore: noFiles,
-  fn() {
-    const anchors = [...README.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
-      heading.toLowerCase().replaceAll(/[^\w\s-]/g, "").replaceAll(" ", "-")
-    );
-    const links = [...README.matchAll(/\]\(#([^)]+)\)/g)].map(([, anchor = ""]) => anchor);
-    assertEquals(links.filter((anchor) => !anchors.includes(anchor)), []);
-  },
-});
-
-Deno.test({
-  name: "README's unit and logrotate stanza write and move the same file",
-  ignore: noFiles,
-  fn() {
-    const [, output] = /^ExecStart=.* --output (\S+)$/m.exec(README)!;
-    assert(README.includes(`\n${output} {\n`));
-    assertMatch(README, /^ExecReload=.* -HUP /m);
-  },
-});
+// -- Bundle --
 
 Deno.test({
   name: "deno task bundle makes one file that runs in an empty folder",

@@ -1930,7 +1930,7 @@ function nothing(): never {
 // -- Manual --
 
 /** Where the manual of the library is. */
-const MANUAL = "./README.md";
+const MANUAL = "./docs/library.md";
 
 Deno.test({
   name: "The manual and the module have one table of differences from Python",

@@ -74,3 +74,20 @@ function isSurrogate(code: number): boolean {
 export function widthOf(code: number): number {
   return code < FIRST_OF_WIDTH[3] ? 2 : code < FIRST_OF_WIDTH[4] ? 3 : 4;
 }
+
+/** Begins no character. */
+export const NO_LEAD = 0;
+/** Begins characters of two bytes, none of which is escaped. */
+export const NARROW_LEAD = 1;
+/** Begins characters of three bytes, none of which is escaped. */
+export const WIDE_LEAD = 2;
+/** Begins characters that need a closer look. */
+const OTHER_LEAD = 3;
+/** What each byte beyond ASCII begins. */
+export const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => leadOf(byte));
+
+function leadOf(byte: number): number {
+  if (byte < 0xC2 || byte > 0xF4) return NO_LEAD;
+  if (byte > 0xC2 && byte < 0xE0 && byte !== 0xD8) return NARROW_LEAD;
+  return byte > 0xE2 && byte < 0xED || byte === 0xEE ? WIDE_LEAD : OTHER_LEAD;
+}

@@ -4,19 +4,23 @@
  * @module
  */
 
-import type { DatagramSocket } from "../poller.ts";
+import { type DatagramSocket, POLLIN } from "../poller.ts";
 import { type Networks, type Peer, peerOf } from "./addresses.ts";
 import { CR, LF, NUL } from "./bytes.ts";
 import { cutPieces, type FrameSink } from "./held.ts";
 import { reasonOf, type Say } from "./io.ts";
 import type { Log, Party } from "./log.ts";
 import type { Recent } from "./recent.ts";
+import type { Multiplexer } from "./selector.ts";
+import type { Due } from "./silence.ts";
 import type { Stats } from "./stats.ts";
 
 /** Nothing larger arrives by UDP. */
 const MAX_DATAGRAM_BYTES = 64 * 1024;
 /** What one socket is heard of in a row, before others have their turn. */
 const MAX_TURN_BYTES = 256 * 1024;
+/** How long a socket is left alone that could not receive: what fails each time would spin. */
+const PAUSE_MS = 100;
 const REPORT_MS = 60_000;
 
 export interface DatagramOptions {
@@ -27,15 +31,20 @@ export interface DatagramOptions {
   readonly denied: Networks | undefined;
   /** A longer datagram comes in pieces. */
   readonly maxLineBytes: number;
+  /** What the sockets are registered with. */
+  readonly multiplexer: Pick<Multiplexer, "register" | "unregister">;
   readonly say: Say;
 }
 
-export class Datagrams {
+export class Datagrams implements Due {
   readonly #options: DatagramOptions;
   /** Each datagram is received into it. */
   readonly #input = new Uint8Array(MAX_DATAGRAM_BYTES);
   #sender: Sender | undefined;
   #reportedAtMs = -Infinity;
+  /** Sockets that are left alone until {@linkcode dueAtMs}. */
+  readonly #paused = new Set<DatagramSocket>();
+  dueAtMs = Infinity;
 
   constructor(options: DatagramOptions) {
     this.#options = options;
@@ -46,12 +55,26 @@ export class Datagrams {
    * next wait would turn the loop for it, while the kernel drops what comes.
    */
   hear(socket: DatagramSocket): void {
+    if (this.#paused.has(socket)) return;
     let heard = 0;
     try {
       do heard += this.#receive(socket); while (socket.waiting > 0 && heard < MAX_TURN_BYTES);
     } catch (error) {
-      if (!(error instanceof Deno.errors.WouldBlock)) this.#report(error);
+      if (!(error instanceof Deno.errors.WouldBlock)) this.#onFault(socket, error);
     }
+  }
+
+  #onFault(socket: DatagramSocket, error: unknown): void {
+    this.#report(error);
+    this.#paused.add(socket);
+    this.#options.multiplexer.unregister(socket);
+    this.dueAtMs = performance.now() + PAUSE_MS;
+  }
+
+  onDue(): void {
+    this.dueAtMs = Infinity;
+    for (const socket of this.#paused) this.#options.multiplexer.register(socket, POLLIN);
+    this.#paused.clear();
   }
 
   #receive(socket: DatagramSocket): number {

@@ -8,7 +8,7 @@ import { replaced, serve, spawnCli } from "./serving.ts";
 import { Log } from "./log.ts";
 import { Recent } from "./recent.ts";
 import { Stats } from "./stats.ts";
-import { hasIpv6, lacks, noSignals, pollerOf, tempDir } from "./testing.ts";
+import { hasIpv6, lacks, noSignals, pause, pollerOf, tempDir } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -362,6 +362,7 @@ function room(port: DatagramPort) {
     allowed: undefined,
     denied: undefined,
     maxLineBytes: 65536,
+    multiplexer: { register: () => {}, unregister: () => {} },
     say: (message) => said.push(message),
   });
   return { datagrams, log, recent, stats, said, socket: new DatagramSocket(port) };
@@ -380,10 +381,39 @@ Deno.test("Datagrams.hear() says once that receiving fails, and goes on", async 
   while (stats.datagrams < 3) {
     await poller.poll();
     datagrams.hear(socket);
+    datagrams.onDue();
   }
   assertEquals(said, ["earshot: Cannot receive datagrams for now: network is down"]);
   assertEquals(decode(log.take()), "udp 192.0.2.1:514 | on\n".repeat(3));
 });
+
+udpTest(
+  "startServer() does not spin when receiving fails each time, and goes on after it",
+  async () => {
+    let failures = 0;
+    let isBroken = true;
+    const port: DatagramPort = {
+      receive(target) {
+        if (isBroken) {
+          failures++;
+          return Promise.reject(new Error("network is down"));
+        }
+        target.set(encode("on"));
+        return Promise.resolve([target.subarray(0, 2), SENDER]);
+      },
+      close: () => {},
+    };
+    using replacement = replaced("listenDatagram", () => Object.assign(port, { addr: SENDER }));
+    await using running = await serve(["--udp", "0", "-p", "0", "-t", "none", "-q"]);
+    replacement[Symbol.dispose]();
+    await pause(500);
+    assert(failures < 50, `${failures} failures in half a second`);
+    isBroken = false;
+    await running.out.until("udp 192.0.2.1:514 | on\n", 3);
+    // It has more for ever.
+    isBroken = true;
+  },
+);
 
 Deno.test("Datagrams.hear() takes all that waits, so that the next wait is for news", async () => {
   const { datagrams, socket } = room(new EndlessPort());

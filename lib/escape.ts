@@ -20,26 +20,17 @@ import {
   SPACE,
   TAB,
 } from "./bytes.ts";
-import { codePointAt, FIRST_OF_WIDTH, isUnsafe, NOT_UTF8, widthOf } from "./characters.ts";
-
-// -- What a byte begins --
-
-/** Begins no character. */
-const NO_LEAD = 0;
-/** Begins characters of two bytes, none of which is escaped. */
-const NARROW_LEAD = 1;
-/** Begins characters of three bytes, none of which is escaped. */
-const WIDE_LEAD = 2;
-/** Begins characters that need a closer look. */
-const OTHER_LEAD = 3;
-/** What each byte beyond ASCII begins. */
-const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => leadOf(byte));
-
-function leadOf(byte: number): number {
-  if (byte < 0xC2 || byte > 0xF4) return NO_LEAD;
-  if (byte > 0xC2 && byte < 0xE0 && byte !== 0xD8) return NARROW_LEAD;
-  return byte > 0xE2 && byte < 0xED || byte === 0xEE ? WIDE_LEAD : OTHER_LEAD;
-}
+import {
+  codePointAt,
+  FIRST_OF_WIDTH,
+  isUnsafe,
+  LEADS,
+  NARROW_LEAD,
+  NO_LEAD,
+  NOT_UTF8,
+  WIDE_LEAD,
+  widthOf,
+} from "./characters.ts";
 
 // -- Two ways to escape --
 
@@ -286,21 +277,17 @@ function appendByTable(
   style: Style,
 ): number {
   const target = TARGET.of(out.bytes);
-  const { written, widths } = style;
-  const longBits = style.maxWidth === 6 ? TOP_BITS : 0;
+  const [one, other] = style.escaped;
   let length = out.length;
   let at = start;
   for (const last = stop - 3; at < last; at += 4) {
     const word = source.getInt32(at);
     if ((word & TOP_BITS) !== 0) break;
-    if (((word - SPACES | word + ONES) & longBits) !== 0) {
-      length = writeWord(target, length, word, style);
-    } else {
-      length = writePrintable(target, length, word >>> 24, written, widths);
-      length = writePrintable(target, length, word >>> 16 & 0xFF, written, widths);
-      length = writePrintable(target, length, word >>> 8 & 0xFF, written, widths);
-      length = writePrintable(target, length, word & 0xFF, written, widths);
-    }
+    const doubts = word - SPACES | word + ONES | (word ^ one) - ONES | (word ^ other) - ONES;
+    if ((doubts & TOP_BITS) === 0) {
+      target.setInt32(length, word);
+      length += 4;
+    } else length = writeWord(target, length, word, style);
   }
   for (; at < stop; at++) {
     const byte = source.getUint8(at);
@@ -309,18 +296,6 @@ function appendByTable(
   }
   out.length = length;
   return at;
-}
-
-/** Leaves out what only control characters need: a third faster. */
-function writePrintable(
-  target: DataView,
-  at: number,
-  byte: number,
-  written: Int32Array,
-  widths: Uint8Array,
-): number {
-  target.setInt32(at, written[byte]!);
-  return at + widths[byte]!;
 }
 
 function writeWord(target: DataView, at: number, word: number, style: Style): number {
@@ -500,20 +475,23 @@ function base64Of(group: number): number {
   );
 }
 
-// -- Texts of our own --
+// -- Short texts --
 
 /** A text from outside as it can be shown: a path, a certificate's name, what a user typed. */
 export function shown(text: string): string {
-  const bytes = encode(text);
-  const out = new ByteBuffer(0);
-  appendShown(out, bytes, 0, bytes.length);
-  return decode(out.filled);
+  return escaped(text, TEXT);
 }
 
 /** A text as a JSON string, quotes included. */
 export function quoted(text: string): string {
+  return `"${escaped(text, JSON_TEXT)}"`;
+}
+
+const SCRATCH = new ByteBuffer(0);
+
+function escaped(text: string, style: Style): string {
   const bytes = encode(text);
-  const out = new ByteBuffer(0);
-  appendJson(out, bytes, 0, bytes.length);
-  return `"${decode(out.filled)}"`;
+  SCRATCH.clear();
+  appendEscaped(SCRATCH, bytes, 0, bytes.length, style);
+  return decode(SCRATCH.filled);
 }

@@ -162,6 +162,28 @@ Deno.test("appendShown() and appendJson() treat every pair of bytes that begins 
   }
 });
 
+Deno.test("appendShown() and appendJson() see what is unsafe among letters of every width", () => {
+  const unsafe = [...'\0\t\n\x1F\x7F"\\\u0080\u009F\u00AD\u061C\u180E\u200B\u202E\uFEFF\u{E0001}'];
+  const odd = [
+    ...unsafe.map((character) => latin1(encode(character))),
+    "\xFF",
+    "\xC3",
+    "\xD8",
+    "\x9C",
+  ];
+  for (const letter of ["a", "Ж", "ش", "天", "😀"].map((letter) => latin1(encode(letter)))) {
+    for (let count = 0; count < 5; count++) {
+      for (let shift = 0; shift < 4; shift++) {
+        for (const it of odd) {
+          const bytes = bytesOf("a".repeat(shift) + letter.repeat(count) + it + letter.repeat(4));
+          assertEquals(appended(appendShown, bytes), shownExpected(bytes));
+          assertEquals(jsonOf(bytes), jsonExpected(bytes));
+        }
+      }
+    }
+  }
+});
+
 Deno.test("appendShown() and appendJson() do as a plain model does with random bytes", async () => {
   await withSeeds(400, (random) => {
     const bytes = nastyBytes(random, random(pick(random, 12, 40, 300)));

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { encode } from "./bytes.ts";
+import { decode, encode } from "./bytes.ts";
 import { makeCertificate } from "./certificates.ts";
 import { Feed, MemoryListener } from "./fakes.ts";
 import { writeAll } from "./io.ts";
@@ -13,6 +13,7 @@ import {
   noRun,
   pause,
   tempDir,
+  untilTrue,
 } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -240,3 +241,111 @@ for (
     },
   });
 }
+
+/** A client in memory that nothing can be sent to. */
+class Deaf extends Feed {
+  write(): Promise<number> {
+    return Promise.reject(new Deno.errors.ConnectionReset("Connection reset by peer"));
+  }
+}
+
+/** A slow reader of the log, which counts the records of each client. */
+class CountingOutput {
+  readonly counts = new Map<string, number>();
+  /** By how many records the client that was heard most was ahead of the one that was heard least. */
+  largestLead = 0;
+
+  constructor(clients: number) {
+    for (let number = 1; number <= clients; number++) this.counts.set(`#${number}`, 0);
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    for (const [number] of decode(bytes).matchAll(/^#\d+/gm)) {
+      this.counts.set(number, this.counts.get(number)! + 1);
+    }
+    // Longer than a round may take.
+    for (const untilMs = performance.now() + 60; performance.now() < untilMs;);
+    const counts = [...this.counts.values()];
+    this.largestLead = Math.max(this.largestLead, Math.max(...counts) - Math.min(...counts));
+    return Promise.resolve(bytes.length);
+  }
+}
+
+for (const multiplexer of MULTIPLEXERS) {
+  Deno.test(`startServer() hears a client on that cannot be sent its echo (${multiplexer})`, async () => {
+    const listener = new MemoryListener();
+    const args = ["-t", "none", "--echo", "--multiplexer", multiplexer];
+    await using running = await serveFrom(listener, args);
+    const deaf = new Deaf();
+    listener.connect(deaf);
+    for (let i = 0; i < 10; i++) {
+      deaf.push(`line ${i}\n`);
+      await running.out.until(`| line ${i}\n`);
+    }
+    deaf.push("the last");
+    deaf.end();
+    await running.out.until(" disconnected: ");
+    assertEquals(running.out.count("+ the last\n"), 1);
+  });
+
+  Deno.test(`startServer() starves nobody when each round is cut short (${multiplexer})`, async () => {
+    const listener = new MemoryListener();
+    const stdout = new CountingOutput(8);
+    const args = ["-q", "-t", "none", "--multiplexer", multiplexer];
+    await using running = await serveFrom(listener, args, { stdout });
+    const turnBytes = 64 * 1024;
+    for (let i = 0; i < 8; i++) {
+      const feed = new Feed();
+      feed.push("\n".repeat(3 * turnBytes));
+      feed.end();
+      listener.connect(feed);
+    }
+    const isComplete = () => [...stdout.counts.values()].every((count) => count === 3 * turnBytes);
+    await untilTrue(isComplete);
+    assert(stdout.largestLead <= 2 * turnBytes, `${stdout.largestLead} records ahead`);
+    running.server.stop();
+  });
+}
+
+Deno.test({
+  name: "startServer() has a place for an honest TLS client after silent ones took all",
+  ignore: noRun || !hasProgram("openssl"),
+  timeout: 60_000,
+  async fn() {
+    using dir = tempDir();
+    const { cert, key } = makeCertificate(dir.path);
+    const args = ["--tls-cert", cert, "--tls-key", key, "-t", "none", "-m", "5", "-i", "1"];
+    await using running = await serve(args);
+    using stack = new DisposableStack();
+    for (let i = 0; i < 5; i++) stack.use(await running.connect());
+    await running.err.until("5 connections, no more are accepted");
+    using honest = await Deno.startTls(await running.connect() as Deno.TcpConn, {
+      hostname: "localhost",
+      caCerts: [Deno.readTextFileSync(cert)],
+    });
+    await writeAll(honest, encode("heard\n"));
+    await running.out.until("| heard\n");
+    await running.out.until("(no TLS handshake within 1 s)\n", 5);
+  },
+});
+
+Deno.test({
+  name: "startServer() counts a TLS client's silence from the end of its handshake",
+  ignore: noRun || !hasProgram("openssl"),
+  timeout: 60_000,
+  async fn() {
+    using dir = tempDir();
+    const { cert, key } = makeCertificate(dir.path);
+    await using running = await serve(["--tls-cert", cert, "--tls-key", key, "-i", "3"]);
+    const conn = await running.connect() as Deno.TcpConn;
+    await pause(1800);
+    using client = await Deno.startTls(conn, {
+      hostname: "localhost",
+      caCerts: [Deno.readTextFileSync(cert)],
+    });
+    await running.out.until(" connected\n");
+    await pause(1800);
+    await writeAll(client, encode("in time\n"));
+    await running.out.until("| in time\n");
+  },
+});

@@ -4,7 +4,16 @@ import { encode } from "./bytes.ts";
 import { Feed, MemoryStream } from "./fakes.ts";
 import { writeAll } from "./io.ts";
 import { serve } from "./serving.ts";
-import { latin1, noNet, readUpTo, turn } from "./testing.ts";
+import {
+  connectTo,
+  hasProgram,
+  latin1,
+  noNet,
+  noSignals,
+  readUpTo,
+  turn,
+  untilTrue,
+} from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -118,9 +127,23 @@ typingTest("half a line waits for its end, or for the end of stdin", [], async (
   await heard(clients.conns[0]!, "half\n");
   await clients.conns[0]!.write(encode("still heard\n"));
   await running.out.until("| still heard");
-  const reads = running.stdin.targets.length;
-  for (let i = 0; i < 20; i++) await turn();
-  assertEquals(running.stdin.targets.length, reads, "the end was not read again");
+});
+
+Deno.test({
+  name: "the end of stdin costs nothing afterwards",
+  ignore: noNet,
+  fn: async () => {
+    const stdin = new MemoryStream("half");
+    stdin.end();
+    let rounds = 0;
+    const now = () => (rounds++, 0);
+    await using running = await serve(["--time", "none", "-I"], { stdin, now });
+    await running.err.until("nobody is connected");
+    for (let i = 0; i < 5; i++) await turn();
+    const before = rounds;
+    for (let i = 0; i < 50; i++) await turn();
+    assertEquals(rounds, before);
+  },
 });
 
 typingTest(
@@ -294,4 +317,113 @@ Deno.test({
     assertEquals(stdin.targets, []);
     assertEquals(running.out.count("typed"), 0);
   },
+});
+
+// -- In a terminal --
+
+const noTmux = noSignals || !hasProgram("tmux");
+
+/** A shell in a terminal of its own, which a test types into and looks at. */
+class Terminal {
+  static #count = 0;
+  readonly #socket = `earshot-${Deno.pid}-${Terminal.#count++}`;
+
+  constructor() {
+    this.#tmux("new-session", "-d", "-x", "200", "-y", "50", "env PS1='$ ' bash --norc");
+  }
+
+  #tmux(...args: string[]): string {
+    const { stdout } = new Deno.Command("tmux", {
+      args: ["-L", this.#socket, "-f", "/dev/null", ...args],
+      stdin: "null",
+      stderr: "null",
+    }).outputSync();
+    return new TextDecoder().decode(stdout);
+  }
+
+  /** Types keys, by their names in tmux. */
+  press(...keys: string[]): void {
+    this.#tmux("send-keys", ...keys);
+  }
+
+  get screen(): string {
+    return this.#tmux("capture-pane", "-p", "-S", "-200");
+  }
+
+  /** Waits until the screen has this text. */
+  async until(text: string): Promise<void> {
+    await untilTrue(() => this.screen.includes(text));
+  }
+
+  /** Runs a command with these arguments; resolves to its port. */
+  async start(args: string, background = ""): Promise<number> {
+    const script = new URL("../main.ts", import.meta.url).pathname;
+    const command = `${Deno.execPath()} run --quiet --allow-all ${script} --port 0 --time none`;
+    this.press(`NO_COLOR=1 ${command} ${args} ${background}`, "Enter");
+    await this.until("listening on 127.0.0.1:");
+    return Number(/listening on 127\.0\.0\.1:(\d+)/.exec(this.screen)![1]);
+  }
+
+  [Symbol.dispose](): void {
+    this.#tmux("kill-server");
+  }
+}
+
+function terminalTest(name: string, fn: (terminal: Terminal) => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: noTmux,
+    timeout: 60_000,
+    fn: async () => {
+      using terminal = new Terminal();
+      await terminal.until("$");
+      await fn(terminal);
+    },
+  });
+}
+
+terminalTest("in a terminal, Ctrl-Z stops the command and fg goes on", async (terminal) => {
+  const port = await terminal.start("--interactive");
+  using conn = await connectTo(port);
+  await terminal.until("connected");
+  terminal.press("before", "Enter");
+  await heard(conn, "before\n");
+  terminal.press("C-z");
+  await terminal.until("Stopped");
+  await conn.write(encode("said meanwhile\n"));
+  terminal.press("fg", "Enter");
+  await terminal.until("| said meanwhile");
+  terminal.press("after", "Enter");
+  await heard(conn, "after\n");
+  await terminal.until("* all < after");
+});
+
+terminalTest(
+  "in a terminal, Ctrl-D ends the typing and Ctrl-C the server",
+  async (terminal) => {
+    const port = await terminal.start("--interactive");
+    using conn = await connectTo(port);
+    await terminal.until("connected");
+    // The first Ctrl-D hands over what has been typed of the line, the second is the end.
+    terminal.press("half", "C-d", "C-d");
+    await heard(conn, "half\n");
+    await conn.write(encode("still heard\n"));
+    await terminal.until("| still heard");
+    terminal.press("C-c");
+    await terminal.until("(shutting down)");
+    terminal.press("echo status $?", "Enter");
+    await terminal.until("status 0");
+  },
+);
+
+terminalTest("in the background, a server that is not to be typed to runs on", async (terminal) => {
+  const port = await terminal.start("", "&");
+  terminal.press("echo for the shell", "Enter");
+  using conn = await connectTo(port);
+  await conn.write(encode("hello\n"));
+  await terminal.until("| hello");
+  terminal.press("jobs", "Enter");
+  await terminal.until("Running");
+  terminal.press("kill %1", "Enter");
+  await terminal.until("(shutting down)");
 });

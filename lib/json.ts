@@ -81,6 +81,7 @@ function noticeMembers(notice: Notice): string {
 // -- Single records, whatever the format of the log --
 
 const FORMAT = new JsonFormat();
+const SCRATCH = new ByteBuffer(0);
 
 /** The object of a line or, of a party without a number, of a datagram; the time is UTC. */
 export function lineJson(
@@ -91,34 +92,30 @@ export function lineJson(
   end: number,
   isWhole: boolean,
 ): string {
-  const out = begin(timeMs);
-  out.appendText(FORMAT.label(party));
-  FORMAT.line(out, bytes, start, end, isWhole);
-  return finish(out);
+  begin(timeMs, FORMAT.label(party));
+  FORMAT.line(SCRATCH, bytes, start, end, isWhole);
+  return finished();
 }
 
 /** The object of a notice. */
 export function noticeJson(timeMs: number, party: Party, notice: Notice): string {
-  const out = begin(timeMs);
-  out.appendText(FORMAT.notice(party, notice));
-  return finish(out);
+  begin(timeMs, FORMAT.notice(party, notice));
+  return finished();
 }
 
 /** The object of what was sent. */
 export function sentJson(timeMs: number, to: Target, bytes: Uint8Array): string {
-  const out = begin(timeMs);
-  out.appendText(FORMAT.sentLabel(to));
-  FORMAT.sent(out, bytes);
-  return finish(out);
+  begin(timeMs, FORMAT.sentLabel(to));
+  FORMAT.sent(SCRATCH, bytes);
+  return finished();
 }
 
-function begin(timeMs: number): ByteBuffer {
-  const out = new ByteBuffer(0);
-  out.appendText(FORMAT.stamp("utc", new Date(timeMs).toISOString()));
-  return out;
+function begin(timeMs: number, text: string): void {
+  SCRATCH.clear();
+  SCRATCH.appendText(FORMAT.stamp("utc", new Date(timeMs).toISOString()) + text);
 }
 
-/** Without the line end. */
-function finish(out: ByteBuffer): string {
-  return decode(out.bytes.subarray(0, out.length - 1));
+/** The record without its line end. */
+function finished(): string {
+  return decode(SCRATCH.bytes.subarray(0, SCRATCH.length - 1));
 }

@@ -15,6 +15,7 @@ const RETRY_MS = 1000;
 const LAST_RETRY_MS = 100;
 /** A reader that takes nothing for so long holds up the log, and the end of the server. */
 const PATIENCE_MS = 1000;
+const PATIENCE_TICKS = 10;
 
 /** What a slow reader is offered at least: a page of a pipe. */
 const MIN_OFFER_BYTES = 4 * 1024;
@@ -202,7 +203,13 @@ export class Output implements Disposable {
   #restartPatience(): void {
     if (!this.#isStopping || !this.#isWriting) return;
     clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => this.#giveUp(), PATIENCE_MS);
+    this.#waitOn(PATIENCE_TICKS);
+  }
+
+  /** In ticks, so that a stall of this process is no second in which nobody took anything. */
+  #waitOn(ticks: number): void {
+    const next = ticks > 1 ? () => this.#waitOn(ticks - 1) : () => this.#giveUp();
+    this.#patience = setTimeout(next, PATIENCE_MS / PATIENCE_TICKS);
   }
 
   #giveUp(): void {

@@ -47,12 +47,15 @@ const RECORDS_PER_SECOND = 1000;
 
 export class Watchers {
   readonly #options: WatchersOptions;
+  /** When `performance.now()` was 0. */
+  readonly #startMs: number;
   readonly #watchers = new Set<Watcher>();
   #ticker: ReturnType<typeof setInterval> | undefined;
   #ticks = 0;
 
   constructor(options: WatchersOptions) {
     this.#options = options;
+    this.#startMs = options.now() - performance.now();
   }
 
   get isFull(): boolean {
@@ -113,10 +116,9 @@ export class Watchers {
   }
 
   #figures(): string {
-    const startMs = this.#options.now() - performance.now();
     const listed = [];
     for (const client of this.#options.clients()) {
-      if (listed.push(listingOf(client, startMs)) === MAX_LISTED) break;
+      if (listed.push(listingOf(client, this.#startMs)) === MAX_LISTED) break;
     }
     return `"clients":${JSON.stringify(listed)},"totals":${JSON.stringify(this.#options.totals())}`;
   }
