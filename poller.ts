@@ -128,7 +128,7 @@ const LARGE_READ_BYTES = 64 * 1024;
 const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
 /** What a listener accepts before anybody asks for it; a storm of clients would overrun its backlog. */
-const MAX_ACCEPTS_AHEAD = 16;
+const MAX_ACCEPTS_AHEAD = 64;
 /** As many as Linux holds of small ones in a socket's buffer, which is as large as it ever is. */
 const MAX_DATAGRAMS_AHEAD = 256;
 /** No datagrams are received ahead beyond this, and one more may overshoot it. */
@@ -225,7 +225,7 @@ let lastId = 0;
  * A listener made non-blocking: {@linkcode accept} never waits.
  *
  * Wrapping starts nothing. Watching it with {@linkcode select} or
- * {@linkcode Poller} accepts up to 16 connections ahead, which wait for
+ * {@linkcode Poller} accepts up to 64 connections ahead, which wait for
  * {@linkcode accept}.
  *
  * @example
