@@ -26,6 +26,7 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -110,16 +111,36 @@ static double own_cpu_s(void) {
   return seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
 }
 
-/* All threads of the server; fields 14 and 15 of stat, counted after the name in brackets. */
-static double server_cpu_s(void) {
-  char path[64], text[1024] = "";
-  snprintf(path, sizeof path, "/proc/%d/stat", server);
+/* Ticks of a process of the server's, its threads and the children it has waited for; -1 of any other.
+ * Fields 5 and 14 to 17 of stat, counted after the name in brackets. */
+static long cpu_ticks_of(const char *pid) {
+  char path[300], text[1024] = "";
+  snprintf(path, sizeof path, "/proc/%s/stat", pid);
   FILE *file = fopen(path, "r");
-  if (!file || !fgets(text, sizeof text, file)) fail("the server has ended");
+  if (!file) return -1;
+  int has_text = fgets(text, sizeof text, file) != NULL, group = 0;
   fclose(file);
-  long user = 0, system = 0;
-  sscanf(strrchr(text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld", &user, &system);
-  return (user + system) / (double)sysconf(_SC_CLK_TCK);
+  long own[2] = {0, 0}, children[2] = {0, 0};
+  if (!has_text) return -1;
+  sscanf(strrchr(text, ')') + 2, "%*c %*d %d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld %ld %ld", &group, &own[0],
+         &own[1], &children[0], &children[1]);
+  return group == server ? own[0] + own[1] + children[0] + children[1] : -1;
+}
+
+/* Of all processes in the server's group: socat is one for each client. */
+static double server_cpu_s(void) {
+  long ticks = 0, found = 0;
+  DIR *processes = opendir("/proc");
+  for (struct dirent *entry; processes && (entry = readdir(processes));) {
+    int is_process = entry->d_name[0] >= '1' && entry->d_name[0] <= '9';
+    long own = is_process ? cpu_ticks_of(entry->d_name) : -1;
+    if (own < 0) continue;
+    found++;
+    ticks += own;
+  }
+  if (processes) closedir(processes);
+  if (found == 0) fail("the server has ended");
+  return ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
 static long server_memory_kb(const char *key) {
