@@ -11,6 +11,7 @@ import {
   noNet,
   noSignals,
   readUpTo,
+  tempDir,
   turn,
   untilTrue,
 } from "./testing.ts";
@@ -325,8 +326,7 @@ const noTmux = noSignals || !hasProgram("tmux");
 
 /** A shell in a terminal of its own, which a test types into and looks at. */
 class Terminal {
-  static #count = 0;
-  readonly #socket = `earshot-${Deno.pid}-${Terminal.#count++}`;
+  readonly #folder = tempDir();
 
   constructor() {
     this.#tmux("new-session", "-d", "-x", "200", "-y", "50", "env PS1='$ ' bash --norc");
@@ -334,7 +334,7 @@ class Terminal {
 
   #tmux(...args: string[]): string {
     const { stdout } = new Deno.Command("tmux", {
-      args: ["-L", this.#socket, "-f", "/dev/null", ...args],
+      args: ["-S", `${this.#folder.path}/tmux`, "-f", "/dev/null", ...args],
       stdin: "null",
       stderr: "null",
     }).outputSync();
@@ -366,6 +366,7 @@ class Terminal {
 
   [Symbol.dispose](): void {
     this.#tmux("kill-server");
+    this.#folder[Symbol.dispose]();
   }
 }
 
