@@ -17,6 +17,8 @@ const ROUND_ASIDE_BYTES = 32 * 1024;
 const BULK_BYTES = 16 * 1024;
 /** Above this number of clients that talk, a real turn of the loop is what keeps them equal. */
 const FEW_TALKERS = 100;
+/** So many in a round have not used up a turn of the loop: others are not kept waiting. */
+const FEW_IN_ROUND = 32;
 /** Who has talked in this or the last span counts as talking. */
 const TALK_SPAN_MS = 500;
 
@@ -38,6 +40,8 @@ export interface JournalOptions {
 export class Journal {
   readonly #options: JournalOptions;
   readonly #talkers = new Talkers();
+  /** How many were heard since the last write. */
+  #heard = 0;
   /** The write of the last round. */
   #writing: Promise<void> = Promise.resolve();
   constructor(options: JournalOptions) {
@@ -51,6 +55,7 @@ export class Journal {
   }
 
   talked(talker: Talker): void {
+    this.#heard++;
     this.#talkers.add(talker);
   }
 
@@ -62,8 +67,8 @@ export class Journal {
 
   /**
    * Writes the records of a round. With few talkers and much to write, the next
-   * round is read meanwhile; otherwise the wait is the turn of the loop that keeps
-   * many clients equal.
+   * round is read meanwhile; with many, the wait is the turn of the loop that keeps
+   * them equal.
    *
    * @returns How long nobody was listened to, in milliseconds.
    */
@@ -74,7 +79,8 @@ export class Journal {
     await this.#writing;
     if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
-      const { areFew } = this.#talkers;
+      const areFew = this.#talkers.areFew || !isBulk && this.#heard < FEW_IN_ROUND;
+      this.#heard = 0;
       this.#writing = output.write(log.take(), areFew);
       // Its failure shows when it is awaited, which must not take until somebody talks again.
       if (areFew && isBulk) this.#writing.catch(onFailure);
