@@ -26,46 +26,32 @@
  */
 
 import manifest from "./deno.json" with { type: "json" };
-import { type Network, Networks } from "./lib/addresses.ts";
+import type { Network } from "./lib/addresses.ts";
+import { assemble, type Rooms, rotationOf, tlsOf } from "./lib/assembly.ts";
 import { encode } from "./lib/bytes.ts";
-import { Clients } from "./lib/clients.ts";
-import { Crowd } from "./lib/crowd.ts";
-import { Datagrams } from "./lib/datagrams.ts";
-import { Door } from "./lib/door.ts";
 import { shown } from "./lib/escape.ts";
-import { createFramer } from "./lib/framing.ts";
-import { Handshakes } from "./lib/handshakes.ts";
 import { Failure, type Io, Messages, reasonOf, type Say, type Sink, writeAll } from "./lib/io.ts";
-import { Journal } from "./lib/journal.ts";
-import { closeListeners, type Listening, openListeners } from "./lib/listeners.ts";
-import { Log } from "./lib/log.ts";
-import { Mailbox } from "./lib/mailbox.ts";
+import { closeListeners, openListeners } from "./lib/listeners.ts";
 import { type Config, parseConfig, usage, UsageError } from "./lib/options.ts";
 import { Output } from "./lib/output.ts";
 import { handleSignals, hasTerminal, processIo } from "./lib/process.ts";
-import { Recent } from "./lib/recent.ts";
-import { Reception } from "./lib/reception.ts";
-import { type Multiplexer, Selector } from "./lib/selector.ts";
 import type { Due } from "./lib/silence.ts";
-import { Stats, Summaries } from "./lib/stats.ts";
-import { Tls } from "./lib/tls.ts";
-import { Web } from "./lib/web.ts";
-import { DatagramSocket, Poller, POLLIN, ServerSocket, Socket, type Source } from "./poller.ts";
+import type { Tls } from "./lib/tls.ts";
+import { DatagramSocket, ServerSocket, type Source } from "./poller.ts";
 
 export { type Config, Failure, type Io, type Network, parseConfig, type Sink, usage, UsageError };
 
 /** Exit status of the process. */
 const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 
-/** One receive. Lines can grow to a hundred times as many bytes of log. */
-const READ_BYTES = { lines: 8 * 1024, chunks: 64 * 1024 } as const;
 /** A round is written after that time, and the rest is heard in the next. */
 const ROUND_MS = 50;
+/** So many are heard between two looks at the clock: a look costs as much as a client. */
+const HEARD_PER_LOOK = 8;
 /** How long to take what has arrived after a stop signal. */
 const DRAIN_MS = 1000;
 /** A poll that took so much longer than it should: the process stood still. */
 const STOOD_STILL_MS = 1000;
-const HANDSHAKE_MS = 10_000;
 /** How long the last messages may take. */
 const FAREWELL_MS = 500;
 const SHUTTING_DOWN = "shutting down";
@@ -139,7 +125,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   );
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   opened.defer(() => closeListeners(listening));
-  const rooms = assemble(config, { io, say, output, listening, tls });
+  const rooms = assemble(config, { io, messages, output, listening, tls });
   opened.defer(() => rooms.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
   if (rooms.web) say(rooms.web.greeting);
@@ -158,10 +144,10 @@ class LogServer implements Server {
   readonly finished: Promise<void>;
 
   constructor(rooms: Rooms, opened: AsyncDisposable) {
-    const { door, clients, summaries, listening } = rooms;
+    const { door, clients, datagrams, summaries, listening } = rooms;
     this.#rooms = rooms;
     this.#opened = opened;
-    this.#dues = [door, ...clients.dues, summaries];
+    this.#dues = [door, ...clients.dues, datagrams, summaries];
     this.addrs = listening.map(({ socket }) => addrOf(socket));
     this.finished = this.#serve();
     // A rejection that nobody looks at would end the process; whoever awaits it still gets it.
@@ -187,9 +173,14 @@ class LogServer implements Server {
     this.#noticeStandstill(polledAtMs, timeoutMs);
     journal.setTime(io.now(), polledAtMs);
     await this.#hearAll(ready);
-    mailbox.open();
+    await this.#inPieces((isLong) => mailbox.open(isLong));
     // By the time before the poll: whoever spoke while the process stood still has been heard.
-    for (const due of this.#dues) if (due.dueAtMs <= polledAtMs) due.onDue(polledAtMs);
+    for (const due of this.#dues) {
+      await this.#inPieces((isLong) => {
+        if (due.dueAtMs <= polledAtMs) due.onDue(polledAtMs);
+        return !isLong();
+      });
+    }
     await this.#flush();
     return ready.length > 0;
   }
@@ -198,12 +189,18 @@ class LogServer implements Server {
   async #hearAll(ready: [Source, number][]): Promise<void> {
     const untilMs = performance.now() + ROUND_MS;
     let heard = 0;
-    while (heard < ready.length && performance.now() < untilMs) {
+    while (heard < ready.length) {
+      if (heard % HEARD_PER_LOOK === 0 && performance.now() >= untilMs) break;
       const [source, events] = ready[heard++]!;
       this.#hear(source, events);
       if (this.#rooms.journal.isLong) await this.#flush();
     }
     this.#unheard = ready.slice(heard);
+  }
+
+  /** Does what can become much log until it says that it is done, and writes in between. */
+  async #inPieces(act: (isLong: () => boolean) => boolean): Promise<void> {
+    while (!act(() => this.#rooms.journal.isLong)) await this.#flush();
   }
 
   #hear(source: Source, events: number): void {
@@ -247,8 +244,8 @@ class LogServer implements Server {
     }
     journal.setTime(io.now(), performance.now());
     handshakes.endAll(SHUTTING_DOWN);
-    mailbox.open();
-    clients.disconnectAll(SHUTTING_DOWN);
+    await this.#inPieces((isLong) => mailbox.open(isLong));
+    await this.#inPieces(() => clients.disconnectAll(SHUTTING_DOWN));
     await this.#flush();
     await journal.settled();
   }
@@ -256,10 +253,11 @@ class LogServer implements Server {
   /** Frees everything, also after a failure. */
   async #close(): Promise<void> {
     this.#isStopping = true;
-    const { handshakes, mailbox, clients, stdin, web } = this.#rooms;
+    const { handshakes, mailbox, clients, log, stdin, web } = this.#rooms;
     handshakes.endAll(SHUTTING_DOWN);
     mailbox.open();
-    clients.disconnectAll(SHUTTING_DOWN);
+    // What is logged after a failure goes nowhere.
+    while (!clients.disconnectAll(SHUTTING_DOWN)) log.clear();
     stdin?.close();
     await web?.finish();
     await this.#opened[Symbol.asyncDispose]();
@@ -297,184 +295,6 @@ class LogServer implements Server {
 
 function addrOf(socket: ServerSocket | DatagramSocket): Deno.Addr {
   return (socket instanceof ServerSocket ? socket.addr : socket.localAddr)!;
-}
-
-// -- Assembly: each room is given what it needs of the configuration --
-
-/** What is opened before the rooms are assembled. */
-interface Parts {
-  readonly io: Io;
-  readonly say: Say;
-  readonly output: Output;
-  readonly listening: readonly Listening[];
-  readonly tls: Tls | undefined;
-}
-
-type Rooms = ReturnType<typeof assemble>;
-
-function assemble(config: Config, parts: Parts) {
-  const base = assembleBase(config, parts);
-  const guests = assembleGuests(config, base);
-  return { ...base, ...guests, ...assembleOthers(config, base, guests.clients, guests.door) };
-}
-
-/** What waits, and what is written. */
-function assembleBase(config: Config, parts: Parts) {
-  const { io, say, output, listening } = parts;
-  const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
-  const log = new Log({
-    format: config.format,
-    time: config.time,
-    isQuiet: config.quiet,
-    isColored: wantsColor(config, io),
-    startMs: io.now(),
-  });
-  return {
-    ...parts,
-    multiplexer,
-    mailbox: new Mailbox(() => multiplexer.wake()),
-    streams: listening.filter((one) => one.kind === "stream"),
-    datagramSockets: listening.filter((one) => one.kind === "datagram").map((one) => one.socket),
-    log,
-    recent: config.web && new Recent(),
-    stats: new Stats(performance.now(), config.udpPorts.length > 0),
-    journal: new Journal({ log, output, say, onFailure: () => multiplexer.wake() }),
-    allowed: networksOf(config.allow),
-    denied: networksOf(config.deny),
-  };
-}
-
-type Base = ReturnType<typeof assembleBase>;
-
-/** Who connects. */
-function assembleGuests(config: Config, base: Base) {
-  const { log, stats, recent, journal, streams } = base;
-  const door = new Door({
-    ...base,
-    listeners: streams.map(({ socket }) => socket),
-    maxConnections: config.maxConnections,
-    maxPerHost: config.maxPerHost,
-    onAcceptError: () => stats.acceptErrors++,
-  });
-  const clients = new Clients({
-    ...base,
-    isEchoing: config.echo,
-    framer: log.takesLines ? () => createFramer(config.framing, config.maxLineBytes) : undefined,
-    receive: receiver(config, log, recent),
-    maxReadBytes: maxReadBytesOf(log),
-    isInLog: isReceivedIntoLog(config),
-    idleTimeoutMs: config.idleTimeoutMs,
-    flushAfterMs: config.flushAfterMs,
-    onTalk: (client) => journal.talked(client),
-    isLong: () => journal.isLong,
-    onLeft: (peer) => door.left(peer),
-  });
-  const handshakes = new Handshakes({
-    limitMs: Math.min(HANDSHAKE_MS, config.idleTimeoutMs || Infinity),
-    idleMs: config.idleTimeoutMs || Infinity,
-    proxies: networksOf(config.proxyFrom),
-    whyRefused: (peer) => door.refusalOf(peer),
-  });
-  const reception = new Reception({
-    ...base,
-    door,
-    handshakes,
-    listening: streams,
-    onArrival: (arrival) => clients.connect(arrival),
-    onRefused: (peer, reason) => clients.refuse(peer, reason),
-    onFailed: (peer, acceptedAtMs, reason) => clients.fail(peer, acceptedAtMs, reason),
-  });
-  return { door, clients, handshakes, reception };
-}
-
-/** Who sends datagrams, types, or looks on. */
-function assembleOthers(config: Config, base: Base, clients: Clients, door: Door) {
-  const { io, say, log, recent, stats, multiplexer, datagramSockets } = base;
-  const datagrams = new Datagrams({ ...base, maxLineBytes: config.maxLineBytes });
-  for (const socket of datagramSockets) multiplexer.register(socket, POLLIN);
-  const crowd = new Crowd({
-    clients: () => clients,
-    endsInCrLf: config.crlf,
-    say,
-    onSent(to, line) {
-      log.sent(to, line);
-      recent?.sent(to, line, log.timeMs);
-    },
-    onAnswered: (client) => clients.update(client),
-  });
-  const stdin = config.interactive ? new Socket(io.stdin) : undefined;
-  if (stdin) multiplexer.register(stdin, POLLIN);
-  const report = () => say(stats.summary(clients.size, performance.now()));
-  const summaries = new Summaries(config.statsMs, performance.now(), report);
-  const web = webOf(config, base, clients, door);
-  return { datagrams, crowd, stdin, report, summaries, web };
-}
-
-function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | undefined {
-  const { io, say, stats, output, recent } = base;
-  if (!config.web || !recent) return;
-  const startMs = io.now();
-  const trouble = () => output.trouble(performance.now()) ?? door.trouble;
-  return new Web({
-    ...config.web,
-    recent,
-    say,
-    now: () => io.now(),
-    clients: () => clients,
-    totals: () => stats.totals(clients.size),
-    trouble,
-    metrics: () =>
-      stats.metrics({
-        open: clients.size,
-        outputBytes: output.writtenBytes,
-        isOutputStalled: output.trouble(performance.now()) !== undefined,
-        startMs,
-      }),
-  });
-}
-
-function tlsOf({ tlsCert, tlsKey, tlsClientCa }: Config): Tls | undefined {
-  if (tlsCert === undefined || tlsKey === undefined) return;
-  const files = { certFile: tlsCert, keyFile: tlsKey };
-  return new Tls(tlsClientCa === undefined ? files : { ...files, clientCaFile: tlsClientCa });
-}
-
-function rotationOf({ rotateSizeBytes, rotateKeep }: Config) {
-  return rotateSizeBytes === undefined
-    ? undefined
-    : { sizeBytes: rotateSizeBytes, keep: rotateKeep };
-}
-
-function networksOf(networks: readonly Network[]): Networks | undefined {
-  return networks.length > 0 ? new Networks(networks) : undefined;
-}
-
-function wantsColor({ color, output }: Config, io: Io): boolean {
-  return color === "auto" ? output === undefined && io.wantsColor : color === "always";
-}
-
-/** Raw bytes are received into the log itself, unless the live page has to remember them. */
-function isReceivedIntoLog({ format, web }: Config): boolean {
-  return format === "raw" && web === undefined;
-}
-
-function maxReadBytesOf({ takesLines }: Log): number {
-  return takesLines ? READ_BYTES.lines : READ_BYTES.chunks;
-}
-
-function receiver(config: Config, log: Log, recent: Recent | undefined) {
-  const maxBytes = maxReadBytesOf(log);
-  if (recent) return (socket: Socket) => recent.received(socket.recvInto(recent.input(maxBytes)));
-  if (!isReceivedIntoLog(config)) {
-    const input = new Uint8Array(maxBytes);
-    return (socket: Socket) => input.subarray(0, socket.recvInto(input));
-  }
-  return (socket: Socket) => {
-    const room = log.reserve(maxBytes);
-    const count = socket.recvInto(room);
-    log.commit(count);
-    return room.subarray(0, count);
-  };
 }
 
 // -- Process --

@@ -1,17 +1,13 @@
 /**
- * Parts of earshot by themselves: `deno task bench:micro`.
- *
- * Framing and the wake-up of the `Poller` run in memory. The formats cannot be
- * reached alone, so they are measured through a server with a real socket and
- * a log in memory; `raw` beside them is what the socket costs.
+ * Parts of earshot by themselves, in memory: `deno task bench:micro`.
  *
  * @module
  */
 
-import { createFramer, type Io, parseConfig, startServer } from "../main.ts";
+import { encode } from "../lib/bytes.ts";
+import { createFramer, type FrameSink } from "../lib/framing.ts";
+import { Log, type Party } from "../lib/log.ts";
 import { type ByteStream, Poller, Socket } from "../poller.ts";
-
-const ENCODER = new TextEncoder();
 
 // -- Framing --
 
@@ -21,133 +17,98 @@ const LINE = "x".repeat(99);
 
 /** As many times the text as one read has room for. */
 function readOf(text: string): Uint8Array {
-  return ENCODER.encode(text.repeat(Math.floor(READ_BYTES / text.length)));
+  return encode(text.repeat(Math.floor(READ_BYTES / text.length)));
 }
 
 const framings = [
   ["newline", "newline: 655 lines of 100 bytes", readOf(`${LINE}\n`)],
   ["newline", "newline: 32,768 lines of 2 bytes", readOf("x\n")],
   ["newline", "newline: a read without a line end", readOf("x")],
+  ["any", "any: 655 lines of 100 bytes", readOf(`${LINE}\r`)],
   ["octet", "octet: 642 frames of 99 bytes", readOf(`99 ${LINE}`)],
+  ["syslog", "syslog: 655 lines of 100 bytes", readOf(`${LINE}\n`)],
 ] as const;
 
-function ignore(): void {}
+const IGNORE: FrameSink = { frame() {} };
 
 for (const [framing, name, bytes] of framings) {
   const framer = createFramer(framing, MAX_LINE_BYTES);
-  Deno.bench({ name, group: "framing 64 KiB", fn: () => void framer.push(bytes, ignore) });
+  Deno.bench({ name, group: "framing 64 KiB", fn: () => void framer.push(bytes, IGNORE) });
 }
 
 // -- Formats --
 
-const BLOCK_BYTES = 1024 * 1024;
+const PROSE =
+  "The quick brown fox jumps over the lazy dog, runs away, and hides in a forest of pines. ";
+const COLORS = "\x1B[32mINFO\x1B[0m 12:31 \x1B[1mserver\x1B[0m request \x1B[36m/index.html\x1B[0m ";
+const OBJECT =
+  '{"time":"2026-11-22T23:31:05Z","level":"info","message":"done","path":"/","code":200}';
+const CYRILLIC = "Съешь же ещё этих мягких французских булок, да выпей ";
+const IDEOGRAPHS = "天地玄黃宇宙洪荒日月盈昃辰宿列張寒來暑往秋收冬藏閏餘成歲";
 
-/** A log in memory, of which only the length is kept. */
-class Log {
-  #bytes = 0;
-  #awaited = Infinity;
-  #arrival = Promise.withResolvers<void>();
-
-  /** The server's sink. */
-  write(bytes: Uint8Array): Promise<number> {
-    this.#bytes += bytes.length;
-    if (this.#bytes >= this.#awaited) this.#arrival.resolve();
-    return Promise.resolve(bytes.length);
-  }
-
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  async grownTo(bytes: number): Promise<void> {
-    if (this.#bytes >= bytes) return;
-    this.#awaited = bytes;
-    this.#arrival = Promise.withResolvers();
-    await this.#arrival.promise;
-  }
+/** 99 bytes of what lines can be made of: the beginning of the text, and spaces. */
+function lineOf(text: string): Uint8Array<ArrayBuffer> {
+  const line = new Uint8Array(LINE.length).fill(0x20);
+  new TextEncoder().encodeInto(text.repeat(2), line);
+  return line;
 }
 
-/** A server, one client, and how many bytes of log a block of lines becomes. Lives as long as the process. */
-class Rig {
-  readonly #client: Deno.TcpConn;
-  readonly #log: Log;
-  readonly #block: Uint8Array;
-  #blockLogBytes = 0;
-
-  private constructor(client: Deno.TcpConn, log: Log, block: Uint8Array) {
-    this.#client = client;
-    this.#log = log;
-    this.#block = block;
-  }
-
-  static async start(format: string, block: Uint8Array): Promise<Rig> {
-    const log = new Log();
-    const io: Io = {
-      stdout: log,
-      stderr: { writeSync: (bytes) => bytes.length },
-      wantsColor: false,
-      now: Date.now,
-      exit: Deno.exit,
-    };
-    const config = parseConfig(["--port=0", "--quiet", `--format=${format}`]);
-    const server = await startServer(config, io);
-    const { port } = server.addrs[0] as Deno.NetAddr;
-    const rig = new Rig(await Deno.connect({ port }), log, block);
-    await rig.#learnLength();
-    return rig;
-  }
-
-  /** The first block shows how long the log of one is: all of it has come when nothing more comes. */
-  async #learnLength(): Promise<void> {
-    await this.#send();
-    for (let before = -1; before !== this.#log.bytes;) {
-      before = this.#log.bytes;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    this.#blockLogBytes = this.#log.bytes;
-  }
-
-  async #send(): Promise<void> {
-    for (let sent = 0; sent < this.#block.length;) {
-      sent += await this.#client.write(this.#block.subarray(sent));
-    }
-  }
-
-  /** Sends a block and waits until it is logged. */
-  async log(): Promise<void> {
-    const goal = this.#log.bytes + this.#blockLogBytes;
-    await Promise.all([this.#send(), this.#log.grownTo(goal)]);
-  }
+function withByte(line: Uint8Array<ArrayBuffer>, byte: number): Uint8Array<ArrayBuffer> {
+  line[50] = byte;
+  return line;
 }
 
-function blockOf(line: Uint8Array): Uint8Array {
-  const block = new Uint8Array(Math.floor(BLOCK_BYTES / line.length) * line.length);
-  for (let at = 0; at < block.length; at += line.length) block.set(line, at);
-  return block;
+const KINDS = [
+  ["plain ASCII", lineOf(PROSE)],
+  ["one é", lineOf(`${PROSE.slice(0, 50)}é${PROSE.slice(50)}`)],
+  ["Cyrillic", lineOf(CYRILLIC)],
+  ["ideographs", lineOf(IDEOGRAPHS)],
+  ["ANSI colours", lineOf(COLORS)],
+  ["JSON with quotes", lineOf(OBJECT)],
+  ["one invalid byte", withByte(lineOf(PROSE), 0xFF)],
+  ["99 invalid bytes", new Uint8Array(LINE.length).fill(0xFF)],
+  ["99 control characters", new Uint8Array(LINE.length).fill(0x01)],
+] as const;
+
+const PARTY: Party = { number: 17, peer: { kind: "ip", host: "127.0.0.1", port: 53122 } };
+const LINES = Math.floor(READ_BYTES / (LINE.length + 1));
+
+function logOf(format: "text" | "json" | "hex"): Log {
+  return new Log({ format, time: "utc", isQuiet: false, isColored: false, startMs: 0 });
 }
 
-/** 100 bytes each: plain ASCII; control characters, a bidirectional control and invalid UTF-8. */
-const PLAIN = ENCODER.encode(`${LINE}\n`);
-const HOSTILE = Uint8Array.from({ length: 100 }, (_, i) => PLAIN[i]!);
-HOSTILE.set([0x1B, 0x5B, 0x32, 0x4A, 0x07, 0xFF, 0xC3, 0xE2, 0x80, 0xAE], 10);
-HOSTILE.set([0x1B, 0x5B, 0x32, 0x4A, 0x07, 0xFF, 0xC3, 0xE2, 0x80, 0xAE], 60);
+/** A read with that line again and again. */
+function readWith(line: Uint8Array): Uint8Array {
+  const read = new Uint8Array(LINES * (line.length + 1)).fill(0x0A);
+  for (let at = 0; at < read.length; at += line.length + 1) read.set(line, at);
+  return read;
+}
 
-for (const [name, line] of [["plain ASCII", PLAIN], ["hostile", HOSTILE]] as const) {
-  for (const format of ["raw", "text", "json"]) {
-    let rig: Rig | undefined;
+for (const format of ["text", "json"] as const) {
+  for (const [kind, line] of KINDS) {
+    const log = logOf(format);
+    const label = log.labelOf(PARTY);
+    const read = readWith(line);
     Deno.bench({
-      name: `${format}, ${name}`,
-      group: "10,485 lines of 100 bytes through a socket",
-      baseline: format === "raw" && line === PLAIN,
-      fn: async (b) => {
-        rig ??= await Rig.start(format, blockOf(line));
-        b.start();
-        await rig.log();
-        b.end();
+      name: `${format}, ${kind}`,
+      group: `${LINES} lines of 100 bytes, ${format}`,
+      baseline: kind === "plain ASCII",
+      fn: () => {
+        for (let at = 0; at < read.length; at += line.length + 1) {
+          log.line(label, read, at, at + line.length, true);
+        }
+        log.take();
       },
     });
   }
 }
+
+const hexLog = logOf("hex");
+const hexRead = readWith(lineOf(PROSE));
+Deno.bench("hex, 64 KiB", () => {
+  hexLog.chunk(PARTY, 0, hexRead);
+  hexLog.take();
+});
 
 // -- Wake-up --
 

@@ -37,8 +37,11 @@ export function unmapped(address: string): string {
 
 /** The first `prefix` bits of an address. */
 export interface Network {
+  /** An address in it. */
   readonly address: string;
+  /** How many bits all its addresses share. */
   readonly prefix: number;
+  /** IPv4-mapped IPv6 counts as IPv4. */
   readonly family: "ipv4" | "ipv6";
 }
 

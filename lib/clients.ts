@@ -7,6 +7,8 @@
 import { POLLERR, POLLHUP, POLLIN, POLLOUT, type Source } from "../poller.ts";
 import type { Peer } from "./addresses.ts";
 import { Client, type Hearing, reasonToLeave, type Surroundings } from "./client.ts";
+import { BAD_OCTET_COUNT } from "./framing.ts";
+import type { Say } from "./io.ts";
 import type { Notice, Party } from "./log.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { Arrival } from "./reception.ts";
@@ -27,6 +29,7 @@ export interface ClientsOptions extends Surroundings {
   readonly isLong: () => boolean;
   readonly onLeft: (peer: Peer) => void;
   readonly mailbox: Mailbox;
+  readonly say: Say;
 }
 
 export class Clients implements Iterable<Client> {
@@ -34,15 +37,16 @@ export class Clients implements Iterable<Client> {
   readonly #clients = new Map<Source, Client>();
   readonly #idle: Silence<Client>;
   readonly #prompts: Silence<Client>;
+  #wasSyslogAdvised = false;
   /** What is to be done when clients are silent. */
   readonly dues: readonly Due[];
 
   constructor(options: ClientsOptions) {
-    const { idleTimeoutMs, flushAfterMs } = options;
+    const { idleTimeoutMs, flushAfterMs, isLong } = options;
     this.#options = options;
-    this.#prompts = new Silence(flushAfterMs, (client) => client.flush());
+    this.#prompts = new Silence(flushAfterMs, (client) => client.flush(), isLong);
     const reason = `idle for ${idleTimeoutMs / 1000} s`;
-    this.#idle = new Silence(idleTimeoutMs, (client) => this.#disconnect(client, reason));
+    this.#idle = new Silence(idleTimeoutMs, (client) => this.#disconnect(client, reason), isLong);
     this.dues = [this.#prompts, this.#idle];
   }
 
@@ -124,8 +128,17 @@ export class Clients implements Iterable<Client> {
         client.isEnding = true;
         return this.update(client);
       case "failed":
+        if (hearing.reason === BAD_OCTET_COUNT) this.#adviseSyslog(client);
         return this.#disconnect(client, hearing.reason);
     }
+  }
+
+  /** Senders that count and senders that do not often share a port; once is enough to say so. */
+  #adviseSyslog({ number }: Client): void {
+    if (this.#wasSyslogAdvised) return;
+    this.#wasSyslogAdvised = true;
+    const advice = "--framing syslog takes both ways";
+    this.#options.say(`earshot: #${number} does not count its messages: ${advice}`);
   }
 
   #onHeard(client: Client): void {
@@ -163,8 +176,13 @@ export class Clients implements Iterable<Client> {
     this.#prompts.lost(ms);
   }
 
-  disconnectAll(reason: string): void {
-    for (const client of this.#clients.values()) this.#disconnect(client, reason);
+  /** Disconnects all, until the log should be written; returns whether that was all. */
+  disconnectAll(reason: string): boolean {
+    for (const client of this.#clients.values()) {
+      if (this.#options.isLong()) return false;
+      this.#disconnect(client, reason);
+    }
+    return true;
   }
 
   /** Frees all first, so that a client whose last line cannot be logged leaves nothing behind. */

@@ -4,19 +4,23 @@
  * @module
  */
 
-import type { DatagramSocket } from "../poller.ts";
+import { type DatagramSocket, POLLIN } from "../poller.ts";
 import { type Networks, type Peer, peerOf } from "./addresses.ts";
 import { CR, LF, NUL } from "./bytes.ts";
-import { createFramer, type Framer, type FrameSink } from "./framing.ts";
+import { cutPieces, type FrameSink } from "./held.ts";
 import { reasonOf, type Say } from "./io.ts";
 import type { Log, Party } from "./log.ts";
 import type { Recent } from "./recent.ts";
+import type { Multiplexer } from "./selector.ts";
+import type { Due } from "./silence.ts";
 import type { Stats } from "./stats.ts";
 
 /** Nothing larger arrives by UDP. */
 const MAX_DATAGRAM_BYTES = 64 * 1024;
 /** What one socket is heard of in a row, before others have their turn. */
-const MAX_IN_A_ROW = 128;
+const MAX_TURN_BYTES = 256 * 1024;
+/** How long a socket is left alone that could not receive: what fails each time would spin. */
+const PAUSE_MS = 100;
 const REPORT_MS = 60_000;
 
 export interface DatagramOptions {
@@ -27,47 +31,78 @@ export interface DatagramOptions {
   readonly denied: Networks | undefined;
   /** A longer datagram comes in pieces. */
   readonly maxLineBytes: number;
+  /** What the sockets are registered with. */
+  readonly multiplexer: Pick<Multiplexer, "register" | "unregister">;
   readonly say: Say;
 }
 
-export class Datagrams {
+export class Datagrams implements Due {
   readonly #options: DatagramOptions;
-  /** Cuts a datagram into pieces; it keeps nothing. */
-  readonly #framer: Framer;
+  /** Each datagram is received into it. */
+  readonly #input = new Uint8Array(MAX_DATAGRAM_BYTES);
   #sender: Sender | undefined;
   #reportedAtMs = -Infinity;
+  /** Sockets that are left alone until {@linkcode dueAtMs}. */
+  readonly #paused = new Set<DatagramSocket>();
+  dueAtMs = Infinity;
 
   constructor(options: DatagramOptions) {
     this.#options = options;
-    this.#framer = createFramer("none", options.maxLineBytes);
   }
 
-  /** Hears what has arrived, but not for ever. */
+  /**
+   * Hears what waits, which the socket bounds. Nothing is left behind but of large ones: the
+   * next wait would turn the loop for it, while the kernel drops what comes.
+   */
   hear(socket: DatagramSocket): void {
+    if (this.#paused.has(socket)) return;
+    let heard = 0;
     try {
-      for (let heard = 0; heard < MAX_IN_A_ROW; heard++) {
-        const [bytes, from] = socket.recvFrom(MAX_DATAGRAM_BYTES);
-        this.#onDatagram(bytes, from);
-      }
+      do heard += this.#receive(socket); while (socket.waiting > 0 && heard < MAX_TURN_BYTES);
     } catch (error) {
-      if (!(error instanceof Deno.errors.WouldBlock)) this.#report(error);
+      if (!(error instanceof Deno.errors.WouldBlock)) this.#onFault(socket, error);
     }
   }
 
-  #onDatagram(bytes: Uint8Array, from: Deno.Addr): void {
-    const { stats, log, recent, allowed, denied } = this.#options;
+  #onFault(socket: DatagramSocket, error: unknown): void {
+    this.#report(error);
+    this.#paused.add(socket);
+    this.#options.multiplexer.unregister(socket);
+    this.dueAtMs = performance.now() + PAUSE_MS;
+  }
+
+  onDue(): void {
+    this.dueAtMs = Infinity;
+    for (const socket of this.#paused) this.#options.multiplexer.register(socket, POLLIN);
+    this.#paused.clear();
+  }
+
+  #receive(socket: DatagramSocket): number {
+    const [count, from] = socket.recvFromInto(this.#input);
+    const { stats, allowed, denied } = this.#options;
     const sender = this.#senderAt(from as Deno.NetAddr);
-    const { peer } = sender;
     // A flood of records of those kept out would be a flood of the log.
-    if (denied?.has(peer) || allowed?.has(peer) === false) {
+    if (denied?.has(sender.peer) || allowed?.has(sender.peer) === false) {
       stats.refused++;
-      return;
+      return count;
     }
     stats.datagrams++;
-    stats.bytes += bytes.length;
-    if (log.takesLines) return void this.#framer.push(withoutEnd(bytes), sender);
-    log.chunk(sender, 0, bytes);
-    recent?.line(sender, bytes, 0, bytes.length, true, log.timeMs);
+    stats.bytes += count;
+    this.#log(sender, count);
+    return count;
+  }
+
+  #log(sender: Sender, count: number): void {
+    const { log, stats, recent, maxLineBytes } = this.#options;
+    const input = this.#input;
+    if (log.takesLines) {
+      const end = endOf(input, count);
+      const start = cutPieces(input, 0, end, maxLineBytes, sender);
+      if (start > 0) stats.cut++;
+      return sender.frame(input, start, end, true);
+    }
+    log.chunk(sender, 0, input.subarray(0, count));
+    recent?.line(sender, input, 0, count, true, log.timeMs);
   }
 
   /** A burst comes from one sender: what its records begin with is made once. */
@@ -110,9 +145,9 @@ class Sender implements FrameSink, Party {
   }
 }
 
-/** Without exactly one line end, LF or CRLF, or NUL: many senders add one, which says nothing. */
-function withoutEnd(bytes: Uint8Array): Uint8Array {
-  const last = bytes.at(-1);
-  if (last !== LF && last !== NUL) return bytes;
-  return bytes.subarray(0, last === LF && bytes.at(-2) === CR ? -2 : -1);
+/** Where it ends without one line end, LF or CRLF, or NUL: many senders add one, which says nothing. */
+function endOf(bytes: Uint8Array, count: number): number {
+  const last = bytes[count - 1];
+  if (count === 0 || last !== LF && last !== NUL) return count;
+  return last === LF && count > 1 && bytes[count - 2] === CR ? count - 2 : count - 1;
 }

@@ -41,7 +41,7 @@ export class Door implements Due {
   #isRegistered = false;
   #pause: { readonly untilMs: number; readonly reason: string } | undefined;
   #reportedAtMs = -Infinity;
-  /** Failures in a row. */
+  /** Failures in a row that nobody's leaving can mend. */
   #failures = 0;
   /** When, after the limit was reached, it may be said that clients are accepted again. */
   #full: { readonly sayAtMs: number } | undefined;
@@ -63,11 +63,12 @@ export class Door implements Due {
 
   /** Takes connections from a listener that is readable, as long as there are places. */
   *accept(listener: ServerSocket): Generator<Socket> {
-    while (this.#isOpen) {
-      const socket = this.#acceptOne(listener);
+    // The last is not tried for: an exception costs as much as a connection.
+    do {
+      const socket = this.#isOpen && this.#acceptOne(listener);
       if (!socket) return;
       yield socket;
-    }
+    } while (listener.waiting > 0);
   }
 
   /** Why the rules keep a client out; `undefined` if it is welcome. */
@@ -76,9 +77,9 @@ export class Door implements Due {
     if (this.isDenied(peer) || peer.kind === "ip" && allowed?.has(peer) === false) {
       return NOT_ALLOWED;
     }
+    if (maxPerHost === undefined || peer.kind === "unix") return;
     const count = this.#takenByHost.get(hostKey(peer)) ?? 0;
-    if (maxPerHost === undefined || peer.kind === "unix" || count < maxPerHost) return;
-    return `${plural(count, "connection")} already`;
+    return count < maxPerHost ? undefined : `${plural(count, "connection")} already`;
   }
 
   /** Whether even a proxy with this address is kept out. */
@@ -161,6 +162,7 @@ export class Door implements Due {
   }
 
   #uncount(peer: Peer): void {
+    if (this.#options.maxPerHost === undefined || peer.kind === "unix") return;
     const key = hostKey(peer);
     const count = this.#takenByHost.get(key) ?? 0;
     if (count > 1) this.#takenByHost.set(key, count - 1);
@@ -180,7 +182,8 @@ export class Door implements Due {
   }
 
   #onFault(error: unknown): void {
-    if (isEnd(error) || ++this.#failures >= MAX_FAILURES) {
+    if (!isShortage(error)) this.#failures++;
+    if (isEnd(error) || this.#failures >= MAX_FAILURES) {
       this.#failure = new Failure(`Cannot accept connections: ${reasonOf(error)}`);
       this.close();
     } else {
@@ -219,6 +222,13 @@ function isClientFault(error: unknown): boolean {
   return CLIENT_FAULTS.has(codeOf(error) ?? "") || error instanceof NotConnected ||
     error instanceof ConnectionReset || error instanceof ConnectionAborted ||
     error instanceof Interrupted;
+}
+
+const SHORTAGES = new Set(["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"]);
+
+/** Whether something is missing that clients can take, and keep for as long as they like. */
+function isShortage(error: unknown): boolean {
+  return SHORTAGES.has(codeOf(error) ?? "");
 }
 
 /** Whether the listener is really gone. */

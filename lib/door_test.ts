@@ -182,6 +182,20 @@ Deno.test("Door fails for good after ten failures in a row, and not when one suc
   assertEquals([accepted, one.counts.errors], [1, 19]);
 });
 
+for (const code of ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"]) {
+  Deno.test(`Door outlives ${code}, however long whoever took all keeps it`, async () => {
+    await using one = doorWith();
+    for (let i = 0; i < 30; i++) one.listener.fail(fault(code));
+    one.listener.connect();
+    let accepted = 0;
+    while (accepted === 0 && !one.door.failure) {
+      accepted += await one.accept();
+      one.door.onDue(one.door.dueAtMs);
+    }
+    assertEquals([accepted, one.counts.errors, one.door.failure], [1, 30, undefined]);
+  });
+}
+
 Deno.test("Door.close() lets nobody in any more", async () => {
   await using one = doorWith();
   one.listener.connect();

@@ -2,9 +2,9 @@
  * A client's bytes made harmless: shown in a text, or put into JSON, in one
  * pass over the bytes.
  *
- * UTF-8 is checked on the way. Nothing is obeyed that drives a terminal, ends a
- * line, turns the direction of a text or cannot be seen. Runs of what most lines
- * are made of are copied in words of four bytes; no kind of line is slow.
+ * UTF-8 is checked on the way. Runs of what most lines are made of are copied in
+ * words of four bytes, the rest takes a look at each byte: no kind of line is
+ * slow, so that no client costs as much as many.
  *
  * @module
  */
@@ -20,101 +20,26 @@ import {
   SPACE,
   TAB,
 } from "./bytes.ts";
-
-// -- Characters --
-
-/** Characters beyond ASCII that are escaped: first and last of each range. */
-const UNSAFE_RANGES = [
-  [0x80, 0x9F], // C1
-  [0xAD, 0xAD], // soft hyphen
-  [0x061C, 0x061C], // bidirectional control
-  [0x180E, 0x180E], // Mongolian vowel separator
-  [0x200B, 0x200B], // zero width space; the joiners behind it stay, scripts and emoji need them
-  [0x200E, 0x200F], // bidirectional controls
-  [0x2028, 0x202E], // line and paragraph separator, bidirectional controls
-  [0x2060, 0x2064], // word joiner, invisible operators
-  [0x2066, 0x206F], // bidirectional controls, deprecated format characters
-  [0xFEFF, 0xFEFF], // byte order mark
-  [0xFFF9, 0xFFFB], // interlinear annotation
-  [0xFFFE, 0xFFFF], // noncharacters
-  [0xE0000, 0xE007F], // tags
-  [0xE0100, 0xE01EF], // variation selectors for ideographs
-] as const;
-
-const CODE_POINTS = 0x110000;
-/** One bit for each code point. */
-const UNSAFE = unsafeBits();
-
-function unsafeBits(): Uint8Array {
-  const bits = new Uint8Array(CODE_POINTS >> 3);
-  for (const [first, last] of UNSAFE_RANGES) {
-    for (let code = first; code <= last; code++) bits[code >> 3]! |= 1 << (code & 7);
-  }
-  return bits;
-}
-
-function isUnsafe(code: number): boolean {
-  return (UNSAFE[code >> 3]! >> (code & 7) & 1) === 1;
-}
-
-const NOT_UTF8 = -1;
-const FIRST_OF_WIDTH = { 3: 0x800, 4: 0x10000 } as const;
-
-/** The code point of the character that begins at `at`, which is not ASCII. */
-function codePointAt(source: DataView, at: number, end: number): number {
-  const lead = source.getUint8(at);
-  if (lead < 0xC2 || lead > 0xF4 || at + 1 >= end) return NOT_UTF8;
-  const second = source.getUint8(at + 1) ^ 0x80;
-  if (second > 0x3F) return NOT_UTF8;
-  if (lead < 0xE0) return (lead & 0x1F) << 6 | second;
-  if (at + 2 >= end) return NOT_UTF8;
-  const third = source.getUint8(at + 2) ^ 0x80;
-  if (third > 0x3F) return NOT_UTF8;
-  if (lead < 0xF0) {
-    const code = (lead & 0x0F) << 12 | second << 6 | third;
-    return code < FIRST_OF_WIDTH[3] || isSurrogate(code) ? NOT_UTF8 : code;
-  }
-  if (at + 3 >= end) return NOT_UTF8;
-  const fourth = source.getUint8(at + 3) ^ 0x80;
-  if (fourth > 0x3F) return NOT_UTF8;
-  const code = (lead & 0x0F) << 18 | second << 12 | third << 6 | fourth;
-  return code < FIRST_OF_WIDTH[4] || code >= CODE_POINTS ? NOT_UTF8 : code;
-}
-
-function isSurrogate(code: number): boolean {
-  return code >> 11 === 0xD800 >> 11;
-}
-
-/** Bytes of a character in UTF-8 that is not ASCII. */
-function widthOf(code: number): number {
-  return code < FIRST_OF_WIDTH[3] ? 2 : code < FIRST_OF_WIDTH[4] ? 3 : 4;
-}
-
-/** Begins no character. */
-const NO_LEAD = 0;
-/** Begins characters of two bytes, none of which is escaped. */
-const NARROW_LEAD = 1;
-/** Begins characters of three bytes, none of which is escaped. */
-const WIDE_LEAD = 2;
-/** Begins characters that need a closer look. */
-const OTHER_LEAD = 3;
-/** What each byte beyond ASCII begins. */
-const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => leadOf(byte));
-
-function leadOf(byte: number): number {
-  if (byte < 0xC2 || byte > 0xF4) return NO_LEAD;
-  if (byte > 0xC2 && byte < 0xE0 && byte !== 0xD8) return NARROW_LEAD;
-  return byte > 0xE2 && byte < 0xED || byte === 0xEE ? WIDE_LEAD : OTHER_LEAD;
-}
+import {
+  codePointAt,
+  FIRST_OF_WIDTH,
+  isUnsafe,
+  LEADS,
+  NARROW_LEAD,
+  NO_LEAD,
+  NOT_UTF8,
+  WIDE_LEAD,
+  widthOf,
+} from "./characters.ts";
 
 // -- Two ways to escape --
 
 /** How bytes are escaped. */
 interface Style {
-  /** ASCII characters that are escaped though they can be printed, or the reverse; as words. */
-  readonly exceptions: readonly [number, number];
+  /** Printable ASCII characters that are escaped, as words; DEL stands for none. */
+  readonly escaped: readonly [number, number];
   /** What is written for an ASCII character, and for a byte that is not UTF-8, as a word. */
-  readonly written: Uint32Array;
+  readonly written: Int32Array;
   /** How many bytes that takes; two digits make it 6. */
   readonly widths: Uint8Array;
   /** The most that one byte takes. */
@@ -133,7 +58,7 @@ const HEX = Uint16Array.from({ length: 256 }, (_, byte) => {
 
 /** `\xNN` and `\u{NNNN}`, for people. */
 const TEXT: Style = {
-  exceptions: [fourTimes(TAB), fourTimes(TAB)],
+  escaped: [fourTimes(DEL), fourTimes(DEL)],
   ...tables((byte) => {
     const isCopied = byte === TAB || byte >= SPACE && byte < DEL;
     return isCopied ? String.fromCharCode(byte) : `\\x${hex(byte, 2)}`;
@@ -155,7 +80,7 @@ const TEXT: Style = {
 
 /** What stands between the quotes of a JSON string: `\n`, `\uNNNN`. */
 const JSON_TEXT: Style = {
-  exceptions: [fourTimes(QUOTE), fourTimes(BACKSLASH)],
+  escaped: [fourTimes(QUOTE), fourTimes(BACKSLASH)],
   ...tables((byte) => {
     return byte < DEL
       ? JSON.stringify(String.fromCharCode(byte)).slice(1, -1)
@@ -182,7 +107,7 @@ function hex(value: number, digits: number): string {
 function tables(escape: (byte: number) => string): Pick<Style, "written" | "widths"> {
   const escapes = Array.from({ length: 256 }, (_, byte) => encode(escape(byte)));
   return {
-    written: Uint32Array.from(escapes, ([a = 0, b = 0, c = 0, d = 0]) => wordOf(a, b, c, d)),
+    written: Int32Array.from(escapes, ([a = 0, b = 0, c = 0, d = 0]) => wordOf(a, b, c, d)),
     widths: Uint8Array.from(escapes, ({ length }) => length),
   };
 }
@@ -226,11 +151,6 @@ export function appendJson(
   return isUtf8;
 }
 
-/** Long lines are escaped in blocks, for room is made for the worst. */
-const BLOCK_BYTES = 16 * 1024;
-/** A character may end behind its block, and words are written whole. */
-const SLACK_BYTES = 8;
-
 /** Returns false at the first byte that cannot be written. */
 function appendEscaped(
   out: ByteBuffer,
@@ -239,7 +159,25 @@ function appendEscaped(
   end: number,
   style: Style,
 ): boolean {
-  const source = SOURCE.of(bytes);
+  const base = bytes.byteOffset;
+  const isWritten = appendBlocks(out, SOURCE.of(bytes), base + start, base + end, style);
+  SOURCE.release();
+  TARGET.release();
+  return isWritten;
+}
+
+/** Long lines are escaped in blocks, for room is made for the worst. */
+const BLOCK_BYTES = 16 * 1024;
+/** A character may end behind its block, and words are written whole. */
+const SLACK_BYTES = 8;
+
+function appendBlocks(
+  out: ByteBuffer,
+  source: DataView,
+  start: number,
+  end: number,
+  style: Style,
+): boolean {
   for (let at = start; at < end;) {
     const stop = Math.min(end, at + BLOCK_BYTES);
     out.reserve(style.maxWidth * (stop - at + SLACK_BYTES));
@@ -253,23 +191,34 @@ function appendEscaped(
   return true;
 }
 
-/** A view of the bytes that were looked at last: lines that came in one read share it. */
+/**
+ * A view of the memory that was looked at last. To make one takes as long as to
+ * escape a line; those of one read share it, and so do reads into one memory.
+ */
 class LastView {
   #bytes: Uint8Array = NO_BYTES;
-  #view: DataView = new DataView(NO_BYTES.buffer);
+  #buffer: ArrayBufferLike = NO_BYTES.buffer;
+  #view = new DataView<ArrayBufferLike>(NO_BYTES.buffer);
 
+  /** The view is of all the memory in which the bytes lie. */
   of(bytes: Uint8Array): DataView {
-    if (bytes === this.#bytes) return this.#view;
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (bytes.length <= MAX_VIEWED_BYTES) {
-      this.#bytes = bytes;
-      this.#view = view;
-    }
-    return view;
+    if (bytes !== this.#bytes) this.#look(bytes);
+    return this.#view;
+  }
+
+  #look(bytes: Uint8Array): void {
+    const { buffer } = bytes;
+    if (buffer !== this.#buffer) this.#view = new DataView(buffer);
+    this.#buffer = buffer;
+    this.#bytes = bytes;
+  }
+
+  /** Much memory must not be kept from being freed. */
+  release(): void {
+    if (this.#view.byteLength > MAX_VIEWED_BYTES) this.#look(NO_BYTES);
   }
 }
 
-/** Larger memory must not be kept from being freed. */
 const MAX_VIEWED_BYTES = 4 * 1024 * 1024;
 const SOURCE = new LastView();
 const TARGET = new LastView();
@@ -300,7 +249,7 @@ function appendPlain(
   style: Style,
 ): number {
   const target = TARGET.of(out.bytes);
-  const [one, other] = style.exceptions;
+  const [one, other] = style.escaped;
   let length = out.length;
   let at = start;
   for (const last = stop - 7; at < last; at += 8, length += 8) {
@@ -317,7 +266,7 @@ function appendPlain(
 }
 
 /** So many bytes are looked up one by one before words are tried again. */
-const BY_TABLE_BYTES = 16;
+const BY_TABLE_BYTES = 64;
 
 /** Writes ASCII, whatever it is. */
 function appendByTable(
@@ -328,35 +277,37 @@ function appendByTable(
   style: Style,
 ): number {
   const target = TARGET.of(out.bytes);
-  const { written, widths } = style;
+  const [one, other] = style.escaped;
   let length = out.length;
   let at = start;
   for (const last = stop - 3; at < last; at += 4) {
     const word = source.getInt32(at);
     if ((word & TOP_BITS) !== 0) break;
-    length = writeAscii(target, length, word >>> 24, written, widths);
-    length = writeAscii(target, length, word >>> 16 & 0xFF, written, widths);
-    length = writeAscii(target, length, word >>> 8 & 0xFF, written, widths);
-    length = writeAscii(target, length, word & 0xFF, written, widths);
+    const doubts = word - SPACES | word + ONES | (word ^ one) - ONES | (word ^ other) - ONES;
+    if ((doubts & TOP_BITS) === 0) {
+      target.setInt32(length, word);
+      length += 4;
+    } else length = writeWord(target, length, word, style);
   }
   for (; at < stop; at++) {
     const byte = source.getUint8(at);
     if (byte > DEL) break;
-    length = writeAscii(target, length, byte, written, widths);
+    length = writeAscii(target, length, byte, style);
   }
   out.length = length;
   return at;
 }
 
-function writeAscii(
-  target: DataView,
-  at: number,
-  byte: number,
-  written: Uint32Array,
-  widths: Uint8Array,
-): number {
-  const width = widths[byte]!;
-  target.setUint32(at, written[byte]!);
+function writeWord(target: DataView, at: number, word: number, style: Style): number {
+  const second = writeAscii(target, at, word >>> 24, style);
+  const third = writeAscii(target, second, word >>> 16 & 0xFF, style);
+  const fourth = writeAscii(target, third, word >>> 8 & 0xFF, style);
+  return writeAscii(target, fourth, word & 0xFF, style);
+}
+
+function writeAscii(target: DataView, at: number, byte: number, style: Style): number {
+  const width = style.widths[byte]!;
+  target.setInt32(at, style.written[byte]!);
   if (width === 6) target.setUint16(at + 4, HEX[byte]!);
   return at + width;
 }
@@ -386,7 +337,7 @@ function appendBytes(out: ByteBuffer, source: DataView, start: number, stop: num
   for (; at < stop; at++, length += 4) {
     const byte = source.getUint8(at);
     if (byte <= DEL || LEADS[byte] !== NO_LEAD) break;
-    target.setUint32(length, TEXT.written[byte]!);
+    target.setInt32(length, TEXT.written[byte]!);
   }
   out.length = length;
   return at;
@@ -404,7 +355,7 @@ function appendNarrow(
   style: Style,
 ): number {
   const target = TARGET.of(out.bytes);
-  const [one, other] = style.exceptions;
+  const [one, other] = style.escaped;
   let length = out.length;
   let at = start;
   let lastLead = 0;
@@ -412,12 +363,12 @@ function appendNarrow(
     const word = source.getInt32(at);
     const low = word & LOW_BITS;
     const leads = word & word << 1 & TOP_BITS;
-    const continuations = word & ~leads & TOP_BITS;
-    const isExpected = leads >>> 8 | lastLead;
-    const controls = ~(low + CONTROL_GAP | word) | low + ONES & ~word;
-    const rareLeads = leads & (word << 2 | ~(low + RARE_GAP)) | zeros(word ^ RARE_LEAD);
-    const exceptions = zeros(word ^ one) | zeros(word ^ other);
-    const doubts = isExpected ^ continuations | controls ^ exceptions | rareLeads;
+    const continuations = word & ~leads;
+    const expected = leads >>> 8 | lastLead;
+    const fit = low + CONTROL_GAP & ~(low + ONES) & (low ^ one) + LOW_BITS &
+      (low ^ other) + LOW_BITS;
+    const narrow = ~(word << 2) & low + RARE_GAP & (low ^ RARE_LEAD) + LOW_BITS;
+    const doubts = ~(word | fit) | leads & ~narrow | expected ^ continuations;
     if ((doubts & TOP_BITS) !== 0) break;
     target.setInt32(length, word);
     lastLead = leads << 24;
@@ -427,17 +378,12 @@ function appendNarrow(
   return at - unfinished;
 }
 
-/** What brings the low bits of all but control characters to the top. */
+/** What, added to its low bits, brings all but control characters to the top bit. */
 const CONTROL_GAP = fourTimes(0x80 - SPACE);
-/** The same of all leads of two bytes but C0, C1 and C2. */
+/** The same for leads of two bytes but C0, C1 and C2. */
 const RARE_GAP = fourTimes(0x80 - 0x43);
-/** Arabic letters, and a bidirectional control among them. */
-const RARE_LEAD = fourTimes(0xD8);
-
-/** The top bits of those bytes of a word that are 0. */
-function zeros(word: number): number {
-  return ~((word & LOW_BITS) + LOW_BITS | word);
-}
+/** The low bits of D8, which begins Arabic letters and a bidirectional control. */
+const RARE_LEAD = fourTimes(0x58);
 
 /** Copies characters with a wide lead. */
 function appendWide(out: ByteBuffer, source: DataView, start: number, stop: number): number {
@@ -469,7 +415,7 @@ function appendCharacters(
     const code = codePointAt(source, at, end);
     if (code === NOT_UTF8) {
       if (!style.hasBytes) return NOT_UTF8;
-      target.setUint32(length, style.written[source.getUint8(at)]!);
+      target.setInt32(length, style.written[source.getUint8(at)]!);
       length += style.maxWidth;
       at++;
     } else {
@@ -491,22 +437,32 @@ const PADDING = 0x3D;
 /** Appends bytes in base64. */
 export function appendBase64(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
   out.reserve(4 * Math.ceil((end - start) / 3));
-  const source = SOURCE.of(bytes);
+  const base = bytes.byteOffset;
+  const rest = appendGroups(out, SOURCE.of(bytes), base + start, base + end) - base;
+  if (rest < end) appendLastGroup(out, bytes.subarray(rest, end));
+  SOURCE.release();
+  TARGET.release();
+}
+
+/** Appends whole groups of three bytes; returns where they end. */
+function appendGroups(out: ByteBuffer, source: DataView, start: number, end: number): number {
   const target = TARGET.of(out.bytes);
   let length = out.length;
   let at = start;
   for (const last = end - 2; at < last; at += 3, length += 4) {
-    target.setUint32(length, base64Of(source.getUint16(at) << 8 | source.getUint8(at + 2)));
-  }
-  if (at < end) {
-    const isOne = at + 1 === end;
-    const group = source.getUint8(at) << 16 | (isOne ? 0 : source.getUint8(at + 1) << 8);
-    target.setUint32(length, base64Of(group));
-    target.setUint8(length + 3, PADDING);
-    if (isOne) target.setUint8(length + 2, PADDING);
-    length += 4;
+    target.setInt32(length, base64Of(source.getUint16(at) << 8 | source.getUint8(at + 2)));
   }
   out.length = length;
+  return at;
+}
+
+/** Appends one or two bytes and their padding. */
+function appendLastGroup(out: ByteBuffer, [first = 0, second]: Uint8Array): void {
+  const group = wordOf(0, first, second ?? 0, 0);
+  TARGET.of(out.bytes).setInt32(out.length, base64Of(group));
+  out.length += 4;
+  out.bytes[out.length - 1] = PADDING;
+  if (second === undefined) out.bytes[out.length - 2] = PADDING;
 }
 
 /** The four digits of three bytes. */
@@ -519,20 +475,23 @@ function base64Of(group: number): number {
   );
 }
 
-// -- Texts of our own --
+// -- Short texts --
 
 /** A text from outside as it can be shown: a path, a certificate's name, what a user typed. */
 export function shown(text: string): string {
-  const bytes = encode(text);
-  const out = new ByteBuffer(0);
-  appendShown(out, bytes, 0, bytes.length);
-  return decode(out.filled);
+  return escaped(text, TEXT);
 }
 
 /** A text as a JSON string, quotes included. */
 export function quoted(text: string): string {
+  return `"${escaped(text, JSON_TEXT)}"`;
+}
+
+const SCRATCH = new ByteBuffer(0);
+
+function escaped(text: string, style: Style): string {
   const bytes = encode(text);
-  const out = new ByteBuffer(0);
-  appendJson(out, bytes, 0, bytes.length);
-  return `"${decode(out.filled)}"`;
+  SCRATCH.clear();
+  appendEscaped(SCRATCH, bytes, 0, bytes.length, style);
+  return decode(SCRATCH.filled);
 }

@@ -153,12 +153,34 @@ Deno.test("appendShown() and appendJson() treat every code point of Unicode righ
   }
 });
 
-Deno.test("appendShown() and appendJson() treat every pair of bytes right, wherever it stands", () => {
-  for (let pair = 0; pair < 0x10000; pair++) {
+Deno.test("appendShown() and appendJson() treat every pair of bytes that begins beyond ASCII right, wherever it stands", () => {
+  for (let pair = 0x8000; pair < 0x10000; pair++) {
     const bytes = Uint8Array.of(pair >> 8, pair & 0xFF);
     const padded = bytesOf("abcdefg".slice(pair % 7) + latin1(bytes) + latin1(encode("é")));
     assertEquals(appended(appendShown, padded), shownExpected(padded));
     assertEquals(jsonOf(padded), jsonExpected(padded));
+  }
+});
+
+Deno.test("appendShown() and appendJson() see what is unsafe among letters of every width", () => {
+  const unsafe = [...'\0\t\n\x1F\x7F"\\\u0080\u009F\u00AD\u061C\u180E\u200B\u202E\uFEFF\u{E0001}'];
+  const odd = [
+    ...unsafe.map((character) => latin1(encode(character))),
+    "\xFF",
+    "\xC3",
+    "\xD8",
+    "\x9C",
+  ];
+  for (const letter of ["a", "Ж", "ش", "天", "😀"].map((letter) => latin1(encode(letter)))) {
+    for (let count = 0; count < 5; count++) {
+      for (let shift = 0; shift < 4; shift++) {
+        for (const it of odd) {
+          const bytes = bytesOf("a".repeat(shift) + letter.repeat(count) + it + letter.repeat(4));
+          assertEquals(appended(appendShown, bytes), shownExpected(bytes));
+          assertEquals(jsonOf(bytes), jsonExpected(bytes));
+        }
+      }
+    }
   }
 });
 

@@ -197,6 +197,9 @@ class CountedMessage {
   }
 }
 
+/** Why a client that does not count its messages cannot be understood. */
+export const BAD_OCTET_COUNT = "bad octet count";
+
 /** Counts have at most 8 digits. */
 const MAX_COUNT = 99_999_999;
 
@@ -246,7 +249,7 @@ class OctetFramer extends HoldingFramer {
     this.#holdCount(sink);
     this.held.hold(bytes, at, bytes.length, 0, sink);
     this.held.end(sink);
-    return "bad octet count";
+    return BAD_OCTET_COUNT;
   }
 
   override end(sink: FrameSink): void {

@@ -15,6 +15,7 @@ const OFFSET_DIGITS = 8;
 /** Where the columns of a row begin, behind its offset. */
 const PAIRS_COLUMN = 2;
 const TEXT_COLUMN = 53;
+const ROW_END_BYTES = 2;
 
 /** Appends how long a chunk is and its rows, the first of which is at `offset`. */
 export function appendChunk(
@@ -25,21 +26,28 @@ export function appendChunk(
 ): void {
   out.appendText(`${mark} ${plural(bytes.length, "byte")}\n`);
   for (let at = 0; at < bytes.length; at += ROW_BYTES) {
-    out.appendText((offset + at).toString(16).padStart(OFFSET_DIGITS, "0"));
-    appendRow(out, bytes.subarray(at, at + ROW_BYTES));
+    appendOffset(out, offset + at);
+    appendRow(out, bytes, at, Math.min(at + ROW_BYTES, bytes.length));
   }
 }
 
-function appendRow(out: ByteBuffer, bytes: Uint8Array): void {
-  out.reserve(TEXT_COLUMN + ROW_BYTES + 2);
+function appendOffset(out: ByteBuffer, offset: number): void {
+  const digits = offset.toString(16).padStart(OFFSET_DIGITS, "0");
+  out.reserve(digits.length);
+  for (let i = 0; i < digits.length; i++) out.bytes[out.length++] = digits.charCodeAt(i);
+}
+
+function appendRow(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
+  out.reserve(TEXT_COLUMN + ROW_BYTES + ROW_END_BYTES);
   const target = out.bytes;
   const row = out.length;
   target.fill(SPACE, row, row + TEXT_COLUMN);
+  let pair = row + PAIRS_COLUMN;
   let text = row + TEXT_COLUMN;
   target[text - 1] = BAR;
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i]!;
-    const pair = row + PAIRS_COLUMN + 3 * i + (i < ROW_BYTES / 2 ? 0 : 1);
+  for (let at = start; at < end; at++, pair += 3) {
+    const byte = bytes[at]!;
+    if (at === start + ROW_BYTES / 2) pair++;
     target[pair] = DIGITS[byte >> 4]!;
     target[pair + 1] = DIGITS[byte & 0xF]!;
     target[text++] = byte < SPACE || byte >= DEL ? DOT : byte;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import type { ByteStream } from "../poller.ts";
 import { encode } from "./bytes.ts";
 
@@ -42,6 +43,8 @@ export type Say = (message: string) => void;
 
 /** What may wait to be written to stderr; the rest is dropped and counted. */
 const MAX_WAITING_BYTES = 64 * 1024;
+/** A reader of stderr that takes nothing for so long is not waited for. */
+const UNREAD_MS = 100;
 
 /**
  * Messages for the operator. They are written beside the loop, so that a stderr
@@ -54,6 +57,8 @@ export class Messages {
   #waitingBytes = 0;
   #dropped = 0;
   #writing: Promise<void> | undefined;
+  /** Whether the last wait was in vain, and nothing has been taken since. */
+  #isUnread = false;
 
   constructor(stderr: Sink) {
     this.#stderr = stderr;
@@ -73,9 +78,12 @@ export class Messages {
 
   async #write(): Promise<void> {
     try {
-      for (let next; (next = this.#waiting.shift());) {
+      while (this.#waiting.length > 0) {
+        const next = Buffer.concat(this.#waiting);
+        this.#waiting = [];
         await writeAll(this.#stderr, next);
         this.#waitingBytes -= next.length;
+        this.#isUnread = false;
         this.#tellOfDropped();
       }
     } catch {
@@ -90,6 +98,14 @@ export class Messages {
     if (this.#dropped === 0) return;
     const message = `earshot: ${this.#dropped} message${this.#dropped === 1 ? "" : "s"} dropped\n`;
     if (this.#add(encode(message))) this.#dropped = 0;
+  }
+
+  /** Waits until all is written, but not for a reader that does not read. */
+  async taken(): Promise<void> {
+    if (this.#isUnread) return;
+    this.#isUnread = true;
+    await this.settled(UNREAD_MS);
+    this.#isUnread = this.#writing !== undefined;
   }
 
   /** Waits until all is written, at most `limitMs`. */

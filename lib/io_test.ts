@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { decode } from "./bytes.ts";
 import { Messages, reasonOf, type Sink } from "./io.ts";
 import { Capture } from "./testing.ts";
@@ -55,6 +55,35 @@ Deno.test("Messages.settled() gives up when nobody reads", async () => {
   const messages = new Messages(new Gate());
   messages.say("unheard");
   await messages.settled(1);
+});
+
+Deno.test("Messages.taken() waits for a reader that reads", async () => {
+  const stderr = new Gate();
+  const messages = new Messages(stderr);
+  messages.say("late");
+  const taken = messages.taken();
+  stderr.open();
+  await taken;
+  assertEquals(stderr.text, "late\n");
+});
+
+Deno.test("Messages.taken() waits once for a reader that does not read, and again when it does", async () => {
+  const stderr = new Gate();
+  const messages = new Messages(stderr);
+  messages.say("one");
+  const startedAtMs = performance.now();
+  await messages.taken();
+  assert(performance.now() - startedAtMs >= 99);
+  let turns = 0;
+  const timer = setInterval(() => turns++, 0);
+  for (let i = 0; i < 100; i++) await messages.taken();
+  clearInterval(timer);
+  assertEquals(turns, 0);
+  stderr.open();
+  await messages.settled(1000);
+  messages.say("two");
+  await messages.taken();
+  assertEquals(stderr.text, "one\ntwo\n");
 });
 
 Deno.test("Messages.say() forgets messages when stderr is closed, and goes on", async () => {

@@ -11,10 +11,14 @@ import type { Output } from "./output.ts";
 
 /** A round is written early when it gets longer than this. */
 const ROUND_BYTES = 1024 * 1024;
+/** The same for what goes to stderr, which takes 64 KiB before anything of it is written. */
+const ROUND_ASIDE_BYTES = 32 * 1024;
 /** From this size on it pays to write a round while the next is read. */
 const BULK_BYTES = 16 * 1024;
 /** Above this number of clients that talk, a real turn of the loop is what keeps them equal. */
 const FEW_TALKERS = 100;
+/** So many in a round have not used up a turn of the loop: others are not kept waiting. */
+const FEW_IN_ROUND = 32;
 /** Who has talked in this or the last span counts as talking. */
 const TALK_SPAN_MS = 500;
 
@@ -27,6 +31,8 @@ export interface JournalOptions {
   readonly log: Log;
   readonly output: Pick<Output, "write" | "reopen" | "isFile">;
   readonly say: Say;
+  /** Settles when what was said is written, or nobody reads it. */
+  readonly said: () => Promise<void>;
   /** A write beside the loop has failed, which shows at the next flush. */
   readonly onFailure: () => void;
 }
@@ -34,10 +40,10 @@ export interface JournalOptions {
 export class Journal {
   readonly #options: JournalOptions;
   readonly #talkers = new Talkers();
+  /** How many were heard since the last write. */
+  #heard = 0;
   /** The write of the last round. */
   #writing: Promise<void> = Promise.resolve();
-  #mustReopen = false;
-
   constructor(options: JournalOptions) {
     this.#options = options;
   }
@@ -49,30 +55,32 @@ export class Journal {
   }
 
   talked(talker: Talker): void {
+    this.#heard++;
     this.#talkers.add(talker);
   }
 
   /** Whether the round should be written before more is heard. */
   get isLong(): boolean {
-    return this.#options.log.length >= ROUND_BYTES;
+    const { log } = this.#options;
+    return log.length >= ROUND_BYTES || log.asideLength >= ROUND_ASIDE_BYTES;
   }
 
   /**
    * Writes the records of a round. With few talkers and much to write, the next
-   * round is read meanwhile; otherwise the wait is the turn of the loop that keeps
-   * many clients equal.
+   * round is read meanwhile; with many, the wait is the turn of the loop that keeps
+   * them equal.
    *
    * @returns How long nobody was listened to, in milliseconds.
    */
   async flush(): Promise<number> {
     const { log, output, onFailure } = this.#options;
-    this.#sayAside();
     const startedAtMs = performance.now();
+    await this.#sayAside();
     await this.#writing;
-    if (log.length > 0 || this.#mustReopen) {
-      this.#mustReopen = false;
+    if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
-      const { areFew } = this.#talkers;
+      const areFew = this.#talkers.areFew || !isBulk && this.#heard < FEW_IN_ROUND;
+      this.#heard = 0;
       this.#writing = output.write(log.take(), areFew);
       // Its failure shows when it is awaited, which must not take until somebody talks again.
       if (areFew && isBulk) this.#writing.catch(onFailure);
@@ -82,9 +90,12 @@ export class Journal {
   }
 
   /** What raw keeps out of the output goes to the operator. */
-  #sayAside(): void {
-    const { log, say } = this.#options;
-    if (log.asideLength > 0) say(decode(log.takeAside()).trimEnd());
+  async #sayAside(): Promise<void> {
+    const { log, say, said } = this.#options;
+    if (log.asideLength === 0) return;
+    const isMuch = log.asideLength >= ROUND_ASIDE_BYTES;
+    for (const line of decode(log.takeAside()).trimEnd().split("\n")) say(line);
+    if (isMuch) await said();
   }
 
   /** Settles when all that was flushed is written; rejects if it could not be. */
@@ -94,10 +105,9 @@ export class Journal {
 
   /** Opens the file anew before the next record; returns false if there is no file. */
   reopen(): boolean {
-    if (!this.#options.output.isFile) return false;
-    this.#mustReopen = true;
-    this.#options.output.reopen();
-    return true;
+    const { output } = this.#options;
+    if (output.isFile) output.reopen();
+    return output.isFile;
   }
 }
 

@@ -9,8 +9,11 @@ import { ByteBuffer, decode, encode } from "./bytes.ts";
 import { appendBase64, appendJson, quoted } from "./escape.ts";
 import type { Format, Notice, Party, Target, Time } from "./records.ts";
 
-const MESSAGE = encode(`"message":"`);
-const MESSAGE_BASE64 = encode(`"message_base64":"`);
+/** What labels end with: the member that follows is the message. */
+const MESSAGE = `"message":"`;
+/** Takes the place of the last three bytes of that. */
+const BASE64_MESSAGE = encode(`_base64":"`);
+const REPLACED_BYTES = 3;
 const WHOLE_END = encode(`"}\n`);
 const CUT_END = encode(`","cut":true}\n`);
 
@@ -23,16 +26,21 @@ export class JsonFormat implements Format {
 
   label(party: Party): string {
     return party.number === undefined
-      ? `"event":"datagram","transport":"udp",${peerMembers(party.peer)},`
-      : `"event":"line",${partyMembers(party)},`;
+      ? `"event":"datagram","transport":"udp",${peerMembers(party.peer)},${MESSAGE}`
+      : `"event":"line",${partyMembers(party)},${MESSAGE}`;
   }
 
   sentLabel(to: Target): string {
-    return `"event":"sent",${"clients" in to ? `"clients":${to.clients}` : partyMembers(to)},`;
+    const members = "clients" in to ? `"clients":${to.clients}` : partyMembers(to);
+    return `"event":"sent",${members},${MESSAGE}`;
   }
 
   line(out: ByteBuffer, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    appendMessage(out, bytes, start, end);
+    if (!appendJson(out, bytes, start, end)) {
+      out.length -= REPLACED_BYTES;
+      out.append(BASE64_MESSAGE);
+      appendBase64(out, bytes, start, end);
+    }
     out.append(isWhole ? WHOLE_END : CUT_END);
   }
 
@@ -70,19 +78,10 @@ function noticeMembers(notice: Notice): string {
   }
 }
 
-/** Appends the member with a client's bytes, but for the quote at its end. */
-function appendMessage(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
-  const before = out.length;
-  out.append(MESSAGE);
-  if (appendJson(out, bytes, start, end)) return;
-  out.length = before;
-  out.append(MESSAGE_BASE64);
-  appendBase64(out, bytes, start, end);
-}
-
 // -- Single records, whatever the format of the log --
 
 const FORMAT = new JsonFormat();
+const SCRATCH = new ByteBuffer(0);
 
 /** The object of a line or, of a party without a number, of a datagram; the time is UTC. */
 export function lineJson(
@@ -93,34 +92,30 @@ export function lineJson(
   end: number,
   isWhole: boolean,
 ): string {
-  const out = begin(timeMs);
-  out.appendText(FORMAT.label(party));
-  FORMAT.line(out, bytes, start, end, isWhole);
-  return finish(out);
+  begin(timeMs, FORMAT.label(party));
+  FORMAT.line(SCRATCH, bytes, start, end, isWhole);
+  return finished();
 }
 
 /** The object of a notice. */
 export function noticeJson(timeMs: number, party: Party, notice: Notice): string {
-  const out = begin(timeMs);
-  out.appendText(FORMAT.notice(party, notice));
-  return finish(out);
+  begin(timeMs, FORMAT.notice(party, notice));
+  return finished();
 }
 
 /** The object of what was sent. */
 export function sentJson(timeMs: number, to: Target, bytes: Uint8Array): string {
-  const out = begin(timeMs);
-  out.appendText(FORMAT.sentLabel(to));
-  FORMAT.sent(out, bytes);
-  return finish(out);
+  begin(timeMs, FORMAT.sentLabel(to));
+  FORMAT.sent(SCRATCH, bytes);
+  return finished();
 }
 
-function begin(timeMs: number): ByteBuffer {
-  const out = new ByteBuffer(0);
-  out.appendText(FORMAT.stamp("utc", new Date(timeMs).toISOString()));
-  return out;
+function begin(timeMs: number, text: string): void {
+  SCRATCH.clear();
+  SCRATCH.appendText(FORMAT.stamp("utc", new Date(timeMs).toISOString()) + text);
 }
 
-/** Without the line end. */
-function finish(out: ByteBuffer): string {
-  return decode(out.bytes.subarray(0, out.length - 1));
+/** The record without its line end. */
+function finished(): string {
+  return decode(SCRATCH.bytes.subarray(0, SCRATCH.length - 1));
 }

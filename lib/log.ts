@@ -152,6 +152,12 @@ export class Log {
     return this.#out.take();
   }
 
+  /** Forgets all that waits. */
+  clear(): void {
+    this.take();
+    this.takeAside();
+  }
+
   /** Gives away what `raw` keeps out of the output, for stderr. */
   takeAside(): Uint8Array {
     return this.#aside.take();

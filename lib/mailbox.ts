@@ -19,11 +19,12 @@ export class Mailbox {
     this.#wake();
   }
 
-  /** Does what was posted. */
-  open(): void {
-    const actions = this.#actions;
-    if (actions.length === 0) return;
-    this.#actions = [];
-    for (const action of actions) action();
+  /** Does what was posted, until `isEnough`; returns whether that was all. */
+  open(isEnough = () => false): boolean {
+    for (let left = this.#actions.length; left > 0; left--) {
+      if (isEnough()) return false;
+      this.#actions.shift()!();
+    }
+    return true;
   }
 }

@@ -7,7 +7,7 @@
 
 import { Buffer } from "node:buffer";
 import { lineJson, noticeJson, sentJson } from "./json.ts";
-import type { Notice, Party, Target } from "./log.ts";
+import type { Notice, Party, Target } from "./records.ts";
 
 /** How many records a snapshot has at most. */
 export const RECENT_RECORDS = 500;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decode, encode } from "./bytes.ts";
-import type { Party } from "./log.ts";
+import type { Party } from "./records.ts";
 import { Recent, RECENT_RECORDS } from "./recent.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -50,7 +50,10 @@ export async function serve(args: readonly string[], overrides: Partial<Io> = {}
 }
 
 /** Replaces a function of Deno's until it is disposed. */
-export function replaced(name: "listen" | "openSync", fn: () => unknown): Disposable {
+export function replaced(
+  name: "listen" | "listenDatagram" | "openSync",
+  fn: () => unknown,
+): Disposable {
   const original = Deno[name];
   Object.assign(Deno, { [name]: fn });
   return { [Symbol.dispose]: () => void Object.assign(Deno, { [name]: original }) };

@@ -9,7 +9,7 @@ export interface Due {
   /** When it has to be done; `Infinity` for never. */
   readonly dueAtMs: number;
   /**
-   * Does what was due at `nowMs`. The loop gives the time from before it polled:
+   * Does what was due at `nowMs`, or some of it. The loop gives the time from before it polled:
    * what was sent while the process stood still has then been heard.
    */
   onDue(nowMs: number): void;
@@ -19,6 +19,7 @@ export interface Due {
 export class Silence<T> implements Due {
   readonly #limitMs: number;
   readonly #onSilent: (one: T) => void;
+  readonly #isEnough: () => boolean;
   /** When each was heard, by a clock that stands still while nobody is listened to. */
   readonly #heardAtMs = new Map<T, number>();
   #lostMs = 0;
@@ -26,10 +27,12 @@ export class Silence<T> implements Due {
   /**
    * @param limitMs How long one may be silent; 0 for ever.
    * @param onSilent Takes one that was silent for so long; it is forgotten until it is heard again.
+   * @param isEnough Whether the rest should wait: what silent ones leave can be a lot.
    */
-  constructor(limitMs: number, onSilent: (one: T) => void) {
+  constructor(limitMs: number, onSilent: (one: T) => void, isEnough = () => false) {
     this.#limitMs = limitMs;
     this.#onSilent = onSilent;
+    this.#isEnough = isEnough;
   }
 
   /** One that is new counts as heard when it comes. */
@@ -57,7 +60,7 @@ export class Silence<T> implements Due {
 
   onDue(nowMs: number): void {
     for (const [one, heardAtMs] of this.#heardAtMs) {
-      if (this.#dueAtMs(heardAtMs) > nowMs) return;
+      if (this.#dueAtMs(heardAtMs) > nowMs || this.#isEnough()) return;
       this.#heardAtMs.delete(one);
       this.#onSilent(one);
     }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { plural } from "./records.ts";
 import type { Due } from "./silence.ts";
 
 /** What a client of the live page is told of all clients together. */
@@ -97,10 +98,6 @@ function gauge(name: string, help: string, value: number): string {
 
 function metric(name: string, type: string, help: string, value: number): string {
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${value}\n`;
-}
-
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** Prints the summary again and again. */

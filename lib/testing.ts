@@ -95,7 +95,7 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-// -- Bytes, numbers and files --
+// -- Bytes, numbers, files and processes --
 
 /** One character a byte, so that bytes can be compared as text. */
 export function latin1(bytes: Uint8Array): string {
@@ -126,6 +126,11 @@ function fuzzRuns(): number {
 }
 
 export type Random = (limit: number) => number;
+
+/** The numbers from 0 to below `end`. */
+export function upTo(end: number): number[] {
+  return Array.from({ length: end }, (_, i) => i);
+}
 
 /** Runs a test with one seed after the other; a failure names its seed. */
 export async function withSeeds(count: number, run: (random: Random) => void | Promise<void>) {
@@ -163,6 +168,18 @@ export function exists(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Figures of a process from /proc: memory in KB, and processor time in ticks of 10 ms. */
+export function figuresOf(pid: number) {
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  const field = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]);
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
+  return {
+    rssKb: field("VmRSS"),
+    peakKb: field("VmHWM"),
+    ticks: Number(stat[11]) + Number(stat[12]),
+  };
 }
 
 // -- Output --

@@ -5,7 +5,7 @@
  */
 
 import { type Peer, peerText } from "./addresses.ts";
-import { type ByteBuffer, encode, LF } from "./bytes.ts";
+import { type ByteBuffer, encode, LF, SPACE } from "./bytes.ts";
 import { appendShown, shown } from "./escape.ts";
 import {
   type Format,
@@ -17,9 +17,10 @@ import {
   type Time,
 } from "./records.ts";
 
-const WHOLE_MARK = encode("| ");
-const CUT_MARK = encode("+ ");
-const SENT_MARK = encode("< ");
+/** What stands between a label and a message, before a space: a whole line, one that was cut, one sent. */
+const WHOLE_MARK = 0x7C;
+const CUT_MARK = 0x2B;
+const SENT_MARK = 0x3C;
 
 /** Readable on dark and on light ground. */
 const PALETTE = [32, 166, 71, 133, 37, 167, 97, 136] as const;
@@ -55,15 +56,11 @@ export class TextFormat implements Format {
   }
 
   line(out: ByteBuffer, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    out.append(isWhole ? WHOLE_MARK : CUT_MARK);
-    appendShown(out, bytes, start, end);
-    endLine(out);
+    appendMessage(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
   }
 
   sent(out: ByteBuffer, bytes: Uint8Array): void {
-    out.append(SENT_MARK);
-    appendShown(out, bytes, 0, bytes.length);
-    endLine(out);
+    appendMessage(out, SENT_MARK, bytes, 0, bytes.length);
   }
 
   notice(party: Party, notice: Notice): string {
@@ -75,7 +72,17 @@ export class TextFormat implements Format {
   }
 }
 
-function endLine(out: ByteBuffer): void {
+function appendMessage(
+  out: ByteBuffer,
+  mark: number,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  out.reserve(2);
+  out.bytes[out.length++] = mark;
+  out.bytes[out.length++] = SPACE;
+  appendShown(out, bytes, start, end);
   out.reserve(1);
   out.bytes[out.length++] = LF;
 }

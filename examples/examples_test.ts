@@ -1,0 +1,224 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { encode } from "../lib/bytes.ts";
+import { writeAll } from "../lib/io.ts";
+import { Capture, connectTo, hasProgram, latin1, noRun, readUpTo } from "../lib/testing.ts";
+
+Deno.test.sanitizer({ ops: true, resources: true });
+
+/** One of the examples as a process. Disposing kills it. */
+function spawnExample(name: string, ...args: string[]) {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      "--allow-net",
+      `${import.meta.dirname}/${name}`,
+      ...args,
+    ],
+    env: { NO_COLOR: "1" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const [out, err] = [new Capture(), new Capture()];
+  const collecting = [[child.stdout, out] as const, [child.stderr, err] as const].map(
+    async ([stream, capture]) => {
+      for await (const bytes of stream) capture.writeSync(bytes);
+    },
+  );
+  const stdin = child.stdin.getWriter();
+  return {
+    out,
+    err,
+    type: (text: string) => stdin.write(encode(text)),
+    endTyping: () => stdin.close(),
+    async port(): Promise<number> {
+      await err.until("\n");
+      return Number(/listening on 127\.0\.0\.1:(\d+)/.exec(err.text)![1]);
+    },
+    async ended(): Promise<number> {
+      const { code } = await child.status;
+      await Promise.all(collecting);
+      return code;
+    },
+    async [Symbol.asyncDispose]() {
+      await stdin.abort().catch(() => {});
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await child.status;
+      await Promise.all(collecting);
+    },
+  };
+}
+
+/** Says something and reads as many bytes. */
+async function echoed(conn: Deno.Conn, text: string): Promise<string> {
+  const [, bytes] = await Promise.all([
+    writeAll(conn, encode(text)),
+    readUpTo(conn, encode(text).length),
+  ]);
+  return latin1(bytes);
+}
+
+for (const name of ["select_server.ts", "poll_server.ts"]) {
+  Deno.test({
+    name: `${name} echoes to several clients at once, to their end`,
+    ignore: noRun,
+    timeout: 60_000,
+    async fn() {
+      await using server = spawnExample(name, "0");
+      const port = await server.port();
+      using one = await connectTo(port);
+      using two = await connectTo(port);
+      assertEquals(await echoed(two, "second first\n"), "second first\n");
+      assertEquals(await echoed(one, "hello\n"), "hello\n");
+      const much = "x".repeat(500_000);
+      assertEquals(await echoed(one, much), much);
+      await writeAll(two, encode("last words"));
+      await two.closeWrite();
+      assertEquals(await new Response(two.readable).text(), "last words");
+      await server.out.until("closing");
+      assertEquals(await echoed(one, "still there"), "still there");
+    },
+  });
+
+  Deno.test({
+    name: `${name} outlives a client that is reset`,
+    ignore: noRun || !hasProgram("python3"),
+    timeout: 60_000,
+    async fn() {
+      await using server = spawnExample(name, "0");
+      const port = await server.port();
+      const script =
+        "import socket,struct,sys;c=socket.create_connection(('127.0.0.1',int(sys.argv[1])));" +
+        "c.send(b'x');c.recv(1);c.setsockopt(socket.SOL_SOCKET,socket.SO_LINGER,struct.pack('ii',1,0));c.close()";
+      await new Deno.Command("python3", { args: ["-c", script, `${port}`] }).output();
+      await server.err.until("ConnectionReset");
+      using client = await connectTo(port);
+      assertEquals(await echoed(client, "hello"), "hello");
+    },
+  });
+}
+
+Deno.test({
+  name: "select_server.ts talks to telnet",
+  ignore: noRun || !hasProgram("telnet"),
+  timeout: 60_000,
+  async fn() {
+    await using server = spawnExample("select_server.ts", "0");
+    const port = await server.port();
+    await using telnet = new Deno.Command("telnet", {
+      args: ["127.0.0.1", `${port}`],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const writer = telnet.stdin.getWriter();
+    const out = new Capture();
+    const reading = (async () => {
+      for await (const bytes of telnet.stdout) out.writeSync(bytes);
+    })();
+    await out.until("Escape character");
+    await writer.write(encode("typed into telnet\n"));
+    await out.until("typed into telnet");
+    await writer.close();
+    telnet.kill("SIGTERM");
+    await reading;
+  },
+});
+
+Deno.test({
+  name: "chat.ts passes lines on, and puts out who says nothing",
+  ignore: noRun,
+  timeout: 60_000,
+  async fn() {
+    await using chat = spawnExample("chat.ts", "0", "2");
+    const port = await chat.port();
+    using ann = await connectTo(port);
+    const annHeard = new Capture();
+    const annReading = hear(ann, annHeard);
+    await annHeard.until("comes in, now 1\r\n");
+    using bob = await connectTo(port);
+    const bobHeard = new Capture();
+    const bobReading = hear(bob, bobHeard);
+    await annHeard.until("comes in, now 2\r\n");
+    await writeAll(ann, encode("hello "));
+    await writeAll(ann, encode("Bob\r\nhow are you?\n"));
+    await bobHeard.until("how are you?\r\n");
+    assertMatch(bobHeard.text, /^(\* .*\r\n)?(\d+): hello Bob\r\n\2: how are you\?\r\n/);
+    assertEquals(annHeard.count("hello"), 0);
+    await Promise.all([annReading, bobReading]);
+    assertEquals([annHeard, bobHeard].filter((heard) => heard.count("asleep") > 0).length, 1);
+  },
+});
+
+async function hear(conn: Deno.Conn, capture: Capture): Promise<void> {
+  for await (const bytes of conn.readable) capture.writeSync(bytes);
+}
+
+Deno.test({
+  name: "proxy.ts passes on both directions, their ends, and more than buffers hold",
+  ignore: noRun,
+  timeout: 60_000,
+  async fn() {
+    using origin = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    await using proxy = spawnExample("proxy.ts", "127.0.0.1", `${origin.addr.port}`, "0");
+    using client = await connectTo(await proxy.port());
+    using service = await origin.accept();
+    const sending = (async () => {
+      for (let i = 0; i < 9; i++) await writeAll(client, new Uint8Array(2 ** 20));
+      await client.closeWrite();
+    })();
+    let heard = 0;
+    for (const buffer = new Uint8Array(65_536);;) {
+      const count = await service.read(buffer);
+      if (count === null) break;
+      heard += count;
+    }
+    await sending;
+    await writeAll(service, encode(`${heard} bytes`));
+    await service.closeWrite();
+    assertEquals(await new Response(client.readable).text(), `${9 * 2 ** 20} bytes`);
+  },
+});
+
+Deno.test({
+  name: "proxy.ts hangs up when the target cannot be reached, and goes on",
+  ignore: noRun,
+  timeout: 60_000,
+  async fn() {
+    const gone = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    gone.close();
+    await using proxy = spawnExample("proxy.ts", "127.0.0.1", `${gone.addr.port}`, "0");
+    const port = await proxy.port();
+    for (let i = 0; i < 2; i++) {
+      using client = await connectTo(port);
+      assertEquals(await client.read(new Uint8Array(1)), null);
+    }
+  },
+});
+
+Deno.test({
+  name: "netcat.ts sends what is typed, prints what is heard, and ends with the server",
+  ignore: noRun,
+  timeout: 60_000,
+  async fn() {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    await using netcat = spawnExample("netcat.ts", `${listener.addr.port}`);
+    using server = await listener.accept();
+    await netcat.type("typed\n");
+    assertEquals(latin1(await readUpTo(server, 6)), "typed\n");
+    await writeAll(server, encode("said\n"));
+    await netcat.out.until("said\n");
+    await netcat.endTyping();
+    assertEquals(await server.read(new Uint8Array(1)), null);
+    await writeAll(server, encode("last words\n"));
+    await server.closeWrite();
+    assertEquals(await netcat.ended(), 0);
+    assertEquals(netcat.out.text, "said\nlast words\n");
+  },
+});

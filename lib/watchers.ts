@@ -1,0 +1,188 @@
+/**
+ * Who looks at the live page: each gets the last records and then what comes, as
+ * Server-Sent Events. Whoever is slow gets less; the log never waits.
+ *
+ * @module
+ */
+
+import type { ServerResponse } from "node:http";
+import type { Peer } from "./addresses.ts";
+import { encode } from "./bytes.ts";
+import { type Recent, RECENT_RECORDS } from "./recent.ts";
+
+/** A client of the log. */
+export interface Watched {
+  readonly number: number;
+  readonly peer: Peer;
+  /** By `performance.now()`. */
+  readonly connectedAtMs: number;
+  readonly lines: number;
+  readonly bytes: number;
+}
+
+export interface WatchersOptions {
+  readonly recent: Recent;
+  /** Clients that are connected, oldest first. */
+  clients(): Iterable<Watched>;
+  /** Figures of all clients together. */
+  totals(): object;
+  /** What to type to become a client. */
+  readonly example?: string;
+  /** Wall clock. */
+  now(): number;
+}
+
+const DEFAULT_EXAMPLE = "nc 127.0.0.1 1234";
+
+const MAX_WATCHERS = 50;
+const MAX_LISTED = 200;
+
+/** What one watcher has not taken yet is never more. */
+const MAX_HELD_BYTES = 1024 * 1024;
+
+const TICK_MS = 100;
+const TICKS_PER_STATS = 10;
+
+const RECORDS_PER_SECOND = 1000;
+
+export class Watchers {
+  readonly #options: WatchersOptions;
+  /** When `performance.now()` was 0. */
+  readonly #startMs: number;
+  readonly #watchers = new Set<Watcher>();
+  #ticker: ReturnType<typeof setInterval> | undefined;
+  #ticks = 0;
+
+  constructor(options: WatchersOptions) {
+    this.#options = options;
+    this.#startMs = options.now() - performance.now();
+  }
+
+  get isFull(): boolean {
+    return this.#watchers.size >= MAX_WATCHERS;
+  }
+
+  /** Sends the snapshot, and from then on what comes, until the response is closed. */
+  add(response: ServerResponse): void {
+    const { recent } = this.#options;
+    const watcher = new Watcher(response, recent.next);
+    this.#watchers.add(watcher);
+    response.on("close", () => this.#delete(watcher));
+    const example = JSON.stringify(this.#options.example ?? DEFAULT_EXAMPLE);
+    const records = `[${recent.snapshot().join()}]`;
+    watcher.send(
+      eventOf("snapshot", `{${this.#figures()},"example":${example},"records":${records}}`),
+    );
+    this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  #delete(watcher: Watcher): void {
+    this.#watchers.delete(watcher);
+    if (this.#watchers.size > 0) return;
+    clearInterval(this.#ticker);
+    this.#ticker = undefined;
+  }
+
+  #tick(): void {
+    this.#sendRecords();
+    if (++this.#ticks % TICKS_PER_STATS === 0) this.#sendStats();
+  }
+
+  /** Most watchers need the same event, which is then made once. */
+  #sendRecords(): void {
+    const { recent } = this.#options;
+    const events = new Map<string, { readonly count: number; readonly bytes: Uint8Array }>();
+    const nowMs = performance.now();
+    for (const watcher of this.#watchers) {
+      const missing = recent.next - watcher.next;
+      const allowed = watcher.allowance(nowMs);
+      if (missing === 0 || allowed === 0) continue;
+      const wanted = Math.min(missing, allowed);
+      let event = events.get(`${watcher.next} ${wanted}`);
+      if (!event) {
+        const texts = recent.since(watcher.next, wanted);
+        event = { count: texts.length, bytes: eventOf("records", `[${texts.join()}]`) };
+        events.set(`${watcher.next} ${wanted}`, event);
+      }
+      watcher.sendRecords(event.bytes, event.count, recent.next);
+    }
+  }
+
+  #sendStats(): void {
+    const figures = this.#figures();
+    for (const watcher of this.#watchers) {
+      watcher.send(eventOf("stats", `{${figures},"skipped":${watcher.skipped}}`));
+    }
+  }
+
+  #figures(): string {
+    const listed = [];
+    for (const client of this.#options.clients()) {
+      if (listed.push(listingOf(client, this.#startMs)) === MAX_LISTED) break;
+    }
+    return `"clients":${JSON.stringify(listed)},"totals":${JSON.stringify(this.#options.totals())}`;
+  }
+
+  /** Sends the last records and ends all streams. */
+  finish(): void {
+    this.#sendRecords();
+    this.#sendStats();
+    for (const watcher of this.#watchers) watcher.end();
+  }
+}
+
+class Watcher {
+  readonly #response: ServerResponse;
+  /** The first record that it has not been sent. */
+  next: number;
+  /** Records that it was not and will not be sent. */
+  skipped = 0;
+  #tokens = RECENT_RECORDS;
+  #filledAtMs = performance.now();
+
+  constructor(response: ServerResponse, next: number) {
+    this.#response = response;
+    this.next = next;
+  }
+
+  /** How many records it may be sent now. */
+  allowance(nowMs: number): number {
+    const filled = this.#tokens + (nowMs - this.#filledAtMs) * RECORDS_PER_SECOND / 1000;
+    this.#tokens = Math.min(RECENT_RECORDS, filled);
+    this.#filledAtMs = nowMs;
+    return Math.floor(this.#tokens);
+  }
+
+  /** Sends `count` records, the newest before `next`, if there is room; otherwise they wait. */
+  sendRecords(event: Uint8Array, count: number, next: number): void {
+    if (count > 0 && !this.send(event)) return;
+    this.#tokens -= count;
+    this.skipped += next - this.next - count;
+    this.next = next;
+  }
+
+  send(event: Uint8Array): boolean {
+    const held = this.#response.writableLength + (this.#response.socket?.writableLength ?? 0);
+    if (held + event.length > MAX_HELD_BYTES) return false;
+    this.#response.write(event);
+    return true;
+  }
+
+  end(): void {
+    this.#response.end();
+  }
+}
+
+function eventOf(name: string, data: string): Uint8Array {
+  return encode(`event: ${name}\ndata: ${data}\n\n`);
+}
+
+/** A client in words; `startMs` is when `performance.now()` was 0. */
+function listingOf(
+  { number, peer, connectedAtMs, lines, bytes }: Watched,
+  startMs: number,
+): object {
+  const since = new Date(startMs + connectedAtMs).toISOString();
+  const { kind: _, ...address } = peer;
+  return { connection: number, ...address, since, lines, bytes };
+}
