@@ -235,6 +235,22 @@ typingTest("what was typed goes to stderr with raw", ["-f", "raw"], async (runni
   assertEquals(running.out.binary, "raw");
 });
 
+typingTest(
+  "blanks at the end of what was typed are told, too, with raw",
+  ["-f", "raw"],
+  async (running) => {
+    using conn = await running.connect();
+    await running.err.until(" connected");
+    running.stdin.push("two  \n");
+    await heard(conn, "two  \n");
+    running.stdin.push("\n");
+    await running.err.until(" < ", 1);
+    running.stdin.push("@1 end\n");
+    await running.err.until("< end");
+    assertEquals(running.err.text.match(/^\* all < .*/gm), ["* all < two  ", "* all < "]);
+  },
+);
+
 longTypingTest(
   "a client that does not read is left out and named, and others get the line",
   [],
