@@ -2212,7 +2212,8 @@ async function arrivalOrTimer(
     return false;
   }
   const { promise, resolve } = Promise.withResolvers<true>();
-  const delayMs = Math.ceil(timerMs - performance.now());
+  // Deno warns of a negative delay, and its warning stops everything while nobody reads stderr.
+  const delayMs = Math.max(0, Math.ceil(timerMs - performance.now()));
   const timer = setTimeout(resolve, Math.min(delayMs, MAX_TIMER_MS), true);
   try {
     return await Promise.race([other, promise]) === true;

@@ -104,6 +104,9 @@ export class Handshakes implements Disposable {
   }
 }
 
+/** Longest delay of a timer, 24.8 days; one that is given more fires at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** What a handshake waits for. A check waits for its first byte: with it, it becomes a client. */
 type Phase = "header" | "check" | "TLS";
 
@@ -140,7 +143,7 @@ class Handshake {
 
   #limit(ms: number): void {
     clearTimeout(this.#timer);
-    if (ms < Infinity) this.#timer = setTimeout(() => this.end(this.#lateness(ms)), ms);
+    if (ms <= MAX_TIMER_MS) this.#timer = setTimeout(() => this.end(this.#lateness(ms)), ms);
   }
 
   #lateness(ms: number): string {

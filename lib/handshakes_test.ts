@@ -238,6 +238,16 @@ Deno.test("Handshakes makes a check a client of the proxy's address when data co
   }
 });
 
+netTest("Handshakes lets a check wait when the idle timeout is longer than any timer", async () => {
+  // A month; a timer takes 24.8 days, and fires at once when it is given more.
+  using check = await started({ idleMs: 31 * 24 * 60 * 60 * 1000 });
+  await check.client.write(bytesOf(V2_LOCAL));
+  await pause(100);
+  assertEquals(check.outcomes, []);
+  await check.client.write(bytesOf("hello"));
+  assertEquals(await textOf(arrived(await check.outcome).stream, 5), "hello");
+});
+
 Deno.test("Handshakes takes a second header for data", async () => {
   const { stream } = arrived(await outcomeOf(arrivalOf([bytesOf(V1 + V1)])));
   assertEquals(await textOf(stream, 100), V1);

@@ -94,7 +94,7 @@ export class Journal {
     const { log, say, said } = this.#options;
     if (log.asideLength === 0) return;
     const isMuch = log.asideLength >= ROUND_ASIDE_BYTES;
-    for (const line of decode(log.takeAside()).trimEnd().split("\n")) say(line);
+    for (const line of decode(log.takeAside()).split("\n").slice(0, -1)) say(line);
     if (isMuch) await said();
   }
 

@@ -187,6 +187,25 @@ for (const isSmall of [true, false]) {
   );
 }
 
+fileTest("Output.reopen() does not say that a disk works which is still full", async (dir) => {
+  using clock = new Clock();
+  using disk = crampedDisk(10, 10);
+  const { output, said } = outputTo({ path: `${dir}/log` });
+  using _output = output;
+  const writing = output.write(encode("line 1\nline 2\nline 3\n"), true);
+  await clock.pass(10);
+  output.reopen();
+  await clock.pass(10);
+  assertEquals(said, [
+    `earshot: Cannot write to ${dir}/log: no space left on device; clients wait`,
+  ]);
+  disk.files[1]!.roomBytes = Infinity;
+  await clock.pass(1000);
+  await writing;
+  assertEquals(said.slice(1), [`earshot: ${dir}/log works again`]);
+  assertEquals(reads(`${dir}/log`), "line 1\nline 2\nline 3\n");
+});
+
 fileTest("Output.reopen() goes on within a record when the new file fails, too", async (dir) => {
   using clock = new Clock();
   using disk = crampedDisk(10);

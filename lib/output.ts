@@ -40,7 +40,7 @@ export class Output implements Disposable {
   #writtenBytes = 0;
   /** When the write under way was begun, Infinity if there is none. */
   #startedAtMs = Infinity;
-  /** Why the last write failed. */
+  /** Why the write under way has failed, if it has. */
   #fault: string | undefined;
   #mustReopen = false;
   #isWriting = false;
@@ -99,7 +99,14 @@ export class Output implements Disposable {
   #end(): void {
     this.#isWriting = false;
     clearTimeout(this.#patience);
+    if (this.#fault !== undefined) this.#recover();
     if (this.#mustReopen) this.#reopenNow();
+  }
+
+  /** All is written: a little room, such as a torn record leaves, is no end of a full disk. */
+  #recover(): void {
+    this.#fault = undefined;
+    this.#say(`earshot: ${this.#name} works again`);
   }
 
   #writeSome(bytes: Uint8Array, sent: number, isSmall: boolean): Promise<number> {
@@ -125,9 +132,6 @@ export class Output implements Disposable {
     this.#file?.grow(count);
     if (!this.#isStopping) this.#adaptOffer(count, tookMs);
     this.#restartPatience();
-    if (this.#fault === undefined) return;
-    this.#fault = undefined;
-    this.#say(`earshot: ${this.#name} works again`);
   }
 
   /** The slower the sink, the smaller the steps in which it is seen to go on. */
