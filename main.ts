@@ -113,7 +113,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   await using opened = new AsyncDisposableStack();
   const messages = new Messages(io.stderr);
   opened.defer(() => messages.settled(FAREWELL_MS));
-  const { say } = messages;
+  const say: Say = (message) => messages.say(shown(message));
   const tls = tlsOf(config);
   const output = opened.use(
     new Output({
@@ -125,7 +125,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   );
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   opened.defer(() => closeListeners(listening));
-  const rooms = assemble(config, { io, messages, output, listening, tls });
+  const rooms = assemble(config, { io, messages, say, output, listening, tls });
   opened.defer(() => rooms.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
   if (rooms.web) say(rooms.web.greeting);

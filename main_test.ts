@@ -637,6 +637,25 @@ Deno.test({
 });
 
 Deno.test({
+  name: "startServer() tells each thing in one line, whatever is in a path",
+  ignore: noFiles || Deno.build.os === "windows",
+  async fn() {
+    using dir = tempDir();
+    const [socket, log] = [`${dir.path}/a\n\x1b[2J`, `${dir.path}/b\nlistening on`];
+    await using running = await serve(["--unix", socket, "-o", log]);
+    Deno.renameSync(log, `${log}.old`);
+    Deno.mkdirSync(log);
+    running.server.reload();
+    await running.err.until("stays open");
+    assertEquals(running.err.text.split("\n"), [
+      `listening on ${dir.path}/a\\x0A\\x1B[2J`,
+      `earshot: Cannot write to ${dir.path}/b\\x0Alistening on: is a directory; the old file stays open`,
+      "",
+    ]);
+  },
+});
+
+Deno.test({
   name: "startServer() fails when a socket is in use or another file is there",
   ignore: noFiles || Deno.build.os === "windows",
   async fn() {
