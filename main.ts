@@ -50,6 +50,8 @@ const ROUND_MS = 50;
 const HEARD_PER_LOOK = 8;
 /** How long to take what has arrived after a stop signal. */
 const DRAIN_MS = 1000;
+/** On a busy machine a timer of 0 ms may fire before the loop has asked the kernel what has come. */
+const LAST_LOOK_MS = 20;
 /** A poll that took so much longer than it should: the process stood still. */
 const STOOD_STILL_MS = 1000;
 /** How long the last messages may take. */
@@ -239,7 +241,7 @@ class LogServer implements Server {
     const untilMs = performance.now() + DRAIN_MS;
     // The wake-up of stop() may end the first poll before anything is seen.
     for (let quiet = 0; quiet < 2 && performance.now() < untilMs;) {
-      quiet = await this.#round(0) ? 0 : quiet + 1;
+      quiet = await this.#round(quiet > 0 ? LAST_LOOK_MS : 0) ? 0 : quiet + 1;
       if (quiet > 0) door.close();
     }
     journal.setTime(io.now(), performance.now());

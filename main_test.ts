@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { once } from "node:events";
 import { createConnection } from "node:net";
 import { Failure, type Io, main, usage } from "./main.ts";
+import type { ByteStream } from "./poller.ts";
 import { decode, encode } from "./lib/bytes.ts";
 import {
   byteOf,
@@ -488,6 +489,26 @@ for (const multiplexer of MULTIPLEXERS) {
       "#1 127.0.0.1:PORT + two",
       "#1 127.0.0.1:PORT disconnected: 7 bytes, 2 lines, 0.0 s (shutting down)",
     ]);
+  });
+
+  test("logs what had arrived when it is stopped, though the runtime is late", async (extra) => {
+    const texts = ["one\n"];
+    const late: ByteStream = {
+      async read(target) {
+        const text = texts.shift();
+        await (text ? pause(5) : new Promise(() => {}));
+        target.set(encode(text!));
+        return text!.length;
+      },
+      close() {},
+    };
+    const listener = new MemoryListener();
+    await using running = await serveFrom(listener, extra);
+    listener.connect(late);
+    await running.out.until(" connected\n");
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(running.out.count(" | one\n"), 1);
   });
 
   test("loses nothing and says so once when the disk is full", async (extra) => {
