@@ -50,6 +50,8 @@ const ROUND_MS = 50;
 const HEARD_PER_LOOK = 8;
 /** How long to take what has arrived after a stop signal. */
 const DRAIN_MS = 1000;
+/** On a busy machine a timer of 0 ms may fire before the loop has asked the kernel what has come. */
+const LAST_LOOK_MS = 20;
 /** A poll that took so much longer than it should: the process stood still. */
 const STOOD_STILL_MS = 1000;
 /** How long the last messages may take. */
@@ -113,7 +115,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   await using opened = new AsyncDisposableStack();
   const messages = new Messages(io.stderr);
   opened.defer(() => messages.settled(FAREWELL_MS));
-  const { say } = messages;
+  const say: Say = (message) => messages.say(shown(message));
   const tls = tlsOf(config);
   const output = opened.use(
     new Output({
@@ -125,7 +127,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   );
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   opened.defer(() => closeListeners(listening));
-  const rooms = assemble(config, { io, messages, output, listening, tls });
+  const rooms = assemble(config, { io, messages, say, output, listening, tls });
   opened.defer(() => rooms.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
   if (rooms.web) say(rooms.web.greeting);
@@ -239,7 +241,7 @@ class LogServer implements Server {
     const untilMs = performance.now() + DRAIN_MS;
     // The wake-up of stop() may end the first poll before anything is seen.
     for (let quiet = 0; quiet < 2 && performance.now() < untilMs;) {
-      quiet = await this.#round(0) ? 0 : quiet + 1;
+      quiet = await this.#round(quiet > 0 ? LAST_LOOK_MS : 0) ? 0 : quiet + 1;
       if (quiet > 0) door.close();
     }
     journal.setTime(io.now(), performance.now());

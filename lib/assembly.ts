@@ -13,7 +13,7 @@ import { Datagrams } from "./datagrams.ts";
 import { Door } from "./door.ts";
 import { createFramer } from "./framing.ts";
 import { Handshakes } from "./handshakes.ts";
-import type { Io, Messages } from "./io.ts";
+import type { Io, Messages, Say } from "./io.ts";
 import { Journal } from "./journal.ts";
 import type { Listening, StreamListening } from "./listeners.ts";
 import { Log } from "./log.ts";
@@ -35,6 +35,8 @@ const HANDSHAKE_MS = 10_000;
 export interface Parts {
   readonly io: Io;
   readonly messages: Messages;
+  /** Says what may contain a path, or what a client sent: in one line all the same. */
+  readonly say: Say;
   readonly output: Output;
   readonly listening: readonly Listening[];
   readonly tls: Tls | undefined;
@@ -51,7 +53,6 @@ export function assemble(config: Config, parts: Parts) {
 /** What waits, and what is written. */
 function assembleBase(config: Config, parts: Parts) {
   const { io, messages, output, listening } = parts;
-  const { say } = messages;
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
   const log = new Log({
     format: config.format,
@@ -62,7 +63,6 @@ function assembleBase(config: Config, parts: Parts) {
   });
   return {
     ...parts,
-    say,
     multiplexer,
     mailbox: new Mailbox(() => multiplexer.wake()),
     streams: listening.filter((one) => one.kind === "stream"),
@@ -73,7 +73,7 @@ function assembleBase(config: Config, parts: Parts) {
     journal: new Journal({
       log,
       output,
-      say,
+      say: messages.say,
       said: () => messages.taken(),
       onFailure: () => multiplexer.wake(),
     }),

@@ -134,6 +134,6 @@ export function reasonOf(error: unknown): string {
   const [flag] = /--allow-[a-z]+/.exec(message) ?? [];
   if (error instanceof Deno.errors.NotCapable && flag) return `run again with ${flag}`;
   if (codeOf(error) === "EPIPE") return "broken pipe";
-  const words = message.replace(/( \(os error \d+\)|: https?:).*$/, "");
+  const words = message.replace(/( \(os error \d+\)|: https?:).*$/s, "");
   return words.charAt(0).toLowerCase() + words.slice(1);
 }
