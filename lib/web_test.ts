@@ -165,6 +165,23 @@ netTest("Web refuses other paths and methods", async () => {
   assertStringIncludes(answer, "allow: GET, HEAD\r\n");
 });
 
+netTest("Web says what is wrong with a request that it cannot read", async () => {
+  await using stage = new Stage();
+  assertEquals(statusOf(await stage.get("/", "localhost", "FOO")), 405);
+  assertEquals(statusOf(await stage.get("localhost:80", "localhost", "CONNECT")), 405);
+  assertEquals(statusOf(await stage.ask("what is this?\r\n\r\n")), 400);
+  assertEquals(statusOf(await stage.ask("GET / HTTP/1.1\r\nHost\r\n\r\n")), 400);
+  assertEquals(statusOf(await stage.get(`/${"a".repeat(9_000)}`)), 431);
+});
+
+netTest("Web ends a stream whose client sends what is no request", async () => {
+  await using stage = new Stage();
+  using conn = await stage.connect();
+  await conn.write(encode("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\nwhat is this?\r\n\r\n"));
+  const answer = await new Response(conn.readable).text();
+  assert(!answer.includes("400 Bad Request"), answer);
+});
+
 netTest("Web answers only to names that nobody else can own", async () => {
   await using stage = new Stage({ host: "localhost" });
   for (const host of ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", "10.1.2.3"]) {
