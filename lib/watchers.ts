@@ -94,6 +94,7 @@ export class Watchers {
     const events = new Map<string, { readonly count: number; readonly bytes: Uint8Array }>();
     const nowMs = performance.now();
     for (const watcher of this.#watchers) {
+      if (watcher.isStuck) continue;
       const missing = recent.next - watcher.next;
       const allowed = watcher.allowance(nowMs);
       if (missing === 0 || allowed === 0) continue;
@@ -139,10 +140,21 @@ class Watcher {
   skipped = 0;
   #tokens = RECENT_RECORDS;
   #filledAtMs = performance.now();
+  /** What was held when records did not fit. */
+  #fullBytes = Infinity;
 
   constructor(response: ServerResponse, next: number) {
     this.#response = response;
     this.next = next;
+  }
+
+  /** Whether it has taken nothing since records did not fit: none need be made for it. */
+  get isStuck(): boolean {
+    return this.#heldBytes >= this.#fullBytes;
+  }
+
+  get #heldBytes(): number {
+    return this.#response.writableLength + (this.#response.socket?.writableLength ?? 0);
   }
 
   /** How many records it may be sent now. */
@@ -155,15 +167,16 @@ class Watcher {
 
   /** Sends `count` records, the newest before `next`, if there is room; otherwise they wait. */
   sendRecords(event: Uint8Array, count: number, next: number): void {
-    if (count > 0 && !this.send(event)) return;
+    const isTaken = count === 0 || this.send(event);
+    this.#fullBytes = isTaken ? Infinity : this.#heldBytes;
+    if (!isTaken) return;
     this.#tokens -= count;
     this.skipped += next - this.next - count;
     this.next = next;
   }
 
   send(event: Uint8Array): boolean {
-    const held = this.#response.writableLength + (this.#response.socket?.writableLength ?? 0);
-    if (held + event.length > MAX_HELD_BYTES) return false;
+    if (this.#heldBytes + event.length > MAX_HELD_BYTES) return false;
     this.#response.write(event);
     return true;
   }
