@@ -1,18 +1,20 @@
 /**
- * The last records, for whoever looks at the live page. It remembers where their
- * bytes are, and makes nothing of them before somebody asks.
+ * The last records, for whoever looks at the live page. It remembers reads and
+ * counts their lines, and splits them again when somebody asks.
  *
  * @module
  */
 
 import { Buffer } from "node:buffer";
+import { CR, LF, NO_BYTES, NUL } from "./bytes.ts";
+import type { Framer } from "./framing.ts";
 import { lineJson, noticeJson, sentJson } from "./json.ts";
 import type { Notice, Party, Target } from "./records.ts";
 
 /** How many records a snapshot has at most. */
 export const RECENT_RECORDS = 500;
 
-/** More than that, and a power of two: a number finds its slot by a mask. */
+/** More than that, and a power of two: a number finds its slot by a mask. A batch has one record at least. */
 const SLOTS = 512;
 const SLOT_MASK = SLOTS - 1;
 
@@ -25,7 +27,7 @@ const MAX_PLACE_BYTES = 512 * 1024;
 /** So far ahead of what is overwritten next, records are saved. */
 const MARGIN_BYTES = 2 * MAX_PLACE_BYTES;
 
-/** A longer record is not saved: 500 of them are more than a snapshot takes. */
+/** A longer batch is not saved: 500 of them are more than a snapshot takes. */
 const MAX_SAVED_BYTES = 8 * 1024;
 
 /** How much of the past is told. */
@@ -45,16 +47,27 @@ const SNAPSHOT_LIMITS: Limits = {
 
 const LIVE_LIMITS: Limits = { records: SLOTS, recordBytes: 512 * 1024, totalBytes: 768 * 1024 };
 
-/** Records that differ in their place alone: the lines of one read, or one other record. */
-interface Batch {
-  /** Makes the JSON text of a record that is no line. */
-  make: (() => string) | undefined;
-  party: Party;
-  timeMs: number;
+/** One record, or more of one read that are only counted. */
+type Batch = Made | Heard;
+
+/** A record that is no line. */
+interface Made {
+  readonly tag: "made";
+  readonly make: () => string;
+  /** The sequence number of its first record. */
+  readonly first: number;
+}
+
+/** A line, or a piece of one, from `start` to `end`; or lines that begin at `start`. */
+interface Heard {
+  tag: "whole" | "cut" | "lines";
+  readonly party: Party;
+  readonly timeMs: number;
+  readonly first: number;
   bytes: Uint8Array;
-  /** Where `bytes` begin in what their records count by. */
-  offset: number;
-  /** Where they are in all that was ever received; SAFE if nothing overwrites them. */
+  start: number;
+  end: number;
+  /** Where `bytes` are in all that was ever received; SAFE if nothing overwrites them. */
   position: number;
 }
 
@@ -64,10 +77,14 @@ const LOST = -Infinity;
 /**
  * The last 500 records, and a few more.
  *
+ * **Lines of a read are only counted**, but for the first: a flood would feel more.
+ * After a whole frame a framer is as good as new, so that a new one finds the same.
+ *
  * **Positions only grow.** They count all that was ever received, so that bytes are
  * still in the arena if their position is less than its size behind.
  */
 export class Recent {
+  readonly #framer: (() => Framer) | undefined;
   readonly #arena = new Uint8Array(ARENA_BYTES);
   /** Where the last input begins. */
   #inputPosition = 0;
@@ -76,19 +93,19 @@ export class Recent {
   /** Where the last place ends: what is a whole arena before it is overwritten. */
   #endPosition = 0;
 
-  readonly #batches: Batch[] = Array.from({ length: SLOTS }, emptyBatch);
-  #batchCount = 0;
-  /** The batch of the last record. */
-  #batch = this.#batches[0]!;
-
-  // Of each record; arrays of numbers cost a line next to nothing.
-  readonly #batchOf = new Uint16Array(SLOTS);
-  readonly #starts = new Uint32Array(SLOTS);
-  readonly #ends = new Uint32Array(SLOTS);
-  readonly #wholes = new Uint8Array(SLOTS);
-  #next = 0;
-  /** The first record that may have to be saved. */
+  readonly #batches: Batch[] = [];
+  /** The number of the last batch. */
+  #last = -1;
+  /** The first batch that may have to be saved. */
   #unsaved = 0;
+  /** The read whose lines the last batch counts. */
+  #counted: Uint8Array | undefined;
+  #next = 0;
+
+  /** `framer` makes framers like those that the lines come from; without, each line is remembered. */
+  constructor(framer?: () => Framer) {
+    this.#framer = framer;
+  }
 
   /** The sequence number of the next record; that of the first is 0. */
   get next(): number {
@@ -128,79 +145,83 @@ export class Recent {
     isWhole: boolean,
     timeMs: number,
   ): void {
-    const { bytes: lastBytes, party: lastParty, timeMs: lastTimeMs } = this.#batch;
-    if (bytes !== lastBytes || party !== lastParty || timeMs !== lastTimeMs) {
-      if (bytes.buffer !== this.#arena.buffer) {
-        return this.#copy(party, bytes.subarray(start, end), isWhole, timeMs);
-      }
-      this.#begin(party, bytes, timeMs, this.#inputPosition);
+    if (bytes === this.#counted) {
+      this.#next++;
+      return;
     }
-    this.#remember(start, end, isWhole);
+    const tag = isWhole ? "whole" : "cut";
+    const first = this.#next;
+    const position = this.#inputPosition;
+    this.#hear({ tag, party, timeMs, first, bytes, start, end, position });
   }
 
-  /** Remembers a line that was not received here in one piece. */
-  #copy(party: Party, line: Uint8Array, isWhole: boolean, timeMs: number): void {
-    if (line.length > MAX_PLACE_BYTES) {
-      this.#begin(party, GONE, timeMs, LOST);
+  #hear(line: Heard): void {
+    const { bytes } = line;
+    const last = this.#batches[this.#last & SLOT_MASK];
+    if (bytes.buffer !== this.#arena.buffer) {
+      this.#copy(line);
+    } else if (this.#framer && last?.tag === "whole" && last.bytes === bytes) {
+      line.tag = "lines";
+      line.start = skipLineEnds(bytes, last.end, line.start);
+      line.end = bytes.length;
+    }
+    this.#begin(line);
+    if (line.tag === "lines") this.#counted = bytes;
+  }
+
+  /** Copies a line that was not received here in one piece. */
+  #copy(line: Heard): void {
+    const count = line.end - line.start;
+    if (count > MAX_PLACE_BYTES) {
+      move(line, NO_BYTES, LOST);
     } else {
-      const place = this.#claim(line.length);
-      place.set(line);
-      this.#begin(party, place, timeMs, this.#position);
-      this.#position += line.length;
+      const place = this.#claim(count);
+      place.set(line.bytes.subarray(line.start, line.end));
+      move(line, place, this.#position);
+      this.#position += count;
     }
-    this.#remember(0, line.length, isWhole);
   }
 
-  #begin(party: Party, bytes: Uint8Array, timeMs: number, position: number): void {
-    const batch = this.#batches[++this.#batchCount & SLOT_MASK]!;
-    batch.make = undefined;
-    batch.party = party;
-    batch.timeMs = timeMs;
-    batch.bytes = bytes;
-    batch.offset = 0;
-    batch.position = position;
-    this.#batch = batch;
-  }
-
-  #remember(start: number, end: number, isWhole: boolean): void {
-    const slot = this.#next++ & SLOT_MASK;
-    this.#batchOf[slot] = this.#batchCount & SLOT_MASK;
-    this.#starts[slot] = start;
-    this.#ends[slot] = end;
-    this.#wholes[slot] = isWhole ? 1 : 0;
+  /** Remembers a batch with its first record. */
+  #begin(batch: Batch): void {
+    this.#batches[++this.#last & SLOT_MASK] = batch;
+    this.#counted = undefined;
+    this.#next++;
   }
 
   notice(party: Party, notice: Notice, timeMs: number): void {
-    this.#rememberMaker(() => noticeJson(timeMs, party, notice));
+    this.#make(() => noticeJson(timeMs, party, notice));
   }
 
   /** Remembers what was typed, without its line end. */
   sent(target: Target, bytes: Uint8Array, timeMs: number): void {
     const copy = bytes.slice();
-    this.#rememberMaker(() => sentJson(timeMs, target, copy));
+    this.#make(() => sentJson(timeMs, target, copy));
   }
 
-  #rememberMaker(make: () => string): void {
-    this.#begin(NOBODY, GONE, 0, SAFE);
-    this.#batch.make = make;
-    this.#remember(0, 0, true);
+  #make(make: () => string): void {
+    this.#begin({ tag: "made", make, first: this.#next });
   }
 
   /**
-   * Copies the short records among the last 500 that lie before `position`: without it,
-   * one client's long line would wipe out what all others have said.
+   * Copies short batches with some of the last 500 records that lie before `position`:
+   * without it, one client's long line would wipe out what all others have said.
    */
   #save(position: number): void {
-    let at = Math.max(this.#unsaved, this.#next - RECENT_RECORDS);
-    for (let end; at < this.#next; at = end) {
-      const batch = this.#batchAt(at);
-      if (batch.position !== SAFE && batch.position >= position) break;
-      for (end = at + 1; end < this.#next && this.#batchAt(end) === batch;) end++;
-      if (batch.position >= this.#lostPosition) {
-        saveBatch(batch, this.#startAt(at), this.#endAt(end - 1));
-      }
+    let at = Math.max(this.#unsaved, this.#last - SLOT_MASK);
+    for (; at <= this.#last; at++) {
+      const batch = this.#batches[at & SLOT_MASK]!;
+      if (batch.tag === "made" || batch.position === SAFE) continue;
+      if (batch.position >= position) break;
+      const isRecent = this.#endOf(at) > this.#next - RECENT_RECORDS;
+      if (isRecent && batch.position >= this.#lostPosition) save(batch);
     }
     this.#unsaved = at;
+  }
+
+  /** The sequence number behind the last record of a batch. */
+  #endOf(at: number): number {
+    return at === this.#last ? this.#next : this.#batches[at + 1 & SLOT_MASK]!.first;
   }
 
   /** The JSON texts of the last records, oldest first, for somebody who has just come. */
@@ -217,9 +238,7 @@ export class Recent {
     const first = Math.max(sequence, this.#next - Math.min(records, SLOTS));
     const texts: string[] = [];
     let bytes = 0;
-    for (let at = this.#next - 1; at >= first; at--) {
-      const text = this.#textAt(at, recordBytes);
-      if (text === undefined) continue;
+    for (const text of this.#backwards(first, recordBytes)) {
       bytes += Buffer.byteLength(text);
       if (bytes > totalBytes) break;
       texts.push(text);
@@ -227,53 +246,72 @@ export class Recent {
     return texts.reverse();
   }
 
-  /** The JSON text of a record, if it is there and no longer than `maxBytes`. */
-  #textAt(sequence: number, maxBytes: number): string | undefined {
-    const { make, party, timeMs, bytes, offset, position } = this.#batchAt(sequence);
-    if (make) return make();
-    if (position < this.#lostPosition) return undefined;
-    const start = this.#startAt(sequence) - offset;
-    const end = this.#endAt(sequence) - offset;
-    // JSON is no shorter than what it is made of.
-    if (end - start > maxBytes) return undefined;
-    const text = lineJson(timeMs, party, bytes, start, end, this.#isWholeAt(sequence));
-    return Buffer.byteLength(text) > maxBytes ? undefined : text;
+  /** The JSON texts from the newest record back to `first`; one that is lost or too long is left out. */
+  *#backwards(first: number, maxBytes: number): Generator<string> {
+    let end = this.#next;
+    for (let at = this.#last; end > first; at--) {
+      const batch = this.#batches[at & SLOT_MASK]!;
+      if (batch.tag === "made") {
+        yield batch.make();
+      } else if (batch.position >= this.#lostPosition) {
+        const frames = this.#framesOf(batch, end - batch.first);
+        for (const frame of frames.slice(Math.max(0, first - batch.first)).reverse()) {
+          const text = textOf(batch, frame, maxBytes);
+          if (text !== undefined) yield text;
+        }
+      }
+      end = batch.first;
+    }
+  }
+
+  /** The frames of a batch of `count` records. */
+  #framesOf({ tag, bytes, start, end }: Heard, count: number): Frame[] {
+    if (tag !== "lines") return [{ start, end, isWhole: tag === "whole" }];
+    const frames: Frame[] = [];
+    this.#framer?.().push(bytes.subarray(start, end), {
+      // What comes after `count` is the rest of the read, which its client's framer holds.
+      frame(_, from, to, isWhole) {
+        if (frames.length < count) frames.push({ start: start + from, end: start + to, isWhole });
+      },
+    });
+    return frames;
   }
 
   /** What was received before it has been overwritten. */
   get #lostPosition(): number {
     return Math.max(0, this.#endPosition - ARENA_BYTES);
   }
-
-  #batchAt(sequence: number): Batch {
-    return this.#batches[this.#batchOf[sequence & SLOT_MASK]!]!;
-  }
-
-  #startAt(sequence: number): number {
-    return this.#starts[sequence & SLOT_MASK]!;
-  }
-
-  #endAt(sequence: number): number {
-    return this.#ends[sequence & SLOT_MASK]!;
-  }
-
-  #isWholeAt(sequence: number): boolean {
-    return this.#wholes[sequence & SLOT_MASK] === 1;
-  }
 }
 
-const NOBODY: Party = { peer: { kind: "unix", path: "" } };
-
-/** The bytes of a line that was too long to be kept. */
-const GONE = new Uint8Array(0);
-
-function emptyBatch(): Batch {
-  return { make: undefined, party: NOBODY, timeMs: 0, bytes: GONE, offset: 0, position: LOST };
+/** A place in the bytes of a batch. */
+interface Frame {
+  readonly start: number;
+  readonly end: number;
+  readonly isWhole: boolean;
 }
 
-function saveBatch(batch: Batch, start: number, end: number): void {
-  if (end - start > MAX_SAVED_BYTES) return;
-  batch.bytes = batch.bytes.slice(start - batch.offset, end - batch.offset);
-  batch.offset = start;
-  batch.position = SAFE;
+function textOf(batch: Heard, { start, end, isWhole }: Frame, maxBytes: number) {
+  // JSON is no shorter than what it is made of.
+  if (end - start > maxBytes) return;
+  const text = lineJson(batch.timeMs, batch.party, batch.bytes, start, end, isWhole);
+  return Buffer.byteLength(text) > maxBytes ? undefined : text;
+}
+
+/** Behind the line ends, or up to `end`: between two frames there are only these, and a count. */
+function skipLineEnds(bytes: Uint8Array, at: number, end: number): number {
+  while (at < end && (bytes[at] === LF || bytes[at] === CR || bytes[at] === NUL)) at++;
+  return at;
+}
+
+function save(batch: Heard): void {
+  const { bytes, start, end } = batch;
+  if (end - start <= MAX_SAVED_BYTES) move(batch, bytes.slice(start, end), SAFE);
+}
+
+/** The bytes of a batch are now all of these. */
+function move(batch: Heard, bytes: Uint8Array, position: number): void {
+  batch.bytes = bytes;
+  batch.start = 0;
+  batch.end = bytes.length;
+  batch.position = position;
 }
