@@ -47,28 +47,22 @@ const SNAPSHOT_LIMITS: Limits = {
 
 const LIVE_LIMITS: Limits = { records: SLOTS, recordBytes: 512 * 1024, totalBytes: 768 * 1024 };
 
-/** One record, or more of one read that are only counted. */
-type Batch = Made | Heard;
-
-/** A record that is no line. */
-interface Made {
-  readonly tag: "made";
-  readonly make: () => string;
+/**
+ * One record: made of something else than bytes, a line that is whole, or one that
+ * is cut; or the lines of one read, which are only counted. These objects are used
+ * again, and hold no views of the arena: what lives long costs each collection.
+ */
+interface Batch {
+  tag: "made" | "whole" | "cut" | "lines";
+  make: (() => string) | undefined;
+  party: Party;
+  timeMs: number;
   /** The sequence number of its first record. */
-  readonly first: number;
-}
-
-/** A line, or a piece of one, from `start` to `end`; or lines that begin at `start`. */
-interface Heard {
-  tag: "whole" | "cut" | "lines";
-  readonly party: Party;
-  readonly timeMs: number;
-  readonly first: number;
-  bytes: Uint8Array;
-  start: number;
-  end: number;
-  /** Where `bytes` are in all that was ever received; SAFE if nothing overwrites them. */
+  first: number;
+  /** Where its bytes are in all that was ever received; SAFE if they were saved. */
   position: number;
+  length: number;
+  saved: Uint8Array;
 }
 
 const SAFE = Infinity;
@@ -93,11 +87,14 @@ export class Recent {
   /** Where the last place ends: what is a whole arena before it is overwritten. */
   #endPosition = 0;
 
-  readonly #batches: Batch[] = [];
+  readonly #batches: Batch[] = Array.from({ length: SLOTS }, emptyBatch);
   /** The number of the last batch. */
   #last = -1;
   /** The first batch that may have to be saved. */
   #unsaved = 0;
+  /** The read that the last batch is a whole line of, and where that ends there. */
+  #begun: Uint8Array | undefined;
+  #begunEnd = 0;
   /** The read whose lines the last batch counts. */
   #counted: Uint8Array | undefined;
   #next = 0;
@@ -149,44 +146,38 @@ export class Recent {
       this.#next++;
       return;
     }
-    const tag = isWhole ? "whole" : "cut";
-    const first = this.#next;
-    const position = this.#inputPosition;
-    this.#hear({ tag, party, timeMs, first, bytes, start, end, position });
+    const isCounting = bytes === this.#begun && this.#framer !== undefined;
+    const from = isCounting ? skipLineEnds(bytes, this.#begunEnd, start) : start;
+    const to = isCounting ? bytes.length : end;
+    const position = this.#positionOf(bytes, from, to);
+    const batch = this.#begin(isCounting ? "lines" : isWhole ? "whole" : "cut");
+    batch.party = party;
+    batch.timeMs = timeMs;
+    batch.position = position;
+    batch.length = to - from;
+    if (isCounting) this.#counted = bytes;
+    else if (isWhole && bytes.buffer === this.#arena.buffer) this.#begun = bytes;
+    this.#begunEnd = end;
   }
 
-  #hear(line: Heard): void {
-    const { bytes } = line;
-    const last = this.#batches[this.#last & SLOT_MASK];
-    if (bytes.buffer !== this.#arena.buffer) {
-      this.#copy(line);
-    } else if (this.#framer && last?.tag === "whole" && last.bytes === bytes) {
-      line.tag = "lines";
-      line.start = skipLineEnds(bytes, last.end, line.start);
-      line.end = bytes.length;
-    }
-    this.#begin(line);
-    if (line.tag === "lines") this.#counted = bytes;
+  /** Where bytes are; those that were not received here are copied. */
+  #positionOf(bytes: Uint8Array, start: number, end: number): number {
+    if (bytes.buffer === this.#arena.buffer) return this.#inputPosition + start;
+    if (end - start > MAX_PLACE_BYTES) return LOST;
+    this.#claim(end - start).set(bytes.subarray(start, end));
+    const position = this.#position;
+    this.#position += end - start;
+    return position;
   }
 
-  /** Copies a line that was not received here in one piece. */
-  #copy(line: Heard): void {
-    const count = line.end - line.start;
-    if (count > MAX_PLACE_BYTES) {
-      move(line, NO_BYTES, LOST);
-    } else {
-      const place = this.#claim(count);
-      place.set(line.bytes.subarray(line.start, line.end));
-      move(line, place, this.#position);
-      this.#position += count;
-    }
-  }
-
-  /** Remembers a batch with its first record. */
-  #begin(batch: Batch): void {
-    this.#batches[++this.#last & SLOT_MASK] = batch;
+  /** Begins a batch with its first record. */
+  #begin(tag: Batch["tag"]): Batch {
+    const batch = this.#batches[++this.#last & SLOT_MASK]!;
+    batch.tag = tag;
+    batch.first = this.#next++;
+    this.#begun = undefined;
     this.#counted = undefined;
-    this.#next++;
+    return batch;
   }
 
   notice(party: Party, notice: Notice, timeMs: number): void {
@@ -200,7 +191,7 @@ export class Recent {
   }
 
   #make(make: () => string): void {
-    this.#begin({ tag: "made", make, first: this.#next });
+    this.#begin("made").make = make;
   }
 
   /**
@@ -214,9 +205,15 @@ export class Recent {
       if (batch.tag === "made" || batch.position === SAFE) continue;
       if (batch.position >= position) break;
       const isRecent = this.#endOf(at) > this.#next - RECENT_RECORDS;
-      if (isRecent && batch.position >= this.#lostPosition) save(batch);
+      if (isRecent && batch.length <= MAX_SAVED_BYTES) this.#keep(batch);
     }
     this.#unsaved = at;
+  }
+
+  #keep(batch: Batch): void {
+    if (batch.position < this.#lostPosition) return;
+    batch.saved = this.#bytesOf(batch).slice();
+    batch.position = SAFE;
   }
 
   /** The sequence number behind the last record of a batch. */
@@ -252,11 +249,12 @@ export class Recent {
     for (let at = this.#last; end > first; at--) {
       const batch = this.#batches[at & SLOT_MASK]!;
       if (batch.tag === "made") {
-        yield batch.make();
+        yield batch.make!();
       } else if (batch.position >= this.#lostPosition) {
-        const frames = this.#framesOf(batch, end - batch.first);
+        const bytes = this.#bytesOf(batch);
+        const frames = this.#framesOf(batch, bytes, end - batch.first);
         for (const frame of frames.slice(Math.max(0, first - batch.first)).reverse()) {
-          const text = textOf(batch, frame, maxBytes);
+          const text = textOf(batch, bytes, frame, maxBytes);
           if (text !== undefined) yield text;
         }
       }
@@ -264,14 +262,20 @@ export class Recent {
     }
   }
 
+  #bytesOf({ position, length, saved }: Batch): Uint8Array {
+    if (position === SAFE) return saved;
+    const start = position % ARENA_BYTES;
+    return this.#arena.subarray(start, start + length);
+  }
+
   /** The frames of a batch of `count` records. */
-  #framesOf({ tag, bytes, start, end }: Heard, count: number): Frame[] {
-    if (tag !== "lines") return [{ start, end, isWhole: tag === "whole" }];
+  #framesOf({ tag }: Batch, bytes: Uint8Array, count: number): Frame[] {
+    if (tag !== "lines") return [{ start: 0, end: bytes.length, isWhole: tag === "whole" }];
     const frames: Frame[] = [];
-    this.#framer?.().push(bytes.subarray(start, end), {
+    this.#framer?.().push(bytes, {
       // What comes after `count` is the rest of the read, which its client's framer holds.
-      frame(_, from, to, isWhole) {
-        if (frames.length < count) frames.push({ start: start + from, end: start + to, isWhole });
+      frame(_, start, end, isWhole) {
+        if (frames.length < count) frames.push({ start, end, isWhole });
       },
     });
     return frames;
@@ -290,10 +294,15 @@ interface Frame {
   readonly isWhole: boolean;
 }
 
-function textOf(batch: Heard, { start, end, isWhole }: Frame, maxBytes: number) {
+function textOf(
+  { timeMs, party }: Batch,
+  bytes: Uint8Array,
+  { start, end, isWhole }: Frame,
+  maxBytes: number,
+): string | undefined {
   // JSON is no shorter than what it is made of.
-  if (end - start > maxBytes) return;
-  const text = lineJson(batch.timeMs, batch.party, batch.bytes, start, end, isWhole);
+  if (end - start > maxBytes) return undefined;
+  const text = lineJson(timeMs, party, bytes, start, end, isWhole);
   return Buffer.byteLength(text) > maxBytes ? undefined : text;
 }
 
@@ -303,15 +312,17 @@ function skipLineEnds(bytes: Uint8Array, at: number, end: number): number {
   return at;
 }
 
-function save(batch: Heard): void {
-  const { bytes, start, end } = batch;
-  if (end - start <= MAX_SAVED_BYTES) move(batch, bytes.slice(start, end), SAFE);
-}
+const NOBODY: Party = { peer: { kind: "unix", path: "" } };
 
-/** The bytes of a batch are now all of these. */
-function move(batch: Heard, bytes: Uint8Array, position: number): void {
-  batch.bytes = bytes;
-  batch.start = 0;
-  batch.end = bytes.length;
-  batch.position = position;
+function emptyBatch(): Batch {
+  return {
+    tag: "made",
+    make: undefined,
+    party: NOBODY,
+    timeMs: 0,
+    first: 0,
+    position: LOST,
+    length: 0,
+    saved: NO_BYTES,
+  };
 }
