@@ -68,7 +68,7 @@ function assembleBase(config: Config, parts: Parts) {
     streams: listening.filter((one) => one.kind === "stream"),
     datagramSockets: listening.filter((one) => one.kind === "datagram").map((one) => one.socket),
     log,
-    recent: config.web && new Recent(),
+    recent: config.web && new Recent(framerOf(config, log)),
     stats: new Stats(performance.now(), config.udpPorts.length > 0),
     journal: new Journal({
       log,
@@ -97,7 +97,7 @@ function assembleGuests(config: Config, base: Base) {
   const clients = new Clients({
     ...base,
     isEchoing: config.echo,
-    framer: log.takesLines ? () => createFramer(config.framing, config.maxLineBytes) : undefined,
+    framer: framerOf(config, log),
     receive: receiver(config, log, recent),
     maxReadBytes: maxReadBytesOf(log),
     isInLog: isReceivedIntoLog(config),
@@ -198,6 +198,11 @@ function networksOf(networks: readonly Network[]): Networks | undefined {
 
 function wantsColor({ color, output }: Config, io: Io): boolean {
   return color === "auto" ? output === undefined && io.wantsColor : color === "always";
+}
+
+/** Makes the framers of clients, if reads become lines at all. */
+function framerOf({ framing, maxLineBytes }: Config, { takesLines }: Log) {
+  return takesLines ? () => createFramer(framing, maxLineBytes) : undefined;
 }
 
 /** Raw bytes are received into the log itself, unless the live page has to remember them. */

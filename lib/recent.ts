@@ -1,18 +1,20 @@
 /**
- * The last records, for whoever looks at the live page. It remembers where their
- * bytes are, and makes nothing of them before somebody asks.
+ * The last records, for whoever looks at the live page. It remembers reads and
+ * counts their lines, and splits them again when somebody asks.
  *
  * @module
  */
 
 import { Buffer } from "node:buffer";
+import { CR, LF, NO_BYTES, NUL } from "./bytes.ts";
+import type { Framer } from "./framing.ts";
 import { lineJson, noticeJson, sentJson } from "./json.ts";
 import type { Notice, Party, Target } from "./records.ts";
 
 /** How many records a snapshot has at most. */
 export const RECENT_RECORDS = 500;
 
-/** More than that, and a power of two: a number finds its slot by a mask. */
+/** More than that, and a power of two: a number finds its slot by a mask. A batch has one record at least. */
 const SLOTS = 512;
 const SLOT_MASK = SLOTS - 1;
 
@@ -25,7 +27,7 @@ const MAX_PLACE_BYTES = 512 * 1024;
 /** So far ahead of what is overwritten next, records are saved. */
 const MARGIN_BYTES = 2 * MAX_PLACE_BYTES;
 
-/** A longer record is not saved: 500 of them are more than a snapshot takes. */
+/** A longer batch is not saved: 500 of them are more than a snapshot takes. */
 const MAX_SAVED_BYTES = 8 * 1024;
 
 /** How much of the past is told. */
@@ -45,17 +47,22 @@ const SNAPSHOT_LIMITS: Limits = {
 
 const LIVE_LIMITS: Limits = { records: SLOTS, recordBytes: 512 * 1024, totalBytes: 768 * 1024 };
 
-/** Records that differ in their place alone: the lines of one read, or one other record. */
+/**
+ * One record: made of something else than bytes, a line that is whole, or one that
+ * is cut; or the lines of one read, which are only counted. These objects are used
+ * again, and hold no views of the arena: what lives long costs each collection.
+ */
 interface Batch {
-  /** Makes the JSON text of a record that is no line. */
+  tag: "made" | "whole" | "cut" | "lines";
   make: (() => string) | undefined;
   party: Party;
   timeMs: number;
-  bytes: Uint8Array;
-  /** Where `bytes` begin in what their records count by. */
-  offset: number;
-  /** Where they are in all that was ever received; SAFE if nothing overwrites them. */
+  /** The sequence number of its first record. */
+  first: number;
+  /** Where its bytes are in all that was ever received; SAFE if they were saved. */
   position: number;
+  length: number;
+  saved: Uint8Array;
 }
 
 const SAFE = Infinity;
@@ -64,10 +71,14 @@ const LOST = -Infinity;
 /**
  * The last 500 records, and a few more.
  *
+ * **Lines of a read are only counted**, but for the first: a flood would feel more.
+ * After a whole frame a framer is as good as new, so that a new one finds the same.
+ *
  * **Positions only grow.** They count all that was ever received, so that bytes are
  * still in the arena if their position is less than its size behind.
  */
 export class Recent {
+  readonly #framer: (() => Framer) | undefined;
   readonly #arena = new Uint8Array(ARENA_BYTES);
   /** Where the last input begins. */
   #inputPosition = 0;
@@ -77,18 +88,21 @@ export class Recent {
   #endPosition = 0;
 
   readonly #batches: Batch[] = Array.from({ length: SLOTS }, emptyBatch);
-  #batchCount = 0;
-  /** The batch of the last record. */
-  #batch = this.#batches[0]!;
-
-  // Of each record; arrays of numbers cost a line next to nothing.
-  readonly #batchOf = new Uint16Array(SLOTS);
-  readonly #starts = new Uint32Array(SLOTS);
-  readonly #ends = new Uint32Array(SLOTS);
-  readonly #wholes = new Uint8Array(SLOTS);
-  #next = 0;
-  /** The first record that may have to be saved. */
+  /** The number of the last batch. */
+  #last = -1;
+  /** The first batch that may have to be saved. */
   #unsaved = 0;
+  /** The read that the last batch is a whole line of, and where that ends there. */
+  #begun: Uint8Array | undefined;
+  #begunEnd = 0;
+  /** The read whose lines the last batch counts. */
+  #counted: Uint8Array | undefined;
+  #next = 0;
+
+  /** `framer` makes framers like those that the lines come from; without, each line is remembered. */
+  constructor(framer?: () => Framer) {
+    this.#framer = framer;
+  }
 
   /** The sequence number of the next record; that of the first is 0. */
   get next(): number {
@@ -128,79 +142,83 @@ export class Recent {
     isWhole: boolean,
     timeMs: number,
   ): void {
-    const { bytes: lastBytes, party: lastParty, timeMs: lastTimeMs } = this.#batch;
-    if (bytes !== lastBytes || party !== lastParty || timeMs !== lastTimeMs) {
-      if (bytes.buffer !== this.#arena.buffer) {
-        return this.#copy(party, bytes.subarray(start, end), isWhole, timeMs);
-      }
-      this.#begin(party, bytes, timeMs, this.#inputPosition);
+    if (bytes === this.#counted) {
+      this.#next++;
+      return;
     }
-    this.#remember(start, end, isWhole);
-  }
-
-  /** Remembers a line that was not received here in one piece. */
-  #copy(party: Party, line: Uint8Array, isWhole: boolean, timeMs: number): void {
-    if (line.length > MAX_PLACE_BYTES) {
-      this.#begin(party, GONE, timeMs, LOST);
-    } else {
-      const place = this.#claim(line.length);
-      place.set(line);
-      this.#begin(party, place, timeMs, this.#position);
-      this.#position += line.length;
-    }
-    this.#remember(0, line.length, isWhole);
-  }
-
-  #begin(party: Party, bytes: Uint8Array, timeMs: number, position: number): void {
-    const batch = this.#batches[++this.#batchCount & SLOT_MASK]!;
-    batch.make = undefined;
+    const isCounting = bytes === this.#begun && this.#framer !== undefined;
+    const from = isCounting ? skipLineEnds(bytes, this.#begunEnd, start) : start;
+    const to = isCounting ? bytes.length : end;
+    const position = this.#positionOf(bytes, from, to);
+    const batch = this.#begin(isCounting ? "lines" : isWhole ? "whole" : "cut");
     batch.party = party;
     batch.timeMs = timeMs;
-    batch.bytes = bytes;
-    batch.offset = 0;
     batch.position = position;
-    this.#batch = batch;
+    batch.length = to - from;
+    if (isCounting) this.#counted = bytes;
+    else if (isWhole && bytes.buffer === this.#arena.buffer) this.#begun = bytes;
+    this.#begunEnd = end;
   }
 
-  #remember(start: number, end: number, isWhole: boolean): void {
-    const slot = this.#next++ & SLOT_MASK;
-    this.#batchOf[slot] = this.#batchCount & SLOT_MASK;
-    this.#starts[slot] = start;
-    this.#ends[slot] = end;
-    this.#wholes[slot] = isWhole ? 1 : 0;
+  /** Where bytes are; those that were not received here are copied. */
+  #positionOf(bytes: Uint8Array, start: number, end: number): number {
+    if (bytes.buffer === this.#arena.buffer) return this.#inputPosition + start;
+    if (end - start > MAX_PLACE_BYTES) return LOST;
+    this.#claim(end - start).set(bytes.subarray(start, end));
+    const position = this.#position;
+    this.#position += end - start;
+    return position;
+  }
+
+  /** Begins a batch with its first record. */
+  #begin(tag: Batch["tag"]): Batch {
+    const batch = this.#batches[++this.#last & SLOT_MASK]!;
+    batch.tag = tag;
+    batch.first = this.#next++;
+    this.#begun = undefined;
+    this.#counted = undefined;
+    return batch;
   }
 
   notice(party: Party, notice: Notice, timeMs: number): void {
-    this.#rememberMaker(() => noticeJson(timeMs, party, notice));
+    this.#make(() => noticeJson(timeMs, party, notice));
   }
 
   /** Remembers what was typed, without its line end. */
   sent(target: Target, bytes: Uint8Array, timeMs: number): void {
     const copy = bytes.slice();
-    this.#rememberMaker(() => sentJson(timeMs, target, copy));
+    this.#make(() => sentJson(timeMs, target, copy));
   }
 
-  #rememberMaker(make: () => string): void {
-    this.#begin(NOBODY, GONE, 0, SAFE);
-    this.#batch.make = make;
-    this.#remember(0, 0, true);
+  #make(make: () => string): void {
+    this.#begin("made").make = make;
   }
 
   /**
-   * Copies the short records among the last 500 that lie before `position`: without it,
-   * one client's long line would wipe out what all others have said.
+   * Copies short batches with some of the last 500 records that lie before `position`:
+   * without it, one client's long line would wipe out what all others have said.
    */
   #save(position: number): void {
-    let at = Math.max(this.#unsaved, this.#next - RECENT_RECORDS);
-    for (let end; at < this.#next; at = end) {
-      const batch = this.#batchAt(at);
-      if (batch.position !== SAFE && batch.position >= position) break;
-      for (end = at + 1; end < this.#next && this.#batchAt(end) === batch;) end++;
-      if (batch.position >= this.#lostPosition) {
-        saveBatch(batch, this.#startAt(at), this.#endAt(end - 1));
-      }
+    let at = Math.max(this.#unsaved, this.#last - SLOT_MASK);
+    for (; at <= this.#last; at++) {
+      const batch = this.#batches[at & SLOT_MASK]!;
+      if (batch.tag === "made" || batch.position === SAFE) continue;
+      if (batch.position >= position) break;
+      const isRecent = this.#endOf(at) > this.#next - RECENT_RECORDS;
+      if (isRecent && batch.length <= MAX_SAVED_BYTES) this.#keep(batch);
     }
     this.#unsaved = at;
+  }
+
+  #keep(batch: Batch): void {
+    if (batch.position < this.#lostPosition) return;
+    batch.saved = this.#bytesOf(batch).slice();
+    batch.position = SAFE;
+  }
+
+  /** The sequence number behind the last record of a batch. */
+  #endOf(at: number): number {
+    return at === this.#last ? this.#next : this.#batches[at + 1 & SLOT_MASK]!.first;
   }
 
   /** The JSON texts of the last records, oldest first, for somebody who has just come. */
@@ -217,9 +235,7 @@ export class Recent {
     const first = Math.max(sequence, this.#next - Math.min(records, SLOTS));
     const texts: string[] = [];
     let bytes = 0;
-    for (let at = this.#next - 1; at >= first; at--) {
-      const text = this.#textAt(at, recordBytes);
-      if (text === undefined) continue;
+    for (const text of this.#backwards(first, recordBytes)) {
       bytes += Buffer.byteLength(text);
       if (bytes > totalBytes) break;
       texts.push(text);
@@ -227,53 +243,86 @@ export class Recent {
     return texts.reverse();
   }
 
-  /** The JSON text of a record, if it is there and no longer than `maxBytes`. */
-  #textAt(sequence: number, maxBytes: number): string | undefined {
-    const { make, party, timeMs, bytes, offset, position } = this.#batchAt(sequence);
-    if (make) return make();
-    if (position < this.#lostPosition) return undefined;
-    const start = this.#startAt(sequence) - offset;
-    const end = this.#endAt(sequence) - offset;
-    // JSON is no shorter than what it is made of.
-    if (end - start > maxBytes) return undefined;
-    const text = lineJson(timeMs, party, bytes, start, end, this.#isWholeAt(sequence));
-    return Buffer.byteLength(text) > maxBytes ? undefined : text;
+  /** The JSON texts from the newest record back to `first`; one that is lost or too long is left out. */
+  *#backwards(first: number, maxBytes: number): Generator<string> {
+    let end = this.#next;
+    for (let at = this.#last; end > first; at--) {
+      const batch = this.#batches[at & SLOT_MASK]!;
+      if (batch.tag === "made") {
+        yield batch.make!();
+      } else if (batch.position >= this.#lostPosition) {
+        const bytes = this.#bytesOf(batch);
+        const frames = this.#framesOf(batch, bytes, end - batch.first);
+        for (const frame of frames.slice(Math.max(0, first - batch.first)).reverse()) {
+          const text = textOf(batch, bytes, frame, maxBytes);
+          if (text !== undefined) yield text;
+        }
+      }
+      end = batch.first;
+    }
+  }
+
+  #bytesOf({ position, length, saved }: Batch): Uint8Array {
+    if (position === SAFE) return saved;
+    const start = position % ARENA_BYTES;
+    return this.#arena.subarray(start, start + length);
+  }
+
+  /** The frames of a batch of `count` records. */
+  #framesOf({ tag }: Batch, bytes: Uint8Array, count: number): Frame[] {
+    if (tag !== "lines") return [{ start: 0, end: bytes.length, isWhole: tag === "whole" }];
+    const frames: Frame[] = [];
+    this.#framer?.().push(bytes, {
+      // What comes after `count` is the rest of the read, which its client's framer holds.
+      frame(_, start, end, isWhole) {
+        if (frames.length < count) frames.push({ start, end, isWhole });
+      },
+    });
+    return frames;
   }
 
   /** What was received before it has been overwritten. */
   get #lostPosition(): number {
     return Math.max(0, this.#endPosition - ARENA_BYTES);
   }
+}
 
-  #batchAt(sequence: number): Batch {
-    return this.#batches[this.#batchOf[sequence & SLOT_MASK]!]!;
-  }
+/** A place in the bytes of a batch. */
+interface Frame {
+  readonly start: number;
+  readonly end: number;
+  readonly isWhole: boolean;
+}
 
-  #startAt(sequence: number): number {
-    return this.#starts[sequence & SLOT_MASK]!;
-  }
+function textOf(
+  { timeMs, party }: Batch,
+  bytes: Uint8Array,
+  { start, end, isWhole }: Frame,
+  maxBytes: number,
+): string | undefined {
+  // JSON is no shorter than what it is made of.
+  if (end - start > maxBytes) return undefined;
+  const text = lineJson(timeMs, party, bytes, start, end, isWhole);
+  return Buffer.byteLength(text) > maxBytes ? undefined : text;
+}
 
-  #endAt(sequence: number): number {
-    return this.#ends[sequence & SLOT_MASK]!;
-  }
-
-  #isWholeAt(sequence: number): boolean {
-    return this.#wholes[sequence & SLOT_MASK] === 1;
-  }
+/** Behind the line ends, or up to `end`: between two frames there are only these, and a count. */
+function skipLineEnds(bytes: Uint8Array, at: number, end: number): number {
+  while (at < end && (bytes[at] === LF || bytes[at] === CR || bytes[at] === NUL)) at++;
+  return at;
 }
 
 const NOBODY: Party = { peer: { kind: "unix", path: "" } };
 
-/** The bytes of a line that was too long to be kept. */
-const GONE = new Uint8Array(0);
-
 function emptyBatch(): Batch {
-  return { make: undefined, party: NOBODY, timeMs: 0, bytes: GONE, offset: 0, position: LOST };
-}
-
-function saveBatch(batch: Batch, start: number, end: number): void {
-  if (end - start > MAX_SAVED_BYTES) return;
-  batch.bytes = batch.bytes.slice(start - batch.offset, end - batch.offset);
-  batch.offset = start;
-  batch.position = SAFE;
+  return {
+    tag: "made",
+    make: undefined,
+    party: NOBODY,
+    timeMs: 0,
+    first: 0,
+    position: LOST,
+    length: 0,
+    saved: NO_BYTES,
+  };
 }
