@@ -149,7 +149,7 @@ function assembleOthers(config: Config, base: Base, clients: Clients, door: Door
 }
 
 function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | undefined {
-  const { io, say, stats, output, recent } = base;
+  const { io, stats, output, recent } = base;
   if (!config.web || !recent) return;
   const startMs = io.now();
   const trouble = () => output.trouble(performance.now()) ?? door.trouble;
@@ -157,7 +157,6 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
     ...config.web,
     example: exampleOf(base.streams),
     recent,
-    say,
     now: () => io.now(),
     clients: () => clients,
     totals: () => stats.totals(clients.size),

@@ -27,12 +27,10 @@ export interface WatchersOptions {
   /** Figures of all clients together. */
   totals(): object;
   /** What to type to become a client. */
-  readonly example?: string;
+  readonly example: string;
   /** Wall clock. */
   now(): number;
 }
-
-const DEFAULT_EXAMPLE = "nc 127.0.0.1 1234";
 
 const MAX_WATCHERS = 50;
 const MAX_LISTED = 200;
@@ -68,7 +66,7 @@ export class Watchers {
     const watcher = new Watcher(response, recent.next);
     this.#watchers.add(watcher);
     response.on("close", () => this.#delete(watcher));
-    const example = JSON.stringify(this.#options.example ?? DEFAULT_EXAMPLE);
+    const example = JSON.stringify(this.#options.example);
     const records = `[${recent.snapshot().join()}]`;
     watcher.send(
       eventOf("snapshot", `{${this.#figures()},"example":${example},"records":${records}}`),
