@@ -10,13 +10,12 @@ import {
   numbered,
   outputTo,
   readerOf,
-  replacing,
   unixTest,
 } from "./disks.ts";
 import { GatedOutput, noSpace } from "./fakes.ts";
 import { Failure } from "./io.ts";
 import type { Rotation } from "./logfile.ts";
-import { exists, lacks, randomNumbers, turn, untilTrue } from "./testing.ts";
+import { exists, lacks, randomNumbers, replaced, turn, untilTrue } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -228,7 +227,7 @@ fileTest(
     using clock = new Clock();
     const [first, second] = [new GatedOutput(), new GatedOutput()];
     const files = [first, second];
-    using _open = replacing("openSync", () => Object.assign(files.shift()!, { close() {} }));
+    using _open = replaced("openSync", () => Object.assign(files.shift()!, { close() {} }));
     const { output } = outputTo({ path: `${dir}/log` });
     const writing = output.write(encode("line 1\n"), false);
     await first.size();
@@ -396,7 +395,7 @@ fileTest("Output does not rotate within a record when it could not be opened ane
   const writing = output.write(encode("line 1\nline 2\n"), true);
   await clock.pass(10);
   const { openSync: open } = Deno;
-  using _failing = replacing("openSync", failingAt(0, open));
+  using _failing = replaced("openSync", failingAt(0, open));
   output.reopen();
   await clock.settle();
   disk.files[0]!.roomBytes = Infinity;
@@ -447,8 +446,8 @@ fileTest("Output undoes a rotation that fails, wherever it does", async (dir) =>
     const { output, said } = outputTo({ path, rotate: { sizeBytes: 4, keep: 2 } });
     using _ = output;
     {
-      using _rename = replacing("renameSync", failingAt(call < 4 ? call : Infinity, rename));
-      using _remove = replacing("removeSync", failingAt(call - 4, remove));
+      using _rename = replaced("renameSync", failingAt(call < 4 ? call : Infinity, rename));
+      using _remove = replaced("removeSync", failingAt(call - 4, remove));
       await output.write(encode("one\n"), true);
     }
     assertEquals(listing(dir), { ...before, log: "abc\none\n" });
