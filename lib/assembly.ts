@@ -97,10 +97,12 @@ function assembleGuests(config: Config, base: Base) {
   const clients = new Clients({
     ...base,
     isEchoing: config.echo,
-    framer: log.takesLines ? () => createFramer(config.framing, config.maxLineBytes) : undefined,
+    createFramer: log.takesLines
+      ? () => createFramer(config.framing, config.maxLineBytes)
+      : undefined,
     receive: receiver(config, log, recent),
     maxReadBytes: maxReadBytesOf(log),
-    isInLog: isReceivedIntoLog(config),
+    isReceivedIntoLog: isReceivedIntoLog(config),
     idleTimeoutMs: config.idleTimeoutMs,
     flushAfterMs: config.flushAfterMs,
     onTalk: (client) => journal.talked(client),

@@ -26,12 +26,12 @@ export interface Surroundings {
   readonly recent: Recent | undefined;
   readonly isEchoing: boolean;
   /** Makes the framer of a client; `undefined` where reads are logged as they come. */
-  readonly framer: (() => Framer) | undefined;
+  readonly createFramer: (() => Framer) | undefined;
   /** Receives at most `maxReadBytes` from a socket, into memory that is valid until the next call. */
   receive(socket: Socket): Uint8Array;
   readonly maxReadBytes: number;
   /** Whether that memory is the log's own, as raw has it. */
-  readonly isInLog: boolean;
+  readonly isReceivedIntoLog: boolean;
 }
 
 /**
@@ -119,9 +119,9 @@ export class Client implements FrameSink, Party {
   }
 
   #log(input: Uint8Array): string | undefined {
-    const { framer, log, recent, isInLog } = this.#around;
-    if (framer) return (this.#framer ??= framer()).push(input, this);
-    if (!isInLog) log.chunk(this, this.bytes - input.length, input);
+    const { createFramer, log, recent, isReceivedIntoLog } = this.#around;
+    if (createFramer) return (this.#framer ??= createFramer()).push(input, this);
+    if (!isReceivedIntoLog) log.chunk(this, this.bytes - input.length, input);
     recent?.line(this, input, 0, input.length, true, log.timeMs);
   }
 

@@ -24,8 +24,8 @@ function crowdOf(count: number, endsInCrLf = false) {
     stats: new Stats(0, false),
     recent: undefined,
     isEchoing: false,
-    isInLog: false,
-    framer: undefined,
+    isReceivedIntoLog: false,
+    createFramer: undefined,
     receive: (socket: Socket) => socket.recv(1000),
     maxReadBytes: 1000,
   };

@@ -12,12 +12,12 @@ import { MAX_PROXY_HEADER_BYTES, parseProxyHeader } from "./proxy.ts";
 import { closeQuietly, type Tls } from "./tls.ts";
 
 /** A connection as it was accepted. */
-export interface Arrival {
+export interface Accepted {
   readonly stream: ByteStream;
   readonly peer: Peer;
 }
 
-/** What became of an arrival; its stream is closed unless it arrived. */
+/** What became of a connection; its stream is closed unless it arrived. */
 export type Outcome =
   /** A client. If it came through a proxy, `peer` is the address that this one names. */
   | {
@@ -44,7 +44,7 @@ export type Outcome =
   /** A proxy that only looked whether anybody is there. */
   | { readonly tag: "checked" };
 
-/** Takes what became of an arrival. */
+/** Takes what became of a connection. */
 export type Done = (outcome: Outcome) => void;
 
 /** Settings of {@linkcode Handshakes}. */
@@ -67,11 +67,7 @@ export class Handshakes implements Disposable {
     this.#options = options;
   }
 
-  /** Whether a connection needs one at all: it comes from a proxy, or its port speaks TLS. */
-  needs(peer: Peer, isTls: boolean): boolean {
-    return isTls || this.isProxy(peer);
-  }
-
+  /** Whether a connection of this peer begins with a PROXY header. */
   isProxy(peer: Peer): boolean {
     return this.#options.proxies?.has(peer) ?? false;
   }
@@ -85,13 +81,13 @@ export class Handshakes implements Disposable {
    * Begins one. `done` is called beside the loop, once, with what became of it,
    * and it is no longer under way by then.
    */
-  start(arrival: Arrival, tls: Tls | undefined, done: Done): void {
-    const handshake = new Handshake(arrival, this.#options, (outcome) => {
+  start(accepted: Accepted, tls: Tls | undefined, done: Done): void {
+    const handshake = new Handshake(accepted, this.#options, (outcome) => {
       this.#underWay.delete(handshake);
       done(outcome);
     });
     this.#underWay.add(handshake);
-    handshake.run(this.isProxy(arrival.peer), tls);
+    handshake.run(this.isProxy(accepted.peer), tls);
   }
 
   /** Ends all that are under way, for this reason. */
@@ -123,7 +119,7 @@ class Handshake {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOver = false;
 
-  constructor({ stream, peer }: Arrival, options: HandshakeOptions, done: Done) {
+  constructor({ stream, peer }: Accepted, options: HandshakeOptions, done: Done) {
     this.#stream = stream;
     this.#peer = peer;
     this.#options = options;

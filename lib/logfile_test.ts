@@ -162,15 +162,15 @@ unixTest("Output.reopen() keeps the old file when the new one cannot be opened",
   ]);
 });
 
-for (const isSmall of [true, false]) {
+for (const isInline of [true, false]) {
   fileTest(
-    `Output.reopen() tears no record while the disk is full, isSmall ${isSmall}`,
+    `Output.reopen() tears no record while the disk is full, isInline ${isInline}`,
     async (dir) => {
       using clock = new Clock();
       using _disk = crampedDisk(10);
       const { output, said } = outputTo({ path: `${dir}/log` });
       using _output = output;
-      const writing = output.write(encode("line 1\nline 2\nline 3\n"), isSmall);
+      const writing = output.write(encode("line 1\nline 2\nline 3\n"), isInline);
       await clock.pass(10);
       assertEquals(reads(`${dir}/log`), "line 1\nlin");
       rename(`${dir}/log`, `${dir}/old`);
@@ -247,8 +247,8 @@ fileTest(
 async function writeRecords(path: string, rotate: Rotation, writes: Iterable<string>) {
   const { output, said } = outputTo({ path, rotate });
   using _ = output;
-  let isSmall = false;
-  for (const text of writes) await output.write(encode(text), isSmall = !isSmall);
+  let isInline = false;
+  for (const text of writes) await output.write(encode(text), isInline = !isInline);
   return { texts: textsOf(path), said };
 }
 

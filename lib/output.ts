@@ -68,17 +68,17 @@ export class Output implements Disposable {
   }
 
   /**
-   * Writes all of it, however long that takes; `isSmall` if a hop to another thread
-   * would not pay. One write at a time, and whole records: between two of them the
-   * file may change.
+   * Writes all of it, however long that takes; `isInline` if a hop to another thread
+   * would not pay. Takes whole records, one write at a time: the file may change
+   * between two writes.
    *
    * @throws {Failure} If nobody will ever take it.
    */
-  async write(bytes: Uint8Array, isSmall: boolean): Promise<void> {
+  async write(bytes: Uint8Array, isInline: boolean): Promise<void> {
     this.#begin(bytes.length);
     for (let sent = 0; sent < bytes.length;) {
       try {
-        const count = await this.#interruptible(this.#writeSome(bytes, sent, isSmall));
+        const count = await this.#interruptible(this.#writeSome(bytes, sent, isInline));
         this.#onProgress(count);
         sent += count;
       } catch (error) {
@@ -102,10 +102,10 @@ export class Output implements Disposable {
     if (this.#mustReopen) this.#reopenNow();
   }
 
-  #writeSome(bytes: Uint8Array, sent: number, isSmall: boolean): Promise<number> {
+  #writeSome(bytes: Uint8Array, sent: number, isInline: boolean): Promise<number> {
     const offer = bytes.subarray(sent, Math.min(sent + this.#offerBytes, bytes.length));
     this.#startedAtMs = performance.now();
-    return isSmall && this.#sink.writeInline
+    return isInline && this.#sink.writeInline
       ? this.#sink.writeInline(offer)
       : this.#sink.write(offer);
   }
