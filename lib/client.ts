@@ -10,9 +10,10 @@ import type { Peer } from "./addresses.ts";
 import { NO_BYTES } from "./bytes.ts";
 import type { Framer, FrameSink } from "./framing.ts";
 import { reasonOf } from "./io.ts";
-import type { Log, Party } from "./log.ts";
+import type { Log } from "./log.ts";
 import { Outbox } from "./outbox.ts";
 import type { Recent } from "./recent.ts";
+import type { Party } from "./records.ts";
 import type { Stats } from "./stats.ts";
 
 /** Echo that a client may leave unread before it is not read any more. */

@@ -9,7 +9,7 @@ import { ByteBuffer, CR, decode, LF } from "./bytes.ts";
 import type { Client } from "./client.ts";
 import { shown } from "./escape.ts";
 import { reasonOf, type Say } from "./io.ts";
-import type { Target } from "./log.ts";
+import type { Target } from "./records.ts";
 
 /** The longest line that can be typed, and what a client may have unsent to be given another. */
 const MAX_LINE_BYTES = 64 * 1024;

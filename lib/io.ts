@@ -16,6 +16,14 @@ export interface Sink {
   writeInline?(bytes: Uint8Array): Promise<number>;
 }
 
+/**
+ * The most that a sink takes at once if somebody has to read it: what a pipe
+ * holds. With larger writes, a reader that is slow would look like one that is stuck.
+ */
+export const PIPE_BYTES = 64 * 1024;
+/** A write to a file that is no larger is over before another thread would have begun it. */
+export const INLINE_BYTES = 16 * 1024;
+
 /** What the server uses of the process; tests bring their own. */
 export interface Io {
   /** What is typed; read only with `--interactive`. */

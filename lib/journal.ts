@@ -44,6 +44,7 @@ export class Journal {
   #heard = 0;
   /** The write of the last round. */
   #writing: Promise<void> = Promise.resolve();
+
   constructor(options: JournalOptions) {
     this.#options = options;
   }

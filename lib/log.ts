@@ -11,8 +11,7 @@ import { JsonFormat } from "./json.ts";
 import type { Format, FormatName, Notice, Party, Target, Time } from "./records.ts";
 import { TextFormat } from "./text.ts";
 
-export { type FormatName, FORMATS, NOT_ALLOWED, TIMES } from "./records.ts";
-export type { Notice, Party, Target, Time } from "./records.ts";
+export type { Party } from "./records.ts";
 
 /** What a {@linkcode Log} needs to know. */
 export interface LogOptions {

@@ -21,6 +21,7 @@ const PATIENCE_TICKS = 10;
 const MIN_OFFER_BYTES = 4 * 1024;
 /** A write that takes longer is followed by a smaller one. */
 const SLOW_WRITE_MS = 100;
+
 export interface OutputOptions {
   /** Where records go without `path`. */
   readonly stdout: Sink;
