@@ -44,13 +44,13 @@ export { type Config, Failure, type Io, type Network, parseConfig, type Sink, us
 /** Exit status of the process. */
 const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 
-/** A round is written after that time, and the rest is heard in the next. */
+/** A round that has taken so long is written, and the rest is heard in the next. */
 const ROUND_MS = 50;
-/** So many are heard between two looks at the clock: a look costs as much as a client. */
+/** Sources heard between two looks at the clock; a look costs as much as hearing one. */
 const HEARD_PER_LOOK = 8;
 /** How long to take what has arrived after a stop signal. */
 const DRAIN_MS = 1000;
-/** A poll that took so much longer than it should: the process stood still. */
+/** If a poll takes so much longer than asked, the process stood still. */
 const STOOD_STILL_MS = 1000;
 /** How long the last messages may take. */
 const FAREWELL_MS = 500;
@@ -137,7 +137,7 @@ class LogServer implements Server {
   readonly #rooms: Rooms;
   readonly #opened: AsyncDisposable;
   readonly #dues: readonly Due[];
-  /** Who was ready and could not be heard in the time of a round. */
+  /** Sources that were ready, with their events, when the time of the round was up. */
   #unheard: [Source, number][] = [];
   #isStopping = false;
   readonly addrs: readonly Deno.Addr[];
@@ -174,7 +174,7 @@ class LogServer implements Server {
     journal.setTime(io.now(), polledAtMs);
     await this.#hearAll(ready);
     await this.#inPieces((isLong) => mailbox.open(isLong));
-    // By the time before the poll: whoever spoke while the process stood still has been heard.
+    // Due by the time before the poll: whoever spoke while the process stood still has been heard.
     for (const due of this.#dues) {
       await this.#inPieces((isLong) => {
         if (due.dueAtMs <= polledAtMs) due.onDue(polledAtMs);
@@ -185,7 +185,7 @@ class LogServer implements Server {
     return ready.length > 0;
   }
 
-  /** Whoever cannot be heard in the time of a round is heard in the next: its data waits. */
+  /** Hears those that are ready; whoever is left when time is up is heard in the next round. */
   async #hearAll(ready: [Source, number][]): Promise<void> {
     const untilMs = performance.now() + ROUND_MS;
     let heard = 0;
@@ -198,7 +198,7 @@ class LogServer implements Server {
     this.#unheard = ready.slice(heard);
   }
 
-  /** Does what can become much log until it says that it is done, and writes in between. */
+  /** Calls `act`, which may log a lot, until it returns true; writes the log in between. */
   async #inPieces(act: (isLong: () => boolean) => boolean): Promise<void> {
     while (!act(() => this.#rooms.journal.isLong)) await this.#flush();
   }
@@ -233,7 +233,7 @@ class LogServer implements Server {
     this.#rooms.multiplexer.wake();
   }
 
-  /** Takes what had arrived when the server was stopped: until nothing comes, but not for ever. */
+  /** Hears what had arrived when the server was stopped: until nothing comes, at most a second. */
   async #drain(): Promise<void> {
     const { door, handshakes, mailbox, clients, journal, io } = this.#rooms;
     const untilMs = performance.now() + DRAIN_MS;
@@ -250,7 +250,7 @@ class LogServer implements Server {
     await journal.settled();
   }
 
-  /** Frees everything, also after a failure. */
+  /** Frees everything, after a failure too. */
   async #close(): Promise<void> {
     this.#isStopping = true;
     const { handshakes, mailbox, clients, log, stdin, web } = this.#rooms;
@@ -338,7 +338,7 @@ async function serveUntilSignal(config: Config, io: Io, say: Say): Promise<void>
 
 type Tell = (action: (server: Server) => void) => void;
 
-/** Makes what SIGHUP does; that returns false if the terminal is gone, which ends the server. */
+/** Makes the action of SIGHUP, which returns false if that signal ends the server. */
 function onHangUp({ output, tlsCert }: Config, tell: Tell, say: Say): () => boolean {
   let wasSaid = false;
   return () => {
@@ -369,5 +369,5 @@ async function print(text: string, { stdout }: Io): Promise<void> {
   }
 }
 
-// Deno.exit, not Deno.exitCode: a write that nobody takes would keep the process alive.
+// Not Deno.exitCode: a write that nobody takes would keep the process alive.
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,6 +1,6 @@
 /**
- * Wires the rooms of a server: each is given what it needs of the configuration.
- * Beside the program itself nothing else knows the whole of it.
+ * Wires the rooms of a server: each is given what it needs of the configuration,
+ * which nothing else knows as a whole but the program itself.
  *
  * @module
  */
@@ -27,7 +27,7 @@ import { Stats, Summaries } from "./stats.ts";
 import { Tls } from "./tls.ts";
 import { Web } from "./web.ts";
 
-/** One receive. Lines can grow to a hundred times as many bytes of log. */
+/** The most that one receive brings. Lines can become a hundred times as many bytes of log. */
 const READ_BYTES = { lines: 8 * 1024, chunks: 64 * 1024 } as const;
 const HANDSHAKE_MS = 10_000;
 

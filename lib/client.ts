@@ -16,7 +16,7 @@ import type { Recent } from "./recent.ts";
 import type { Party } from "./records.ts";
 import type { Stats } from "./stats.ts";
 
-/** Echo that a client may leave unread before it is not read any more. */
+/** Echo that a client may leave unread before it is no longer heard. */
 const MAX_ECHO_BYTES = 1024 * 1024;
 
 /** What all clients of a server share. */
@@ -79,7 +79,7 @@ export class Client implements FrameSink, Party {
     this.connectedAtMs = performance.now();
   }
 
-  /** Events to wait for: it is not read while it leaves too much unread. */
+  /** Events to wait for: a client that leaves too much unread is not heard. */
   get wants(): number {
     const unsent = this.unsentBytes;
     const reads = !this.isEnding && unsent < MAX_ECHO_BYTES ? POLLIN : 0;

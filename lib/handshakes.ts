@@ -1,7 +1,8 @@
 /**
- * What comes before a client is one: the PROXY header, if its peer is a proxy, and
- * then TLS, as HAProxy sends them. It runs beside the loop, and within one limit
- * from the accept on, which nothing that comes extends.
+ * What a connection goes through before it is a client: the PROXY header, if its
+ * peer is a proxy, and then TLS, in the order in which HAProxy sends them. It runs
+ * beside the loop. One limit holds for all of it, from the accept on, and nothing
+ * that comes in extends that.
  *
  * @module
  */
@@ -54,7 +55,7 @@ export interface HandshakeOptions {
   /** How long a health check may stay connected without a word; `Infinity` is for ever. */
   readonly idleMs: number;
   readonly proxies: Networks | undefined;
-  /** Asked when a proxy has said for whom it speaks, before TLS: why that peer is kept out, if it is. */
+  /** Why the peer that a proxy speaks for is kept out, if it is; asked before TLS. */
   readonly whyRefused?: (peer: Peer) => string | undefined;
 }
 
@@ -100,15 +101,15 @@ export class Handshakes implements Disposable {
   }
 }
 
-/** Longest delay of a timer, 24.8 days; one that is given more fires at once. */
+/** The longest delay of a timer, 24.8 days; with a longer one it would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** What a handshake waits for. A check waits for its first byte: with it, it becomes a client. */
+/** What a handshake waits for. A check becomes a client with its first byte. */
 type Phase = "header" | "check" | "TLS";
 
 const CHECKED: Outcome = { tag: "checked" };
 
-/** One handshake. Its stream and peer change as it comes along. */
+/** One handshake. Its stream and peer change on the way. */
 class Handshake {
   readonly #options: HandshakeOptions;
   readonly #done: Done;

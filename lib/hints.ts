@@ -1,5 +1,5 @@
 /**
- * What somebody may have meant who typed what is not an option: habits of other
+ * What an argument that is no option may have been meant for: habits of other
  * programs, and near misses.
  *
  * @module

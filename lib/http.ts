@@ -30,7 +30,7 @@ const REFILL_MS = 20;
 /** After a failure to accept, for example without descriptors. */
 const PAUSE_MS = 1_000;
 
-/** What has not been sent by then is given up at the end. */
+/** How long answers may still take to be sent at the end. */
 const FAREWELL_MS = 300;
 
 const MAX_HEADER_BYTES = 8 * 1024;

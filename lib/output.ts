@@ -1,6 +1,6 @@
 /**
- * Where records go: stdout, or a file that is opened anew and rotated. Waits for a
- * full disk, not for a closed pipe.
+ * Where records go: stdout, or a file that is opened anew and rotated. It waits
+ * while a disk is full, but gives up a pipe that is closed.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { LF } from "./bytes.ts";
 import { codeOf, Failure, reasonOf, type Say, type Sink } from "./io.ts";
 import { LogFile, type Rotation } from "./logfile.ts";
 
-/** How long write() waits before it tries again what failed. */
+/** How long write() waits before it tries again. */
 const RETRY_MS = 1000;
 /** The same when the server ends. */
 const LAST_RETRY_MS = 100;
@@ -30,7 +30,7 @@ export interface OutputOptions {
   readonly say: Say;
 }
 
-/** The end of the log. */
+/** Takes the log, round by round. */
 export class Output implements Disposable {
   readonly #say: Say;
   readonly #name: string;
@@ -111,7 +111,7 @@ export class Output implements Disposable {
       : this.#sink.write(offer);
   }
 
-  /** Waits for `work` unless an interrupt comes first. A promise of its own: a race would leave reactions behind. */
+  /** Waits for `work` or an interrupt. Not by a race: that would leave reactions behind. */
   #interruptible(work: Promise<number>): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     this.#interrupt = (error) => error && reject(error);
@@ -182,7 +182,7 @@ export class Output implements Disposable {
     return this.#file!.reopen(tornBytes);
   }
 
-  /** Within a write that failed. No record is torn: the new file begins with a whole one. */
+  /** Opens the file anew within a write that failed: the new one begins with a whole record. */
   #reopenWithin(bytes: Uint8Array, sent: number): number {
     const start = bytes.subarray(0, sent).lastIndexOf(LF) + 1;
     const from = sent - this.#reopenNow(sent - start);
@@ -192,7 +192,7 @@ export class Output implements Disposable {
 
   // -- End --
 
-  /** The server ends: from now on a write that makes no progress for a second is given up. */
+  /** Begins the end: from now on a write that makes no progress for a second is given up. */
   stop(): void {
     if (this.#isStopping) return;
     this.#isStopping = true;
@@ -207,7 +207,7 @@ export class Output implements Disposable {
     this.#waitOn(PATIENCE_TICKS);
   }
 
-  /** In ticks, so that a stall of this process is no second in which nobody took anything. */
+  /** Waits in ticks, so that a stall of this process does not count as a second of its reader. */
   #waitOn(ticks: number): void {
     const next = ticks > 1 ? () => this.#waitOn(ticks - 1) : () => this.#giveUp();
     this.#patience = setTimeout(next, PATIENCE_MS / PATIENCE_TICKS);

@@ -1,6 +1,6 @@
 /**
- * Who looks at the live page: each gets the last records and then what comes, as
- * Server-Sent Events. Whoever is slow gets less; the log never waits.
+ * Those who look at the live page: each gets the last records and then what comes,
+ * as Server-Sent Events. A slow one gets less; the log never waits.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export interface WatchersOptions {
 const MAX_WATCHERS = 50;
 const MAX_LISTED = 200;
 
-/** What one watcher has not taken yet is never more. */
+/** The most that a watcher may leave untaken. */
 const MAX_HELD_BYTES = 1024 * 1024;
 
 const TICK_MS = 100;
