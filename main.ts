@@ -14,13 +14,17 @@
  * ```text
  * 2026-11-22T23:31:05.123Z #2 127.0.0.1:53122 connected
  * 2026-11-22T23:31:05.130Z #2 127.0.0.1:53122 | hello world
- * 2026-11-22T23:31:05.131Z #2 127.0.0.1:53122 + a cut line, or the last one without an end
- * 2026-11-22T23:31:05.990Z #2 127.0.0.1:53122 disconnected: 25 bytes, 1 line, 0.9 s
+ * 2026-11-22T23:31:05.990Z #2 127.0.0.1:53122 + no line end
+ * 2026-11-22T23:31:05.990Z #2 127.0.0.1:53122 disconnected: 23 bytes, 2 lines, 0.9 s
  * ```
  *
  * After `| ` or `+ ` everything is the client's; control characters are shown,
- * not obeyed. Exit status: 0 ended by a signal, `--help` or `--version`; 1 cannot
- * listen, cannot write or another failure at run time; 2 wrong usage.
+ * not obeyed. `+` marks a piece without a line end: of a line that is too long, or
+ * the last that a client said.
+ *
+ * Exit status: 0 ended by a signal, `--help` or `--version`; 1 cannot listen, cannot
+ * write or another failure at run time; 2 wrong usage; 128 and the number of the
+ * signal after a second one.
  *
  * @module
  */
@@ -58,33 +62,37 @@ const SHUTTING_DOWN = "shutting down";
 
 /** A running server. Disposing stops it and waits for its end. */
 export interface Server extends AsyncDisposable {
-  /** Addresses listened on, with the real ports. */
+  /** Addresses listened on, with the real ports: TCP, then UDP, then Unix, each as configured. */
   readonly addrs: readonly Deno.Addr[];
-  /** Address of the live page, if there is one. */
+  /** Address of the live page, with the real port; `undefined` without one. */
   readonly webAddr: Deno.NetAddr | undefined;
-  /** Settles when the server has ended; rejects with a {@linkcode Failure} if it had to. */
+  /** Resolves once it has stopped; rejects with a {@linkcode Failure} if it cannot go on. */
   readonly finished: Promise<void>;
   /**
    * Stops accepting, logs what has arrived within a second, and ends when that is
-   * written, or when nobody has taken any of it for a second.
+   * written, or when nobody has taken any of it for a second: then `finished` rejects.
+   * A second call does nothing.
    */
   stop(): void;
   /**
-   * Opens the output file anew, for logrotate, and reads the certificates anew;
-   * returns false if there is neither.
+   * Opens the output file anew, for logrotate, and reads the certificates anew. What
+   * cannot be opened or read is said on stderr, and the old one stays.
+   *
+   * @returns False if there is neither.
    */
   reload(): boolean;
-  /** Prints a summary to stderr. */
+  /** Prints a summary to stderr, in one line: clients, lines and bytes so far. */
   reportStats(): void;
 }
 
 /**
- * Starts a server.
+ * Starts a server in this process. It listens to no signals: {@linkcode main} does.
  *
  * @param config What to do, from {@linkcode parseConfig}.
- * @param io Output, clock and exit; those of the process by default.
+ * @param io Streams and clock; those of the process by default.
  * @returns The server, accepting connections.
- * @throws {Failure} If it cannot listen, read its certificates or open its output.
+ * @throws {Failure} If it cannot listen, read its certificates or open its output;
+ * nothing is left open then.
  *
  * @example
  * ```ts
@@ -300,12 +308,21 @@ function addrOf(socket: ServerSocket | DatagramSocket): Deno.Addr {
 // -- Process --
 
 /**
- * The command: parses, serves until a signal or a failure, and says what went
- * wrong.
+ * The command: parses, serves until a signal or a failure, and says on stderr what
+ * went wrong. It does not throw. While it serves it listens to SIGINT, SIGTERM,
+ * SIGHUP and SIGUSR2.
  *
  * @param args Arguments as in `Deno.args`.
- * @param io Output, clock and exit; those of the process by default.
- * @returns The exit status: 0, 1 or 2.
+ * @param io Streams, clock and exit; those of the process by default.
+ * @returns The exit status: 0, 1 or 2. A second signal calls `io.exit` instead, with
+ * 128 and its number.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(await main(["--version"]), 0);
+ * ```
  */
 export async function main(args: readonly string[], io: Io = processIo()): Promise<number> {
   const messages = new Messages(io.stderr);
