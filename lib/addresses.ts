@@ -30,7 +30,7 @@ export function bracketed(host: string): string {
 }
 
 /** `::ffff:10.1.2.3` is what a socket for both families calls the IPv4 peer 10.1.2.3. */
-export function unmapped(address: string): string {
+function unmapped(address: string): string {
   const [, ipv4 = ""] = /^::ffff:([\d.]+)$/i.exec(address) ?? [];
   return isIPv4(ipv4) ? ipv4 : address;
 }

@@ -14,7 +14,7 @@ import { Capture, replaced } from "./testing.ts";
 export const NOW_MS = Date.UTC(2026, 10, 22, 23, 31, 5, 123);
 
 /** The configuration of a command line that asks for a server. */
-export function configOf(args: readonly string[]): Config {
+function configOf(args: readonly string[]): Config {
   const config = parseConfig(args);
   if (typeof config === "string") throw new Error(`Not a server: ${config}`);
   return config;
