@@ -1,6 +1,6 @@
 /**
- * Wires the rooms of a server: each is given what it needs of the configuration.
- * Beside the program itself nothing else knows the whole of it.
+ * Wires the rooms of a server: each is given what it needs of the configuration,
+ * which nothing else knows as a whole but the program itself.
  *
  * @module
  */
@@ -27,7 +27,7 @@ import { Stats, Summaries } from "./stats.ts";
 import { Tls } from "./tls.ts";
 import { Web } from "./web.ts";
 
-/** One receive. Lines can grow to a hundred times as many bytes of log. */
+/** The most that one receive brings. Lines can become a hundred times as many bytes of log. */
 const READ_BYTES = { lines: 8 * 1024, chunks: 64 * 1024 } as const;
 const HANDSHAKE_MS = 10_000;
 
@@ -97,10 +97,10 @@ function assembleGuests(config: Config, base: Base) {
   const clients = new Clients({
     ...base,
     isEchoing: config.echo,
-    framer: framerOf(config, log),
+    createFramer: framerOf(config, log),
     receive: receiver(config, log, recent),
     maxReadBytes: maxReadBytesOf(log),
-    isInLog: isReceivedIntoLog(config),
+    isReceivedIntoLog: isReceivedIntoLog(config),
     idleTimeoutMs: config.idleTimeoutMs,
     flushAfterMs: config.flushAfterMs,
     onTalk: (client) => journal.talked(client),
@@ -149,7 +149,7 @@ function assembleOthers(config: Config, base: Base, clients: Clients, door: Door
 }
 
 function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | undefined {
-  const { io, say, stats, output, recent } = base;
+  const { io, stats, output, recent } = base;
   if (!config.web || !recent) return;
   const startMs = io.now();
   const trouble = () => output.trouble(performance.now()) ?? door.trouble;
@@ -157,7 +157,6 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
     ...config.web,
     example: exampleOf(base.streams),
     recent,
-    say,
     now: () => io.now(),
     clients: () => clients,
     totals: () => stats.totals(clients.size),

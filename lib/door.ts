@@ -53,7 +53,7 @@ export class Door implements Due {
 
   /** Why nobody is accepted although there are places, for /healthz. */
   get trouble(): string | undefined {
-    return this.#pause && `accepting is paused: ${this.#pause.reason}`;
+    return this.#pause && `Accepting is paused: ${this.#pause.reason}`;
   }
 
   /** Why nobody can be accepted any more. */

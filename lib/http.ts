@@ -27,14 +27,16 @@ const MAX_CONNECTIONS = 128;
 const REQUEST_MS = 10_000;
 const SWEEP_MS = 1_000;
 
-/** Accepted at once, and refilled so fast: a flood of requests is no more than a few percent of a core. */
+/** Connections accepted at once, and how fast more are: a flood costs a few percent of a core. */
 const BURST = 100;
 const ACCEPTS_PER_SECOND = 400;
+/** How long nobody is accepted when all of these are used up. */
+const REFILL_MS = 20;
 
 /** After a failure to accept, for example without descriptors. */
 const PAUSE_MS = 1_000;
 
-/** What has not been sent by then is given up at the end. */
+/** How long answers may still take to be sent at the end. */
 const FAREWELL_MS = 300;
 
 const MAX_HEADER_BYTES = 8 * 1024;
@@ -87,7 +89,7 @@ export class HttpPort {
       const nowMs = performance.now();
       tokens = Math.min(BURST, tokens + (nowMs - filledAtMs) * ACCEPTS_PER_SECOND / 1000) - 1;
       filledAtMs = nowMs;
-      if (tokens < 1) await this.#pause(20);
+      if (tokens < 1) await this.#pause(REFILL_MS);
     }
   }
 

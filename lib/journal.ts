@@ -15,11 +15,11 @@ const ROUND_BYTES = 1024 * 1024;
 const ROUND_ASIDE_BYTES = 32 * 1024;
 /** From this size on it pays to write a round while the next is read. */
 const BULK_BYTES = 16 * 1024;
-/** Above this number of clients that talk, a real turn of the loop is what keeps them equal. */
+/** If more clients talk, only a real turn of the loop keeps them equal. */
 const FEW_TALKERS = 100;
-/** So many in a round have not used up a turn of the loop: others are not kept waiting. */
+/** A round that has heard fewer has not used up a turn of the loop: nobody is kept waiting. */
 const FEW_IN_ROUND = 32;
-/** Who has talked in this or the last span counts as talking. */
+/** Whoever has talked in this span or the one before counts as talking. */
 const TALK_SPAN_MS = 500;
 
 /** Somebody who talks, and the span in which that was last noticed. */
@@ -44,6 +44,7 @@ export class Journal {
   #heard = 0;
   /** The write of the last round. */
   #writing: Promise<void> = Promise.resolve();
+
   constructor(options: JournalOptions) {
     this.#options = options;
   }

@@ -1,5 +1,5 @@
 /**
- * Opens what clients connect or send to, greets the operator, and frees it again.
+ * Opens the sockets that clients connect or send to, and closes them again.
  *
  * @module
  */

@@ -280,7 +280,7 @@ const MAX_WRITE_BYTES = 64 * 1024;
 /** How long a client that is closed may take to make room for close_notify. */
 const FAREWELL_MS = 100;
 
-/** The way of the ciphertext between a stream and `node:tls`. It never fails, as nobody there would listen. */
+/** Carries the ciphertext between a stream and `node:tls`, where nobody would listen to a failure. */
 class Wire extends Duplex {
   readonly below: ByteStream;
   /** What was wrong with the first write that failed. */
@@ -367,7 +367,7 @@ class Wire extends Duplex {
     return this.#writing !== undefined;
   }
 
-  /** Waits until all that `node:tls` has to say is written; it hands that over in microtasks. */
+  /** Waits until all that `node:tls` has to say is written, which it hands over in microtasks. */
   async flushed(): Promise<void> {
     do await ticked(); while (await this.#writing?.then(() => true));
   }
@@ -444,7 +444,7 @@ class SecureStream implements ByteStream {
     return count;
   }
 
-  /** What the last bytes meant for the connection is told one tick later. */
+  /** Whether the input has ended: what the last bytes meant for that is told one tick later. */
   async #hasEnded(): Promise<boolean> {
     await ticked();
     switch (this.#input.tag) {

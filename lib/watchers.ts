@@ -1,6 +1,6 @@
 /**
- * Who looks at the live page: each gets the last records and then what comes, as
- * Server-Sent Events. Whoever is slow gets less; the log never waits.
+ * Those who look at the live page: each gets the last records and then what comes,
+ * as Server-Sent Events. A slow one gets less; the log never waits.
  *
  * @module
  */
@@ -27,17 +27,15 @@ export interface WatchersOptions {
   /** Figures of all clients together. */
   totals(): object;
   /** What to type to become a client. */
-  readonly example?: string;
+  readonly example: string;
   /** Wall clock. */
   now(): number;
 }
 
-const DEFAULT_EXAMPLE = "nc 127.0.0.1 1234";
-
 const MAX_WATCHERS = 50;
 const MAX_LISTED = 200;
 
-/** What one watcher has not taken yet is never more. */
+/** The most that a watcher may leave untaken. */
 const MAX_HELD_BYTES = 1024 * 1024;
 
 const TICK_MS = 100;
@@ -68,7 +66,7 @@ export class Watchers {
     const watcher = new Watcher(response, recent.next);
     this.#watchers.add(watcher);
     response.on("close", () => this.#delete(watcher));
-    const example = JSON.stringify(this.#options.example ?? DEFAULT_EXAMPLE);
+    const example = JSON.stringify(this.#options.example);
     const records = `[${recent.snapshot().join()}]`;
     watcher.send(
       eventOf("snapshot", `{${this.#figures()},"example":${example},"records":${records}}`),

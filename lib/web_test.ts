@@ -4,8 +4,8 @@ import { decode, encode } from "./bytes.ts";
 import { Failure } from "./io.ts";
 import { Recent } from "./recent.ts";
 import { netTest, untilTrue } from "./testing.ts";
-import { Watchers } from "./watchers.ts";
-import { type Watched, Web, type WebOptions } from "./web.ts";
+import { type Watched, Watchers } from "./watchers.ts";
+import { Web, type WebOptions } from "./web.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -33,7 +33,7 @@ class Stage implements AsyncDisposable {
       totals: () => ({ open: 1, lines: 2 }),
       metrics: () => "earshot_lines_total 2\n",
       trouble: () => this.trouble,
-      say: () => {},
+      example: "nc 127.0.0.1 1234",
       now: Date.now,
       ...options,
     });
