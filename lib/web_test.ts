@@ -315,7 +315,13 @@ Deno.test("Watchers makes records for a watcher that is full only when it has re
       return super.since(sequence, records);
     }
   }();
-  const watchers = new Watchers({ recent, clients: () => [], totals: () => ({}), now: Date.now });
+  const watchers = new Watchers({
+    recent,
+    clients: () => [],
+    totals: () => ({}),
+    example: "",
+    now: Date.now,
+  });
   const [deaf, reader] = [new FakeResponse(), new FakeResponse()];
   for (const one of [deaf, reader]) watchers.add(one as unknown as ServerResponse);
   deaf.writableLength = 1024 * 1024;
