@@ -131,7 +131,7 @@ function assembleOthers(config: Config, base: Base, clients: Clients, door: Door
   const datagrams = new Datagrams({ ...base, maxLineBytes: config.maxLineBytes });
   for (const socket of datagramSockets) multiplexer.register(socket, POLLIN);
   const crowd = new Crowd({
-    clients: () => clients,
+    clients,
     endsInCrLf: config.crlf,
     say,
     onSent(to, line) {
@@ -158,7 +158,7 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
     example: exampleOf(base.streams),
     recent,
     now: () => io.now(),
-    clients: () => clients,
+    clients,
     totals: () => stats.totals(clients.size),
     trouble,
     metrics: () =>

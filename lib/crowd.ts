@@ -18,7 +18,7 @@ const MAX_QUOTED_BYTES = 60;
 
 export interface CrowdOptions {
   /** Clients that are connected. */
-  readonly clients: () => Iterable<Client>;
+  readonly clients: Iterable<Client>;
   /** Whether lines end in CR LF, not LF. */
   readonly endsInCrLf: boolean;
   readonly say: Say;
@@ -100,7 +100,7 @@ export class Crowd {
         `"${quoted}": expected @<number> <text>, or @@ for a line that begins with @`,
       );
     }
-    const open = [...this.#options.clients()].filter(({ isSending }) => isSending);
+    const open = [...this.#options.clients].filter(({ isSending }) => isSending);
     const meant = to === "all" ? open : open.filter(({ number }) => number === to);
     if (meant.length === 0) {
       return this.#say(

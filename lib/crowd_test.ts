@@ -37,7 +37,7 @@ function crowdOf(count: number, endsInCrLf = false) {
   const said: string[] = [];
   const sent: string[] = [];
   const crowd = new Crowd({
-    clients: () => clients,
+    clients,
     endsInCrLf,
     say: (message) => said.push(message),
     onSent: (to, line) => sent.push(`${nameOf(to)} ${decode(line)}`),

@@ -153,7 +153,7 @@ class Stage implements AsyncDisposable {
       host: "127.0.0.1",
       port,
       recent: this.recent,
-      clients: () => this.clients,
+      clients: this.clients,
       totals: () => ({
         open: this.clients.length,
         connections: this.clients.length,

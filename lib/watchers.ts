@@ -23,7 +23,7 @@ export interface Watched {
 export interface WatchersOptions {
   readonly recent: Recent;
   /** Clients that are connected, oldest first. */
-  clients(): Iterable<Watched>;
+  readonly clients: Iterable<Watched>;
   /** Figures of all clients together. */
   totals(): object;
   /** What to type to become a client. */
@@ -116,7 +116,7 @@ export class Watchers {
 
   #figures(): string {
     const listed = [];
-    for (const client of this.#options.clients()) {
+    for (const client of this.#options.clients) {
       if (listed.push(listingOf(client, this.#startMs)) === MAX_LISTED) break;
     }
     return `"clients":${JSON.stringify(listed)},"totals":${JSON.stringify(this.#options.totals())}`;

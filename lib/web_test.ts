@@ -29,7 +29,7 @@ class Stage implements AsyncDisposable {
       host: "127.0.0.1",
       port: 0,
       recent: this.recent,
-      clients: () => [ALICE],
+      clients: [ALICE],
       totals: () => ({ open: 1, lines: 2 }),
       metrics: () => "earshot_lines_total 2\n",
       trouble: () => this.trouble,
@@ -256,7 +256,7 @@ netTest("Web sends a snapshot, then records and stats", async () => {
 
 netTest("Web lists 200 clients", async () => {
   const clients = Array.from({ length: 300 }, (_, i) => ({ ...ALICE, number: i + 1 }));
-  await using stage = new Stage({ clients: () => clients });
+  await using stage = new Stage({ clients });
   using watcher = await Watcher.open(stage);
   assertEquals((await watcher.nextOf("snapshot")).clients.length, 200);
 });
