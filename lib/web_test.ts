@@ -317,7 +317,7 @@ Deno.test("Watchers makes records for a watcher that is full only when it has re
   }();
   const watchers = new Watchers({
     recent,
-    clients: () => [],
+    clients: [],
     totals: () => ({}),
     example: "",
     now: Date.now,
