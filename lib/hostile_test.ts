@@ -254,13 +254,17 @@ class CountingOutput {
   readonly counts = new Map<string, number>();
   /** By how many records the client that was heard most was ahead of the one that was heard least. */
   largestLead = 0;
+  #rest = "";
 
   constructor(clients: number) {
     for (let number = 1; number <= clients; number++) this.counts.set(`#${number}`, 0);
   }
 
   write(bytes: Uint8Array): Promise<number> {
-    for (const [number] of decode(bytes).matchAll(/^#\d+/gm)) {
+    // A write may end anywhere in a record.
+    const text = this.#rest + decode(bytes);
+    this.#rest = text.slice(text.lastIndexOf("\n") + 1);
+    for (const [, number = ""] of text.matchAll(/^(#\d+).*\n/gm)) {
       this.counts.set(number, this.counts.get(number)! + 1);
     }
     // Longer than a round may take.
