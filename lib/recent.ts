@@ -142,10 +142,18 @@ export class Recent {
     isWhole: boolean,
     timeMs: number,
   ): void {
-    if (bytes === this.#counted) {
-      this.#next++;
-      return;
-    }
+    if (bytes === this.#counted) this.#next++;
+    else this.#remember(party, bytes, start, end, isWhole, timeMs);
+  }
+
+  #remember(
+    party: Party,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    isWhole: boolean,
+    timeMs: number,
+  ): void {
     const isCounting = bytes === this.#begun && this.#framer !== undefined;
     const from = isCounting ? skipLineEnds(bytes, this.#begunEnd, start) : start;
     const to = isCounting ? bytes.length : end;
