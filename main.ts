@@ -14,13 +14,17 @@
  * ```text
  * 2026-11-22T23:31:05.123Z #2 127.0.0.1:53122 connected
  * 2026-11-22T23:31:05.130Z #2 127.0.0.1:53122 | hello world
- * 2026-11-22T23:31:05.131Z #2 127.0.0.1:53122 + a cut line, or the last one without an end
- * 2026-11-22T23:31:05.990Z #2 127.0.0.1:53122 disconnected: 25 bytes, 1 line, 0.9 s
+ * 2026-11-22T23:31:05.990Z #2 127.0.0.1:53122 + no line end
+ * 2026-11-22T23:31:05.990Z #2 127.0.0.1:53122 disconnected: 23 bytes, 2 lines, 0.9 s
  * ```
  *
  * After `| ` or `+ ` everything is the client's; control characters are shown,
- * not obeyed. Exit status: 0 ended by a signal, `--help` or `--version`; 1 cannot
- * listen, cannot write or another failure at run time; 2 wrong usage.
+ * not obeyed. `+` marks a piece without a line end: of a line that is too long, or
+ * the last that a client said.
+ *
+ * Exit status: 0 ended by a signal, `--help` or `--version`; 1 cannot listen, cannot
+ * write or another failure at run time; 2 wrong usage; 128 and the number of the
+ * signal after a second one.
  *
  * @module
  */
@@ -44,11 +48,15 @@ export { type Config, Failure, type Io, type Network, parseConfig, type Sink, us
 /** Exit status of the process. */
 const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 
-/** A round is written after that time, and the rest is heard in the next. */
+/** A round that has taken so long is written, and the rest is heard in the next. */
 const ROUND_MS = 50;
+/** Sources heard between two looks at the clock; a look costs as much as hearing one. */
+const HEARD_PER_LOOK = 8;
 /** How long to take what has arrived after a stop signal. */
 const DRAIN_MS = 1000;
-/** A poll that took so much longer than it should: the process stood still. */
+/** On a busy machine a timer of 0 ms may fire before the loop has asked the kernel what has come. */
+const LAST_LOOK_MS = 20;
+/** If a poll takes so much longer than asked, the process stood still. */
 const STOOD_STILL_MS = 1000;
 /** How long the last messages may take. */
 const FAREWELL_MS = 500;
@@ -56,33 +64,37 @@ const SHUTTING_DOWN = "shutting down";
 
 /** A running server. Disposing stops it and waits for its end. */
 export interface Server extends AsyncDisposable {
-  /** Addresses listened on, with the real ports. */
+  /** Addresses listened on, with the real ports: TCP, then UDP, then Unix, each as configured. */
   readonly addrs: readonly Deno.Addr[];
-  /** Address of the live page, if there is one. */
+  /** Address of the live page, with the real port; `undefined` without one. */
   readonly webAddr: Deno.NetAddr | undefined;
-  /** Settles when the server has ended; rejects with a {@linkcode Failure} if it had to. */
+  /** Resolves once it has stopped; rejects with a {@linkcode Failure} if it cannot go on. */
   readonly finished: Promise<void>;
   /**
    * Stops accepting, logs what has arrived within a second, and ends when that is
-   * written, or when nobody has taken any of it for a second.
+   * written, or when nobody has taken any of it for a second: then `finished` rejects.
+   * A second call does nothing.
    */
   stop(): void;
   /**
-   * Opens the output file anew, for logrotate, and reads the certificates anew;
-   * returns false if there is neither.
+   * Opens the output file anew, for logrotate, and reads the certificates anew. What
+   * cannot be opened or read is said on stderr, and the old one stays.
+   *
+   * @returns False if there is neither.
    */
   reload(): boolean;
-  /** Prints a summary to stderr. */
+  /** Prints a summary to stderr, in one line: clients, lines and bytes so far. */
   reportStats(): void;
 }
 
 /**
- * Starts a server.
+ * Starts a server in this process. It listens to no signals: {@linkcode main} does.
  *
  * @param config What to do, from {@linkcode parseConfig}.
- * @param io Output, clock and exit; those of the process by default.
+ * @param io Streams and clock; those of the process by default.
  * @returns The server, accepting connections.
- * @throws {Failure} If it cannot listen, read its certificates or open its output.
+ * @throws {Failure} If it cannot listen, read its certificates or open its output;
+ * nothing is left open then.
  *
  * @example
  * ```ts
@@ -111,7 +123,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   await using opened = new AsyncDisposableStack();
   const messages = new Messages(io.stderr);
   opened.defer(() => messages.settled(FAREWELL_MS));
-  const { say } = messages;
+  const say: Say = (message) => messages.say(shown(message));
   const tls = tlsOf(config);
   const output = opened.use(
     new Output({
@@ -123,7 +135,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   );
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   opened.defer(() => closeListeners(listening));
-  const rooms = assemble(config, { io, messages, output, listening, tls });
+  const rooms = assemble(config, { io, messages, say, output, listening, tls });
   opened.defer(() => rooms.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
   if (rooms.web) say(rooms.web.greeting);
@@ -135,7 +147,7 @@ class LogServer implements Server {
   readonly #rooms: Rooms;
   readonly #opened: AsyncDisposable;
   readonly #dues: readonly Due[];
-  /** Who was ready and could not be heard in the time of a round. */
+  /** Sources that were ready, with their events, when the time of the round was up. */
   #unheard: [Source, number][] = [];
   #isStopping = false;
   readonly addrs: readonly Deno.Addr[];
@@ -172,7 +184,7 @@ class LogServer implements Server {
     journal.setTime(io.now(), polledAtMs);
     await this.#hearAll(ready);
     await this.#inPieces((isLong) => mailbox.open(isLong));
-    // By the time before the poll: whoever spoke while the process stood still has been heard.
+    // Due by the time before the poll: whoever spoke while the process stood still has been heard.
     for (const due of this.#dues) {
       await this.#inPieces((isLong) => {
         if (due.dueAtMs <= polledAtMs) due.onDue(polledAtMs);
@@ -183,11 +195,12 @@ class LogServer implements Server {
     return ready.length > 0;
   }
 
-  /** Whoever cannot be heard in the time of a round is heard in the next: its data waits. */
+  /** Hears those that are ready; whoever is left when time is up is heard in the next round. */
   async #hearAll(ready: [Source, number][]): Promise<void> {
     const untilMs = performance.now() + ROUND_MS;
     let heard = 0;
-    while (heard < ready.length && performance.now() < untilMs) {
+    while (heard < ready.length) {
+      if (heard % HEARD_PER_LOOK === 0 && performance.now() >= untilMs) break;
       const [source, events] = ready[heard++]!;
       this.#hear(source, events);
       if (this.#rooms.journal.isLong) await this.#flush();
@@ -195,7 +208,7 @@ class LogServer implements Server {
     this.#unheard = ready.slice(heard);
   }
 
-  /** Does what can become much log until it says that it is done, and writes in between. */
+  /** Calls `act`, which may log a lot, until it returns true; writes the log in between. */
   async #inPieces(act: (isLong: () => boolean) => boolean): Promise<void> {
     while (!act(() => this.#rooms.journal.isLong)) await this.#flush();
   }
@@ -230,13 +243,13 @@ class LogServer implements Server {
     this.#rooms.multiplexer.wake();
   }
 
-  /** Takes what had arrived when the server was stopped: until nothing comes, but not for ever. */
+  /** Hears what had arrived when the server was stopped: until nothing comes, at most a second. */
   async #drain(): Promise<void> {
     const { door, handshakes, mailbox, clients, journal, io } = this.#rooms;
     const untilMs = performance.now() + DRAIN_MS;
     // The wake-up of stop() may end the first poll before anything is seen.
     for (let quiet = 0; quiet < 2 && performance.now() < untilMs;) {
-      quiet = await this.#round(0) ? 0 : quiet + 1;
+      quiet = await this.#round(quiet > 0 ? LAST_LOOK_MS : 0) ? 0 : quiet + 1;
       if (quiet > 0) door.close();
     }
     journal.setTime(io.now(), performance.now());
@@ -247,7 +260,7 @@ class LogServer implements Server {
     await journal.settled();
   }
 
-  /** Frees everything, also after a failure. */
+  /** Frees everything, after a failure too. */
   async #close(): Promise<void> {
     this.#isStopping = true;
     const { handshakes, mailbox, clients, log, stdin, web } = this.#rooms;
@@ -297,12 +310,21 @@ function addrOf(socket: ServerSocket | DatagramSocket): Deno.Addr {
 // -- Process --
 
 /**
- * The command: parses, serves until a signal or a failure, and says what went
- * wrong.
+ * The command: parses, serves until a signal or a failure, and says on stderr what
+ * went wrong. It does not throw. While it serves it listens to SIGINT, SIGTERM,
+ * SIGHUP and SIGUSR2.
  *
  * @param args Arguments as in `Deno.args`.
- * @param io Output, clock and exit; those of the process by default.
- * @returns The exit status: 0, 1 or 2.
+ * @param io Streams, clock and exit; those of the process by default.
+ * @returns The exit status: 0, 1 or 2. A second signal calls `io.exit` instead, with
+ * 128 and its number.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(await main(["--version"]), 0);
+ * ```
  */
 export async function main(args: readonly string[], io: Io = processIo()): Promise<number> {
   const messages = new Messages(io.stderr);
@@ -335,7 +357,7 @@ async function serveUntilSignal(config: Config, io: Io, say: Say): Promise<void>
 
 type Tell = (action: (server: Server) => void) => void;
 
-/** Makes what SIGHUP does; that returns false if the terminal is gone, which ends the server. */
+/** Makes the action of SIGHUP, which returns false if that signal ends the server. */
 function onHangUp({ output, tlsCert }: Config, tell: Tell, say: Say): () => boolean {
   let wasSaid = false;
   return () => {
@@ -366,5 +388,5 @@ async function print(text: string, { stdout }: Io): Promise<void> {
   }
 }
 
-// Deno.exit, not Deno.exitCode: a write that nobody takes would keep the process alive.
+// Not Deno.exitCode: a write that nobody takes would keep the process alive.
 if (import.meta.main) Deno.exit(await main(Deno.args));

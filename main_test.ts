@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { once } from "node:events";
 import { createConnection } from "node:net";
 import { Failure, type Io, main, usage } from "./main.ts";
+import type { ByteStream } from "./poller.ts";
 import { decode, encode } from "./lib/bytes.ts";
 import {
   byteOf,
@@ -490,6 +491,26 @@ for (const multiplexer of MULTIPLEXERS) {
     ]);
   });
 
+  test("logs what had arrived when it is stopped, though the runtime is late", async (extra) => {
+    const texts = ["one\n"];
+    const late: ByteStream = {
+      async read(target) {
+        const text = texts.shift();
+        await (text ? pause(5) : new Promise(() => {}));
+        target.set(encode(text!));
+        return text!.length;
+      },
+      close() {},
+    };
+    const listener = new MemoryListener();
+    await using running = await serveFrom(listener, extra);
+    listener.connect(late);
+    await running.out.until(" connected\n");
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(running.out.count(" | one\n"), 1);
+  });
+
   test("loses nothing and says so once when the disk is full", async (extra) => {
     const out = new Capture();
     let failures = 2;
@@ -633,6 +654,25 @@ Deno.test({
     using _client = await Deno.connect({ transport: "unix", path });
     await running.out.until("\n");
     assertEquals(JSON.parse(running.out.text), { event: "connected", connection: 1, path });
+  },
+});
+
+Deno.test({
+  name: "startServer() tells each thing in one line, whatever is in a path",
+  ignore: noFiles || Deno.build.os === "windows",
+  async fn() {
+    using dir = tempDir();
+    const [socket, log] = [`${dir.path}/a\n\x1b[2J`, `${dir.path}/b\nlistening on`];
+    await using running = await serve(["--unix", socket, "-o", log]);
+    Deno.renameSync(log, `${log}.old`);
+    Deno.mkdirSync(log);
+    running.server.reload();
+    await running.err.until("stays open");
+    assertEquals(running.err.text.split("\n"), [
+      `listening on ${dir.path}/a\\x0A\\x1B[2J`,
+      `earshot: Cannot write to ${dir.path}/b\\x0Alistening on: is a directory; the old file stays open`,
+      "",
+    ]);
   },
 });
 

@@ -1478,7 +1478,7 @@ Deno.test("ServerSocket treats an accept() that throws as failed", async () => {
   assertThrows(() => server.accept(), SyntaxError);
 });
 
-Deno.test("ServerSocket accepts 16 connections ahead, one after the other, and no more", async () => {
+Deno.test("ServerSocket accepts 64 connections ahead, one after the other, and no more", async () => {
   let accepts = 0;
   let pending = 0;
   const accept = async () => {
@@ -1492,11 +1492,26 @@ Deno.test("ServerSocket accepts 16 connections ahead, one after the other, and n
   using server = new ServerSocket({ accept, close: () => {} });
   assertThrows(() => server.accept(), Deno.errors.WouldBlock);
   poller.register(server);
-  for (let i = 0; i < 40; i++) assertEquals(await poller.poll(), [[server, POLLIN]]);
-  assertEquals(accepts, 16);
+  for (let i = 0; i < 100; i++) assertEquals(await poller.poll(), [[server, POLLIN]]);
+  assertEquals(accepts, 64);
   for (let i = 0; i < 3; i++) server.accept().close();
-  for (let i = 0; i < 40; i++) await poller.poll();
-  assertEquals(accepts, 19);
+  for (let i = 0; i < 100; i++) await poller.poll();
+  assertEquals(accepts, 67);
+});
+
+Deno.test("ServerSocket.waiting says how often accept() has a connection", async () => {
+  const streams = [new MemoryStream(), new MemoryStream()];
+  const accept = () => Promise.resolve(streams.shift() ?? Promise.reject(new SyntaxError("end")));
+  using poller = new Poller();
+  using server = new ServerSocket({ accept, close: () => {} });
+  assertEquals(server.waiting, 0);
+  poller.register(server);
+  while ((await poller.poll())[0]?.[1] !== (POLLIN | POLLERR));
+  for (const waiting of [2, 1]) {
+    assertEquals(server.waiting, waiting);
+    server.accept().close();
+  }
+  assertEquals(server.waiting, 0);
 });
 
 Deno.test("ServerSocket.accept() returns what was accepted before it throws an error", async () => {

@@ -9,14 +9,17 @@ import { parseArgs } from "@std/cli/parse-args";
 import manifest from "../deno.json" with { type: "json" };
 import { derive, type Figures, type Load, LOADS, type Scale } from "./loads.ts";
 import { figureOf, markdown, type Report, type Run, tables } from "./report.ts";
-import { PROGRAMS, type Server, SERVERS } from "./servers.ts";
+import { PROGRAMS, type Server, SERVERS, webPort } from "./servers.ts";
+
+const EXTRA = LOADS.filter(({ isExtra }) => isExtra).map(({ name }) => name).join(" and ");
 
 const USAGE = `Usage: deno task bench [options]
 
-  --quick            one short round, without the loads of 300 and 4,000 talking clients
+  --quick            one short round
   --reps <n>         rounds, 3 by default
   --only <filter>    LOADS/SERVERS, each a list of names or of their beginnings, either may be
-                     left out: --only talk,flood  --only flood/earshot,rsyslog  --only /node
+                     left out: --only talk,flood  --only flood/earshot,rsyslog  --only /node;
+                     the loads ${EXTRA} run only so
   --json <file>      write all figures of all runs
   --markdown <file>  write the tables and what they were measured on
   --help             print this
@@ -27,11 +30,13 @@ Servers: ${SERVERS.map(({ name }) => name).join(", ")}
 
 const HERE = new URL(".", import.meta.url).pathname;
 const DEFAULT_REPS = 3;
-const FULL: Scale = { seconds: 3, floodLines: 4_000_000 };
-const QUICK: Scale = { seconds: 0.6, floodLines: 800_000 };
-/** Below the ports that the kernel hands out. */
+const FULL: Scale = { seconds: 1.5, lines: 2_000_000 };
+const QUICK: Scale = { seconds: 0.6, lines: 800_000 };
+/** Below the ports that the kernel hands out, with those of the live pages behind them. */
 const FIRST_PORT = 20_000;
-const PORT_COUNT = 12_000;
+const PORT_COUNT = 6000;
+/** How often it is tried to watch a page that is not there yet. */
+const WATCH_RETRY_MS = 50;
 
 interface Config {
   readonly reps: number;
@@ -61,7 +66,7 @@ function parseConfig(args: readonly string[]): Config | "help" {
   return {
     reps: parseReps(options.reps ?? (isQuick ? "1" : `${DEFAULT_REPS}`)),
     isQuick,
-    loads: isQuick && loadNames === "" ? loads.filter(({ isLong }) => !isLong) : loads,
+    loads: loadNames === "" ? loads.filter(({ isExtra }) => !isExtra) : loads,
     servers: choose(SERVERS, serverNames),
     jsonFile: options.json,
     markdownFile: options.markdown,
@@ -156,8 +161,9 @@ async function runAll(bench: Bench): Promise<Run[]> {
   const { loads, servers, reps } = bench.config;
   const runs: Run[] = [];
   for (const load of loads) {
+    const takingPart = servers.filter(({ name }) => load.servers.includes(name));
     for (let round = 0; round < reps; round++) {
-      for (const server of round % 2 === 0 ? servers : servers.toReversed()) {
+      for (const server of round % 2 === 0 ? takingPart : takingPart.toReversed()) {
         const run = await runOne(load, server, round, bench);
         runs.push(run);
         if (round === reps - 1) report(load, server, runs);
@@ -192,8 +198,13 @@ async function measure(load: Load, server: Server, { config, folder }: Bench): P
   const args = [
     ...load.args(port, scale, `${folder}/log`).map(String),
     "--",
-    ...server.command(port, folder),
+    ...server.command(port, {
+      folder,
+      transport: load.transport,
+      options: load.options ?? [],
+    }),
   ];
+  using _watcher = server.isWatched ? watch(webPort(port)) : undefined;
   const { success, stdout, stderr } = await new Deno.Command(`${folder}/load`, { args }).output();
   await Deno.remove(`${folder}/log`).catch(() => {});
   if (!success) throw new Error(lastLine(stderr));
@@ -202,6 +213,25 @@ async function measure(load: Load, server: Server, { config, folder }: Bench): P
     throw new Error(`${figures.linesLogged} of ${figures.lines} lines were logged`);
   }
   return derive(figures);
+}
+
+/** Reads the events of a live page, as a browser does, until it is disposed. */
+function watch(port: number): Disposable {
+  const controller = new AbortController();
+  readEvents(`http://127.0.0.1:${port}/events`, controller.signal);
+  return { [Symbol.dispose]: () => controller.abort() };
+}
+
+async function readEvents(url: string, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const { body } = await fetch(url, { signal });
+      await body?.pipeTo(new WritableStream(), { signal });
+    } catch {
+      // The server does not listen yet, or has ended.
+      await new Promise((resolve) => setTimeout(resolve, WATCH_RETRY_MS));
+    }
+  }
 }
 
 function lastLine(bytes: Uint8Array): string {

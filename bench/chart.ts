@@ -13,10 +13,11 @@ const OUTPUT = `${ROOT}docs/performance.svg`;
 
 /** A server, and the class that gives it its colour. */
 const SERIES = [
-  { server: "earshot-raw", title: "earshot (raw)", style: "a" },
+  { server: "earshot-text", title: "earshot", style: "a" },
+  { server: "earshot-raw", title: "earshot (raw)", style: "f" },
   { server: "node-net", title: "node:net", style: "b" },
   { server: "deno-loops", title: "Deno loops", style: "c" },
-  { server: "py-poll", title: "Python poll", style: "d" },
+  { server: "rsyslog", title: "rsyslog", style: "d" },
   { server: "py-epoll", title: "Python epoll", style: "e" },
 ] as const;
 
@@ -47,6 +48,7 @@ const STYLE = `text { font: 13px sans-serif; fill: #57606a; }
 path { fill: none !important; stroke-width: 2; }
 path.a { stroke-width: 4; }
 .a { stroke: #cf222e; fill: #cf222e; }
+.f { stroke: #e5737a; fill: #e5737a; }
 .b { stroke: #2da44e; fill: #2da44e; }
 .c { stroke: #bf8700; fill: #bf8700; }
 .d { stroke: #8250df; fill: #8250df; }

@@ -2,7 +2,8 @@
  *
  *   cc -O2 -o load load.c
  *   load talk  PORT QUIET TALKING SECONDS          -- SERVER [ARG...]
- *   load flood PORT CLIENTS LINE_BYTES LINES FILE  -- SERVER [ARG...]
+ *   load flood PORT CLIENTS KIND LINES FILE        -- SERVER [ARG...]
+ *   load udp   PORT CLIENTS SECONDS FILE           -- SERVER [ARG...]
  *   load burst PORT CLIENTS IN_FLIGHT              -- SERVER [ARG...]
  *   load brief PORT CLIENTS IN_FLIGHT              -- SERVER [ARG...]
  *
@@ -11,6 +12,9 @@
  *        counted after one second of warming up.
  * flood  CLIENTS send LINES lines in all, 64 a send, as fast as they are taken. The server's stdout
  *        is FILE. Ends when the server has closed every connection; then the lines in FILE are counted.
+ *        KIND is what a line of 100 bytes is made of, one of KINDS below; empty lines have 1 byte.
+ * udp    CLIENTS send datagrams of 100 bytes for SECONDS, as fast as they can; then what is in FILE
+ *        is counted. What the server did not hear is lost.
  * burst  CLIENTS connect, send a line each and stay. Ends when all lines have shown on stdout.
  * brief  The same, and each leaves at once after its line.
  *
@@ -22,6 +26,7 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -36,6 +41,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -105,16 +111,36 @@ static double own_cpu_s(void) {
   return seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
 }
 
-/* All threads of the server; fields 14 and 15 of stat, counted after the name in brackets. */
-static double server_cpu_s(void) {
-  char path[64], text[1024] = "";
-  snprintf(path, sizeof path, "/proc/%d/stat", server);
+/* Ticks of a process of the server's, its threads and the children it has waited for; -1 of any other.
+ * Fields 5 and 14 to 17 of stat, counted after the name in brackets. */
+static long cpu_ticks_of(const char *pid) {
+  char path[300], text[1024] = "";
+  snprintf(path, sizeof path, "/proc/%s/stat", pid);
   FILE *file = fopen(path, "r");
-  if (!file || !fgets(text, sizeof text, file)) fail("the server has ended");
+  if (!file) return -1;
+  int has_text = fgets(text, sizeof text, file) != NULL, group = 0;
   fclose(file);
-  long user = 0, system = 0;
-  sscanf(strrchr(text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld", &user, &system);
-  return (user + system) / (double)sysconf(_SC_CLK_TCK);
+  long own[2] = {0, 0}, children[2] = {0, 0};
+  if (!has_text) return -1;
+  sscanf(strrchr(text, ')') + 2, "%*c %*d %d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld %ld %ld", &group, &own[0],
+         &own[1], &children[0], &children[1]);
+  return group == server ? own[0] + own[1] + children[0] + children[1] : -1;
+}
+
+/* Of all processes in the server's group: socat is one for each client. */
+static double server_cpu_s(void) {
+  long ticks = 0, found = 0;
+  DIR *processes = opendir("/proc");
+  for (struct dirent *entry; processes && (entry = readdir(processes));) {
+    int is_process = entry->d_name[0] >= '1' && entry->d_name[0] <= '9';
+    long own = is_process ? cpu_ticks_of(entry->d_name) : -1;
+    if (own < 0) continue;
+    found++;
+    ticks += own;
+  }
+  if (processes) closedir(processes);
+  if (found == 0) fail("the server has ended");
+  return ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
 static long server_memory_kb(const char *key) {
@@ -387,10 +413,44 @@ static void wait_for_end(int client) {
   if (recv(client, &byte, 1, 0) > 0) fail("the server has sent something");
 }
 
-static char *make_block(int line_bytes) {
-  char *block = malloc(line_bytes * LINES_PER_SEND);
-  memset(block, 'x', line_bytes * LINES_PER_SEND);
-  for (int i = 1; i <= LINES_PER_SEND; i++) block[i * line_bytes - 1] = '\n';
+/* `head` begins every line, and `body` fills it; what is left of a line is spaces. */
+typedef struct {
+  const char *name, *head, *body;
+  int bytes, ends_in_lf;
+} Kind;
+
+static const Kind KINDS[] = {
+    {"ascii", "", "x", 100, 1},
+    {"accent", "caf\xc3\xa9 ", "x", 100, 1},
+    {"cyrillic", "", "Съешь же ещё этих мягких французских булок, да выпей ", 100, 1},
+    {"colors", "", "\x1b[32mINFO\x1b[0m 12:31 \x1b[1mserver\x1b[0m request \x1b[36m/index.html\x1b[0m ", 100, 1},
+    {"quotes", "", "{\"level\":\"info\",\"message\":\"done\",\"path\":\"/\",\"code\":200} ", 100, 1},
+    {"invalid", "\xff", "x", 100, 1},
+    {"garbage", "", "\xff", 100, 1},
+    {"octet", "97 ", "x", 100, 0},
+    {"syslog", "<34>1 2026-11-22T23:31:05Z host app - - - ", "x", 100, 1},
+    {"empty", "", "", 1, 1},
+};
+
+static const Kind *kind_named(const char *name) {
+  for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
+    if (!strcmp(KINDS[i].name, name)) return &KINDS[i];
+  }
+  fail("there is no kind %s", name);
+  return NULL;
+}
+
+static void write_line(char *line, const Kind *kind) {
+  int body_bytes = strlen(kind->body), end = kind->bytes - kind->ends_in_lf, at = strlen(kind->head);
+  memset(line, ' ', end);
+  memcpy(line, kind->head, at);
+  for (; body_bytes > 0 && at + body_bytes <= end; at += body_bytes) memcpy(line + at, kind->body, body_bytes);
+  if (kind->ends_in_lf) line[end] = '\n';
+}
+
+static char *make_block(const Kind *kind) {
+  char *block = malloc(kind->bytes * LINES_PER_SEND);
+  for (int i = 0; i < LINES_PER_SEND; i++) write_line(block + i * kind->bytes, kind);
   return block;
 }
 
@@ -405,16 +465,19 @@ static long count_lines(const char *path) {
 }
 
 static void flood(char **arguments, char **command) {
-  int port = atoi(arguments[0]), count = atoi(arguments[1]), line_bytes = atoi(arguments[2]);
+  int port = atoi(arguments[0]), count = atoi(arguments[1]);
+  const Kind *kind = kind_named(arguments[2]);
+  int line_bytes = kind->bytes;
   long each = atol(arguments[3]) / count / LINES_PER_SEND * LINES_PER_SEND, lines = each * count;
   int output = open(arguments[4], O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
   if (output < 0) fail("%s: %s", arguments[4], strerror(errno));
   start_server(command, output);
   int *clients = dial_all(port, count);
-  char *block = make_block(line_bytes);
+  char *block = make_block(kind);
   size_t left[count], unsent = (size_t)lines * line_bytes;
   for (int i = 0; i < count; i++) left[i] = each * line_bytes;
   usleep(300000);
+  long start_kb = server_memory_kb("VmRSS:");
   double start_s = now_s(), server_s = server_cpu_s(), own_s = own_cpu_s();
   while (unsent > 0) {
     size_t moved = send_round(clients, left, count, block, (size_t)line_bytes * LINES_PER_SEND);
@@ -429,7 +492,69 @@ static void flood(char **arguments, char **command) {
   stop_server();
   printf("{\"lines\":%ld,\"linesLogged\":%ld,\"linesPerSecond\":%.0f,\"mbPerSecond\":%.1f,", lines,
          count_lines(arguments[4]), lines / took_s, lines * (line_bytes / 1e6) / took_s);
-  printf("\"cpuUs\":%.3f,\"loadCpuUs\":%.3f,\"peakKb\":%ld}\n", cpu_us, load_us, peak_kb);
+  printf("\"cpuUs\":%.3f,\"loadCpuUs\":%.3f,\"peakKb\":%ld,\"grownKb\":%ld}\n", cpu_us, load_us, peak_kb,
+         peak_kb - start_kb);
+}
+
+// -- udp --
+
+static int open_sender(int port, int number) {
+  Address from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET, .sin_port = htons(port)};
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  from.sin_addr.s_addr = htonl(first_address + 1 + number);
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (fd < 0 || bind(fd, (void *)&from, sizeof from) || connect(fd, (void *)&to, sizeof to)) {
+    fail("sender %d: %s", number, strerror(errno));
+  }
+  return fd;
+}
+
+static long size_of(const char *path) {
+  struct stat status;
+  return stat(path, &status) ? 0 : status.st_size;
+}
+
+/* Nobody tells when a UDP port is open: until what is sent shows. */
+static void send_until_heard(int sender, const char *line, int line_bytes, const char *path) {
+  for (double limit_s = now_s() + START_LIMIT_S; size_of(path) == 0; usleep(50000)) {
+    if (has_server_ended()) fail("the server has ended before it listened");
+    if (now_s() > limit_s) fail("nothing was heard within %d s", START_LIMIT_S);
+    send(sender, line, line_bytes, MSG_NOSIGNAL);
+  }
+}
+
+static void wait_until_written(const char *path) {
+  for (long size = -1; size != size_of(path); usleep(300000)) size = size_of(path);
+}
+
+static void udp(char **arguments, char **command) {
+  int port = atoi(arguments[0]), count = atoi(arguments[1]);
+  double seconds = atof(arguments[2]);
+  const char *path = arguments[3];
+  int output = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+  if (output < 0) fail("%s: %s", path, strerror(errno));
+  start_server(command, output);
+  int senders[count];
+  for (int i = 0; i < count; i++) senders[i] = open_sender(port, i);
+  const Kind *kind = kind_named("ascii");
+  char *line = make_block(kind);
+  send_until_heard(senders[0], line, kind->bytes, path);
+  wait_until_written(path);
+  long before = count_lines(path), sent = 0;
+  double start_s = now_s(), server_s = server_cpu_s(), own_s = own_cpu_s();
+  for (int i = 0; now_s() - start_s < seconds; i = (i + 1) % count) {
+    for (int n = 0; n < LINES_PER_SEND; n++) sent += send(senders[i], line, kind->bytes, MSG_NOSIGNAL) == kind->bytes;
+  }
+  double took_s = now_s() - start_s, own_us = (own_cpu_s() - own_s) / sent * 1e6;
+  wait_until_written(path);
+  double server_us = (server_cpu_s() - server_s) * 1e6;
+  long peak_kb = server_memory_kb("VmHWM:");
+  stop_server();
+  long heard = count_lines(path) - before;
+  if (heard <= 0) fail("no datagram was heard");
+  printf("{\"datagrams\":%ld,\"heard\":%ld,\"heardPerSecond\":%.0f,\"heardShare\":%.3f,", sent, heard,
+         heard / took_s, heard / (double)sent);
+  printf("\"cpuUs\":%.3f,\"loadCpuUs\":%.3f,\"peakKb\":%ld}\n", server_us / heard, own_us, peak_kb);
 }
 
 // -- burst and brief --
@@ -476,7 +601,7 @@ static const struct {
   const char *name;
   int argument_count;
   void (*run)(char **arguments, char **command);
-} MODES[] = {{"talk", 4, talk}, {"flood", 5, flood}, {"burst", 3, burst}, {"brief", 3, brief}};
+} MODES[] = {{"talk", 4, talk}, {"flood", 5, flood}, {"udp", 4, udp}, {"burst", 3, burst}, {"brief", 3, brief}};
 
 static void allow_many_files(void) {
   struct rlimit limit;
@@ -507,6 +632,6 @@ int main(int count, char **arguments) {
     MODES[i].run(arguments + 2, arguments + dashes + 1);
     return 0;
   }
-  fprintf(stderr, "usage: load talk|flood|burst|brief PORT ... -- SERVER [ARG...], see the top of load.c\n");
+  fprintf(stderr, "usage: load talk|flood|udp|burst|brief PORT ... -- SERVER [ARG...], see the top of load.c\n");
   return 2;
 }

@@ -20,8 +20,19 @@ export interface Server {
   readonly limit?: { readonly clients: number; readonly reason: string };
   /** Why it is not tried where clients connect by the thousand. */
   readonly noCrowds?: string;
-  /** The command line; `folder` is a temporary one, with the compiled peers in it. */
-  command(port: number, folder: string): string[];
+  /** Whether its live page, if it has one, is watched. */
+  readonly isWatched?: boolean;
+  /** The command line. */
+  command(port: number, task: Task): string[];
+}
+
+/** What a command line depends on. */
+export interface Task {
+  /** A temporary one, with the compiled peers in it. */
+  readonly folder: string;
+  readonly transport: "tcp" | "udp";
+  /** More of earshot's options. */
+  readonly options: readonly string[];
 }
 
 /** How to ask the programs that servers need, and the C compiler, for their version. */
@@ -31,6 +42,7 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   python3: ["python3", "--version"],
   cc: ["cc", "--version"],
   ncat: ["ncat", "--version"],
+  socat: ["sh", "-c", "socat -V | grep version"],
   rsyslogd: ["rsyslogd", "-v"],
 };
 
@@ -39,6 +51,13 @@ export const SERVERS: readonly Server[] = [
   earshot("raw"),
   earshot("text"),
   earshot("json"),
+  { ...earshot("text", (port) => [webOption(port)]), name: "earshot-web", title: "earshot --web" },
+  {
+    ...earshot("text", (port) => [webOption(port)]),
+    name: "earshot-watched",
+    title: "earshot --web, watched",
+    isWatched: true,
+  },
   {
     name: "node-net",
     title: "node:net",
@@ -61,7 +80,7 @@ export const SERVERS: readonly Server[] = [
     name: "c-epoll",
     title: "C epoll",
     program: "cc",
-    command: (port, folder) => [`${folder}/epoll`, `${port}`],
+    command: (port, { folder }) => [`${folder}/epoll`, `${port}`],
   },
   {
     name: "ncat",
@@ -72,30 +91,48 @@ export const SERVERS: readonly Server[] = [
     command: (port) => [..."ncat -n -l -k --recv-only -m 2000 127.0.0.1".split(" "), `${port}`],
   },
   {
+    name: "socat",
+    title: "socat",
+    program: "socat",
+    limit: { clients: 300, reason: "it is a process per client" },
+    noCrowds: "it is a process per client",
+    command: (port) => [
+      "socat",
+      "-u",
+      `TCP-LISTEN:${port},bind=127.0.0.1,reuseaddr,fork,backlog=1000`,
+      "STDOUT",
+    ],
+  },
+  {
     name: "rsyslog",
-    title: "rsyslog imptcp",
+    title: "rsyslog",
     program: "rsyslogd",
-    command: (port, folder) => {
+    command: (port, { folder, transport }) => {
       const path = `${folder}/rsyslog.conf`;
-      Deno.writeTextFileSync(path, rsyslogConfig(port));
+      Deno.writeTextFileSync(path, rsyslogConfig(port, transport));
       return ["rsyslogd", "-n", "-i", "NONE", "-f", path];
     },
   },
 ];
 
-function earshot(format: "raw" | "text" | "json"): Server {
+function earshot(
+  format: "raw" | "text" | "json",
+  more: (port: number) => string[] = () => [],
+): Server {
   return {
     name: `earshot-${format}`,
     title: `earshot ${format}`,
     program: "deno",
-    command: (port) => [
+    command: (port, { transport, options }) => [
       ...denoRun(),
       `--config=${ROOT}deno.json`,
       `${ROOT}main.ts`,
       "--quiet",
       "--max-connections=20000",
       `--format=${format}`,
-      `--port=${port}`,
+      transport === "udp" ? `--udp=${port}` : `--port=${port}`,
+      ...options,
+      ...more(port),
     ],
   };
 }
@@ -114,14 +151,25 @@ function python(call: "select" | "poll" | "epoll"): Server {
 }
 
 /** Time, address and message of each line to stdout, as earshot's text; looks up no names. */
-function rsyslogConfig(port: number): string {
+function rsyslogConfig(port: number, transport: "tcp" | "udp"): string {
+  const input = transport === "udp" ? "imudp" : "imptcp";
+  const backlog = transport === "udp" ? "" : ` socketBacklog="4096"`;
   return `global(net.enableDNS="off")
-module(load="imptcp")
+module(load="${input}")
 template(name="line" type="string"
   string="%timegenerated:::date-rfc3339% %fromhost-ip% %rawmsg%\\n")
 ruleset(name="print") {
   action(type="omfile" file="/dev/stdout" template="line" ioBufferSize="64k")
 }
-input(type="imptcp" address="127.0.0.1" port="${port}" socketBacklog="4096" ruleset="print")
+input(type="${input}" address="127.0.0.1" port="${port}"${backlog} ruleset="print")
 `;
+}
+
+/** Where the live page of the server at a port is. */
+export function webPort(port: number): number {
+  return port + 6000;
+}
+
+function webOption(port: number): string {
+  return `--web=${webPort(port)}`;
 }

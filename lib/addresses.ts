@@ -30,18 +30,18 @@ export function bracketed(host: string): string {
 }
 
 /** `::ffff:10.1.2.3` is what a socket for both families calls the IPv4 peer 10.1.2.3. */
-export function unmapped(address: string): string {
+function unmapped(address: string): string {
   const [, ipv4 = ""] = /^::ffff:([\d.]+)$/i.exec(address) ?? [];
   return isIPv4(ipv4) ? ipv4 : address;
 }
 
-/** The first `prefix` bits of an address. */
+/** A range of addresses: all whose first `prefix` bits are the same. */
 export interface Network {
-  /** An address in it. */
+  /** One of them, such as `10.0.0.0` or `fd00::`. */
   readonly address: string;
-  /** How many bits all its addresses share. */
+  /** From 0 for all addresses to 32 (IPv4) or 128 (IPv6) for one. */
   readonly prefix: number;
-  /** IPv4-mapped IPv6 counts as IPv4. */
+  /** An IPv4-mapped IPv6 network counts as IPv4. */
   readonly family: "ipv4" | "ipv6";
 }
 

@@ -1,6 +1,6 @@
 /**
- * Wires the rooms of a server: each is given what it needs of the configuration.
- * Beside the program itself nothing else knows the whole of it.
+ * Wires the rooms of a server: each is given what it needs of the configuration,
+ * which nothing else knows as a whole but the program itself.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { Datagrams } from "./datagrams.ts";
 import { Door } from "./door.ts";
 import { createFramer } from "./framing.ts";
 import { Handshakes } from "./handshakes.ts";
-import type { Io, Messages } from "./io.ts";
+import type { Io, Messages, Say } from "./io.ts";
 import { Journal } from "./journal.ts";
 import type { Listening, StreamListening } from "./listeners.ts";
 import { Log } from "./log.ts";
@@ -27,7 +27,7 @@ import { Stats, Summaries } from "./stats.ts";
 import { Tls } from "./tls.ts";
 import { Web } from "./web.ts";
 
-/** One receive. Lines can grow to a hundred times as many bytes of log. */
+/** The most that one receive brings. Lines can become a hundred times as many bytes of log. */
 const READ_BYTES = { lines: 8 * 1024, chunks: 64 * 1024 } as const;
 const HANDSHAKE_MS = 10_000;
 
@@ -35,6 +35,8 @@ const HANDSHAKE_MS = 10_000;
 export interface Parts {
   readonly io: Io;
   readonly messages: Messages;
+  /** Says what may contain a path, or what a client sent: in one line all the same. */
+  readonly say: Say;
   readonly output: Output;
   readonly listening: readonly Listening[];
   readonly tls: Tls | undefined;
@@ -51,7 +53,6 @@ export function assemble(config: Config, parts: Parts) {
 /** What waits, and what is written. */
 function assembleBase(config: Config, parts: Parts) {
   const { io, messages, output, listening } = parts;
-  const { say } = messages;
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
   const log = new Log({
     format: config.format,
@@ -62,7 +63,6 @@ function assembleBase(config: Config, parts: Parts) {
   });
   return {
     ...parts,
-    say,
     multiplexer,
     mailbox: new Mailbox(() => multiplexer.wake()),
     streams: listening.filter((one) => one.kind === "stream"),
@@ -73,7 +73,7 @@ function assembleBase(config: Config, parts: Parts) {
     journal: new Journal({
       log,
       output,
-      say,
+      say: messages.say,
       said: () => messages.taken(),
       onFailure: () => multiplexer.wake(),
     }),
@@ -97,10 +97,10 @@ function assembleGuests(config: Config, base: Base) {
   const clients = new Clients({
     ...base,
     isEchoing: config.echo,
-    framer: framerOf(config, log),
+    createFramer: framerOf(config, log),
     receive: receiver(config, log, recent),
     maxReadBytes: maxReadBytesOf(log),
-    isInLog: isReceivedIntoLog(config),
+    isReceivedIntoLog: isReceivedIntoLog(config),
     idleTimeoutMs: config.idleTimeoutMs,
     flushAfterMs: config.flushAfterMs,
     onTalk: (client) => journal.talked(client),
@@ -131,7 +131,7 @@ function assembleOthers(config: Config, base: Base, clients: Clients, door: Door
   const datagrams = new Datagrams({ ...base, maxLineBytes: config.maxLineBytes });
   for (const socket of datagramSockets) multiplexer.register(socket, POLLIN);
   const crowd = new Crowd({
-    clients: () => clients,
+    clients,
     endsInCrLf: config.crlf,
     say,
     onSent(to, line) {
@@ -149,7 +149,7 @@ function assembleOthers(config: Config, base: Base, clients: Clients, door: Door
 }
 
 function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | undefined {
-  const { io, say, stats, output, recent } = base;
+  const { io, stats, output, recent } = base;
   if (!config.web || !recent) return;
   const startMs = io.now();
   const trouble = () => output.trouble(performance.now()) ?? door.trouble;
@@ -157,9 +157,8 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
     ...config.web,
     example: exampleOf(base.streams),
     recent,
-    say,
     now: () => io.now(),
-    clients: () => clients,
+    clients,
     totals: () => stats.totals(clients.size),
     trouble,
     metrics: () =>

@@ -59,8 +59,8 @@ export class ByteBuffer {
   appendText(text: string): void {
     this.reserve(3 * text.length);
     const { written } = ENCODER.encodeInto(text, this.bytes.subarray(this.length));
-    // Deno gives `written` as a floating-point number. One of them in `length` makes V8 keep it so
-    // in every buffer, and all that counts with it slower: lines by a third, some by more than twice.
+    // Deno gives `written` as a floating-point number. Once `length` is one, V8 keeps it so in every
+    // buffer, and slows all that counts with it: lines by a third, some by more than twice.
     this.length += written | 0;
   }
 

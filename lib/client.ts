@@ -10,12 +10,13 @@ import type { Peer } from "./addresses.ts";
 import { NO_BYTES } from "./bytes.ts";
 import type { Framer, FrameSink } from "./framing.ts";
 import { reasonOf } from "./io.ts";
-import type { Log, Party } from "./log.ts";
+import type { Log } from "./log.ts";
 import { Outbox } from "./outbox.ts";
 import type { Recent } from "./recent.ts";
+import type { Party } from "./records.ts";
 import type { Stats } from "./stats.ts";
 
-/** Echo that a client may leave unread before it is not read any more. */
+/** Echo that a client may leave unread before it is no longer heard. */
 const MAX_ECHO_BYTES = 1024 * 1024;
 
 /** What all clients of a server share. */
@@ -26,12 +27,12 @@ export interface Surroundings {
   readonly recent: Recent | undefined;
   readonly isEchoing: boolean;
   /** Makes the framer of a client; `undefined` where reads are logged as they come. */
-  readonly framer: (() => Framer) | undefined;
+  readonly createFramer: (() => Framer) | undefined;
   /** Receives at most `maxReadBytes` from a socket, into memory that is valid until the next call. */
   receive(socket: Socket): Uint8Array;
   readonly maxReadBytes: number;
   /** Whether that memory is the log's own, as raw has it. */
-  readonly isInLog: boolean;
+  readonly isReceivedIntoLog: boolean;
 }
 
 /**
@@ -78,7 +79,7 @@ export class Client implements FrameSink, Party {
     this.connectedAtMs = performance.now();
   }
 
-  /** Events to wait for: it is not read while it leaves too much unread. */
+  /** Events to wait for: a client that leaves too much unread is not heard. */
   get wants(): number {
     const unsent = this.unsentBytes;
     const reads = !this.isEnding && unsent < MAX_ECHO_BYTES ? POLLIN : 0;
@@ -119,9 +120,9 @@ export class Client implements FrameSink, Party {
   }
 
   #log(input: Uint8Array): string | undefined {
-    const { framer, log, recent, isInLog } = this.#around;
-    if (framer) return (this.#framer ??= framer()).push(input, this);
-    if (!isInLog) log.chunk(this, this.bytes - input.length, input);
+    const { createFramer, log, recent, isReceivedIntoLog } = this.#around;
+    if (createFramer) return (this.#framer ??= createFramer()).push(input, this);
+    if (!isReceivedIntoLog) log.chunk(this, this.bytes - input.length, input);
     recent?.line(this, input, 0, input.length, true, log.timeMs);
   }
 

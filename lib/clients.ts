@@ -9,9 +9,9 @@ import type { Peer } from "./addresses.ts";
 import { Client, type Hearing, reasonToLeave, type Surroundings } from "./client.ts";
 import { BAD_OCTET_COUNT } from "./framing.ts";
 import type { Say } from "./io.ts";
-import type { Notice, Party } from "./log.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { Arrival } from "./reception.ts";
+import type { Notice, Party } from "./records.ts";
 import type { Multiplexer } from "./selector.ts";
 import { type Due, Silence } from "./silence.ts";
 

@@ -9,16 +9,16 @@ import { ByteBuffer, CR, decode, LF } from "./bytes.ts";
 import type { Client } from "./client.ts";
 import { shown } from "./escape.ts";
 import { reasonOf, type Say } from "./io.ts";
-import type { Target } from "./log.ts";
+import type { Target } from "./records.ts";
 
-/** The longest line that can be typed, and what a client may have unsent to be given another. */
+/** The longest line that can be typed, and the most that a client may have unsent to get one. */
 const MAX_LINE_BYTES = 64 * 1024;
 /** How much of a line is quoted in a message. */
 const MAX_QUOTED_BYTES = 60;
 
 export interface CrowdOptions {
   /** Clients that are connected. */
-  readonly clients: () => Iterable<Client>;
+  readonly clients: Iterable<Client>;
   /** Whether lines end in CR LF, not LF. */
   readonly endsInCrLf: boolean;
   readonly say: Say;
@@ -100,7 +100,7 @@ export class Crowd {
         `"${quoted}": expected @<number> <text>, or @@ for a line that begins with @`,
       );
     }
-    const open = [...this.#options.clients()].filter(({ isSending }) => isSending);
+    const open = [...this.#options.clients].filter(({ isSending }) => isSending);
     const meant = to === "all" ? open : open.filter(({ number }) => number === to);
     if (meant.length === 0) {
       return this.#say(
@@ -135,7 +135,7 @@ export class Crowd {
   }
 }
 
-/** Reads `@3 text`, `@@text` and text. The number ends at the first space; the rest is as it was typed. */
+/** Reads `@3 text`, `@@text` and plain text, of which every byte stays as it was typed. */
 function addressed(line: Uint8Array): Addressed {
   const head = decode(line.subarray(0, 12));
   if (!head.startsWith("@")) return { to: "all", line };

@@ -4,7 +4,8 @@ import { decode, encode } from "./bytes.ts";
 import { Client } from "./client.ts";
 import { Crowd } from "./crowd.ts";
 import { MemoryStream } from "./fakes.ts";
-import { Log, type Target } from "./log.ts";
+import { Log } from "./log.ts";
+import type { Target } from "./records.ts";
 import { Stats } from "./stats.ts";
 import { turn } from "./testing.ts";
 
@@ -24,8 +25,8 @@ function crowdOf(count: number, endsInCrLf = false) {
     stats: new Stats(0, false),
     recent: undefined,
     isEchoing: false,
-    isInLog: false,
-    framer: undefined,
+    isReceivedIntoLog: false,
+    createFramer: undefined,
     receive: (socket: Socket) => socket.recv(1000),
     maxReadBytes: 1000,
   };
@@ -36,7 +37,7 @@ function crowdOf(count: number, endsInCrLf = false) {
   const said: string[] = [];
   const sent: string[] = [];
   const crowd = new Crowd({
-    clients: () => clients,
+    clients,
     endsInCrLf,
     say: (message) => said.push(message),
     onSent: (to, line) => sent.push(`${nameOf(to)} ${decode(line)}`),

@@ -9,17 +9,18 @@ import { type Networks, type Peer, peerOf } from "./addresses.ts";
 import { CR, LF, NUL } from "./bytes.ts";
 import { cutPieces, type FrameSink } from "./held.ts";
 import { reasonOf, type Say } from "./io.ts";
-import type { Log, Party } from "./log.ts";
+import type { Log } from "./log.ts";
 import type { Recent } from "./recent.ts";
+import type { Party } from "./records.ts";
 import type { Multiplexer } from "./selector.ts";
 import type { Due } from "./silence.ts";
 import type { Stats } from "./stats.ts";
 
 /** Nothing larger arrives by UDP. */
 const MAX_DATAGRAM_BYTES = 64 * 1024;
-/** What one socket is heard of in a row, before others have their turn. */
+/** The most that is heard of one socket before others have their turn. */
 const MAX_TURN_BYTES = 256 * 1024;
-/** How long a socket is left alone that could not receive: what fails each time would spin. */
+/** How long a socket that failed is left alone: if it fails each time, the loop would spin. */
 const PAUSE_MS = 100;
 const REPORT_MS = 60_000;
 
@@ -51,8 +52,8 @@ export class Datagrams implements Due {
   }
 
   /**
-   * Hears what waits, which the socket bounds. Nothing is left behind but of large ones: the
-   * next wait would turn the loop for it, while the kernel drops what comes.
+   * Hears what waits in the socket, which bounds it. Up to the limit of a turn nothing is left
+   * there: the next wait would take a turn of the loop, and the kernel drops what comes meanwhile.
    */
   hear(socket: DatagramSocket): void {
     if (this.#paused.has(socket)) return;
@@ -81,7 +82,7 @@ export class Datagrams implements Due {
     const [count, from] = socket.recvFromInto(this.#input);
     const { stats, allowed, denied } = this.#options;
     const sender = this.#senderAt(from as Deno.NetAddr);
-    // A flood of records of those kept out would be a flood of the log.
+    // No record: those who are kept out could flood the log.
     if (denied?.has(sender.peer) || allowed?.has(sender.peer) === false) {
       stats.refused++;
       return count;
@@ -145,7 +146,7 @@ class Sender implements FrameSink, Party {
   }
 }
 
-/** Where it ends without one line end, LF or CRLF, or NUL: many senders add one, which says nothing. */
+/** Where a datagram ends but for one LF, CRLF or NUL: many senders add one, and it says nothing. */
 function endOf(bytes: Uint8Array, count: number): number {
   const last = bytes[count - 1];
   if (count === 0 || last !== LF && last !== NUL) return count;

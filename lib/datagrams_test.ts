@@ -4,11 +4,11 @@ import { runInNewContext } from "node:vm";
 import { type DatagramPort, DatagramSocket } from "../poller.ts";
 import { decode, encode } from "./bytes.ts";
 import { Datagrams } from "./datagrams.ts";
-import { replaced, serve, spawnCli } from "./serving.ts";
+import { serve, spawnCli } from "./serving.ts";
 import { Log } from "./log.ts";
 import { Recent } from "./recent.ts";
 import { Stats } from "./stats.ts";
-import { hasIpv6, lacks, noSignals, pause, pollerOf, tempDir } from "./testing.ts";
+import { hasIpv6, lacks, noSignals, pause, pollerOf, replaced, tempDir } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

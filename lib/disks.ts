@@ -12,7 +12,7 @@ import { noSpace } from "./fakes.ts";
 import { codeOf, type Sink } from "./io.ts";
 import type { Rotation } from "./logfile.ts";
 import { Output } from "./output.ts";
-import { noFiles, noRun, tempDir } from "./testing.ts";
+import { noFiles, noRun, replaced, tempDir } from "./testing.ts";
 
 const noUnix = noRun || Deno.build.os === "windows";
 
@@ -83,13 +83,6 @@ export class Clock implements Disposable {
     Object.assign(globalThis, timers);
     performance.now = now;
   }
-}
-
-/** Replaces a function of Deno's until it is disposed. */
-export function replacing<K extends keyof typeof Deno>(name: K, fn: unknown): Disposable {
-  const original = Deno[name];
-  Object.assign(Deno, { [name]: fn });
-  return { [Symbol.dispose]: () => void Object.assign(Deno, { [name]: original }) };
 }
 
 export function numbered(count: number): string[] {
@@ -190,11 +183,11 @@ class CrampedFile {
 export function crampedDisk(...rooms: number[]) {
   const open = Deno.openSync;
   const files: CrampedFile[] = [];
-  const replaced = replacing("openSync", (path: string, options: Deno.OpenOptions) => {
+  const replacement = replaced("openSync", (path: string, options: Deno.OpenOptions) => {
     files.push(new CrampedFile(open(path, options), rooms.shift() ?? Infinity));
     return files.at(-1)!;
   });
-  return { files, [Symbol.dispose]: () => replaced[Symbol.dispose]() };
+  return { files, [Symbol.dispose]: () => replacement[Symbol.dispose]() };
 }
 
 /** Denied at the given call. */

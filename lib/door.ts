@@ -53,7 +53,7 @@ export class Door implements Due {
 
   /** Why nobody is accepted although there are places, for /healthz. */
   get trouble(): string | undefined {
-    return this.#pause && `accepting is paused: ${this.#pause.reason}`;
+    return this.#pause && `Accepting is paused: ${this.#pause.reason}`;
   }
 
   /** Why nobody can be accepted any more. */
@@ -63,11 +63,12 @@ export class Door implements Due {
 
   /** Takes connections from a listener that is readable, as long as there are places. */
   *accept(listener: ServerSocket): Generator<Socket> {
-    while (this.#isOpen) {
-      const socket = this.#acceptOne(listener);
+    // The last is not tried for: an exception costs as much as a connection.
+    do {
+      const socket = this.#isOpen && this.#acceptOne(listener);
       if (!socket) return;
       yield socket;
-    }
+    } while (listener.waiting > 0);
   }
 
   /** Why the rules keep a client out; `undefined` if it is welcome. */
@@ -76,9 +77,9 @@ export class Door implements Due {
     if (this.isDenied(peer) || peer.kind === "ip" && allowed?.has(peer) === false) {
       return NOT_ALLOWED;
     }
+    if (maxPerHost === undefined || peer.kind === "unix") return;
     const count = this.#takenByHost.get(hostKey(peer)) ?? 0;
-    if (maxPerHost === undefined || peer.kind === "unix" || count < maxPerHost) return;
-    return `${plural(count, "connection")} already`;
+    return count < maxPerHost ? undefined : `${plural(count, "connection")} already`;
   }
 
   /** Whether even a proxy with this address is kept out. */
@@ -161,6 +162,7 @@ export class Door implements Due {
   }
 
   #uncount(peer: Peer): void {
+    if (this.#options.maxPerHost === undefined || peer.kind === "unix") return;
     const key = hostKey(peer);
     const count = this.#takenByHost.get(key) ?? 0;
     if (count > 1) this.#takenByHost.set(key, count - 1);

@@ -67,7 +67,7 @@ const TEXT: Style = {
   hasBytes: true,
   writeCharacter(target, at, code) {
     const end = code < FIRST_OF_WIDTH[4] ? at + 7 : at + 8;
-    // Has the first of five digits; what is written over it are zeros.
+    // Writes the first of five digits; the brace then takes the place of the zero before it.
     target.setUint16(end - 6, HEX[code >> 16]!);
     target.setUint16(at, BACKSLASH_U);
     target.setUint8(at + 2, OPENING_BRACE);
@@ -166,7 +166,7 @@ function appendEscaped(
   return isWritten;
 }
 
-/** Long lines are escaped in blocks, for room is made for the worst. */
+/** Long lines are escaped in blocks: room for the longest escapes is made for one at a time. */
 const BLOCK_BYTES = 16 * 1024;
 /** A character may end behind its block, and words are written whole. */
 const SLACK_BYTES = 8;
@@ -192,8 +192,8 @@ function appendBlocks(
 }
 
 /**
- * A view of the memory that was looked at last. To make one takes as long as to
- * escape a line; those of one read share it, and so do reads into one memory.
+ * A view of the memory that was looked at last. Making one takes as long as
+ * escaping a line, so the lines of one read share it, and so do reads into one memory.
  */
 class LastView {
   #bytes: Uint8Array = NO_BYTES;
@@ -213,7 +213,7 @@ class LastView {
     this.#bytes = bytes;
   }
 
-  /** Much memory must not be kept from being freed. */
+  /** A view would keep its memory from being freed, so it is not kept of much. */
   release(): void {
     if (this.#view.byteLength > MAX_VIEWED_BYTES) this.#look(NO_BYTES);
   }

@@ -138,7 +138,7 @@ class NulFramer extends HoldingFramer {
   }
 }
 
-/** Lines that end at LF, CRLF or CR. A CR ends its line at once: what belongs to it may never come. */
+/** Lines that end at LF, CRLF or CR. A CR ends its line at once: its LF may never come. */
 class AnyFramer extends HoldingFramer {
   #isAfterCr = false;
 
@@ -203,7 +203,7 @@ export const BAD_OCTET_COUNT = "bad octet count";
 /** Counts have at most 8 digits. */
 const MAX_COUNT = 99_999_999;
 
-/** The count with one more digit, or 0 where there is none that can stand there: no leading zero. */
+/** The count with one more digit, or 0 if no digit that may stand there follows. */
 function countWith(count: number, bytes: Uint8Array, at: number): number {
   if (at === bytes.length) return 0;
   const byte = bytes[at]!;

@@ -1,7 +1,8 @@
 /**
- * What comes before a client is one: the PROXY header, if its peer is a proxy, and
- * then TLS, as HAProxy sends them. It runs beside the loop, and within one limit
- * from the accept on, which nothing that comes extends.
+ * What a connection goes through before it is a client: the PROXY header, if its
+ * peer is a proxy, and then TLS, in the order in which HAProxy sends them. It runs
+ * beside the loop. One limit holds for all of it, from the accept on, and nothing
+ * that comes in extends that.
  *
  * @module
  */
@@ -12,12 +13,12 @@ import { MAX_PROXY_HEADER_BYTES, parseProxyHeader } from "./proxy.ts";
 import { closeQuietly, type Tls } from "./tls.ts";
 
 /** A connection as it was accepted. */
-export interface Arrival {
+export interface Accepted {
   readonly stream: ByteStream;
   readonly peer: Peer;
 }
 
-/** What became of an arrival; its stream is closed unless it arrived. */
+/** What became of a connection; its stream is closed unless it arrived. */
 export type Outcome =
   /** A client. If it came through a proxy, `peer` is the address that this one names. */
   | {
@@ -44,7 +45,7 @@ export type Outcome =
   /** A proxy that only looked whether anybody is there. */
   | { readonly tag: "checked" };
 
-/** Takes what became of an arrival. */
+/** Takes what became of a connection. */
 export type Done = (outcome: Outcome) => void;
 
 /** Settings of {@linkcode Handshakes}. */
@@ -54,7 +55,7 @@ export interface HandshakeOptions {
   /** How long a health check may stay connected without a word; `Infinity` is for ever. */
   readonly idleMs: number;
   readonly proxies: Networks | undefined;
-  /** Asked when a proxy has said for whom it speaks, before TLS: why that peer is kept out, if it is. */
+  /** Why the peer that a proxy speaks for is kept out, if it is; asked before TLS. */
   readonly whyRefused?: (peer: Peer) => string | undefined;
 }
 
@@ -67,11 +68,7 @@ export class Handshakes implements Disposable {
     this.#options = options;
   }
 
-  /** Whether a connection needs one at all: it comes from a proxy, or its port speaks TLS. */
-  needs(peer: Peer, isTls: boolean): boolean {
-    return isTls || this.isProxy(peer);
-  }
-
+  /** Whether a connection of this peer begins with a PROXY header. */
   isProxy(peer: Peer): boolean {
     return this.#options.proxies?.has(peer) ?? false;
   }
@@ -85,13 +82,13 @@ export class Handshakes implements Disposable {
    * Begins one. `done` is called beside the loop, once, with what became of it,
    * and it is no longer under way by then.
    */
-  start(arrival: Arrival, tls: Tls | undefined, done: Done): void {
-    const handshake = new Handshake(arrival, this.#options, (outcome) => {
+  start(accepted: Accepted, tls: Tls | undefined, done: Done): void {
+    const handshake = new Handshake(accepted, this.#options, (outcome) => {
       this.#underWay.delete(handshake);
       done(outcome);
     });
     this.#underWay.add(handshake);
-    handshake.run(this.isProxy(arrival.peer), tls);
+    handshake.run(this.isProxy(accepted.peer), tls);
   }
 
   /** Ends all that are under way, for this reason. */
@@ -104,12 +101,15 @@ export class Handshakes implements Disposable {
   }
 }
 
-/** What a handshake waits for. A check waits for its first byte: with it, it becomes a client. */
+/** The longest delay of a timer, 24.8 days; with a longer one it would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** What a handshake waits for. A check becomes a client with its first byte. */
 type Phase = "header" | "check" | "TLS";
 
 const CHECKED: Outcome = { tag: "checked" };
 
-/** One handshake. Its stream and peer change as it comes along. */
+/** One handshake. Its stream and peer change on the way. */
 class Handshake {
   readonly #options: HandshakeOptions;
   readonly #done: Done;
@@ -120,7 +120,7 @@ class Handshake {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOver = false;
 
-  constructor({ stream, peer }: Arrival, options: HandshakeOptions, done: Done) {
+  constructor({ stream, peer }: Accepted, options: HandshakeOptions, done: Done) {
     this.#stream = stream;
     this.#peer = peer;
     this.#options = options;
@@ -140,7 +140,7 @@ class Handshake {
 
   #limit(ms: number): void {
     clearTimeout(this.#timer);
-    if (ms < Infinity) this.#timer = setTimeout(() => this.end(this.#lateness(ms)), ms);
+    if (ms <= MAX_TIMER_MS) this.#timer = setTimeout(() => this.end(this.#lateness(ms)), ms);
   }
 
   #lateness(ms: number): string {

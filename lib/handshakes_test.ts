@@ -5,7 +5,7 @@ import type { ByteStream } from "../poller.ts";
 import { Networks, parseNetwork, type Peer, peerOf } from "./addresses.ts";
 import { encode } from "./bytes.ts";
 import { makeCertificate } from "./certificates.ts";
-import { type Arrival, type HandshakeOptions, Handshakes, type Outcome } from "./handshakes.ts";
+import { type Accepted, type HandshakeOptions, Handshakes, type Outcome } from "./handshakes.ts";
 import type { Sink } from "./io.ts";
 import {
   bytesOf,
@@ -115,17 +115,15 @@ async function textOf(stream: ByteStream, length: number): Promise<string> {
   return text;
 }
 
-// -- Who needs one --
+// -- Proxies --
 
-Deno.test("Handshakes.needs() is for proxies and for ports that speak TLS", () => {
+Deno.test("Handshakes.isProxy() knows the networks of proxies", () => {
   using handshakes = new Handshakes({ limitMs: 1000, idleMs: Infinity, proxies: LOCAL });
-  const proxy: Peer = { kind: "ip", host: "127.0.0.9", port: 1 };
-  assertEquals(handshakes.needs(proxy, false), true);
-  assertEquals(handshakes.needs(CLIENT, false), false);
-  assertEquals(handshakes.needs(CLIENT, true), true);
-  assertEquals(handshakes.needs({ kind: "unix", path: "/run/x" }, false), false);
+  assertEquals(handshakes.isProxy({ kind: "ip", host: "127.0.0.9", port: 1 }), true);
+  assertEquals(handshakes.isProxy(CLIENT), false);
+  assertEquals(handshakes.isProxy({ kind: "unix", path: "/run/x" }), false);
   using without = new Handshakes({ limitMs: 1000, idleMs: Infinity, proxies: undefined });
-  assertEquals(without.needs(proxy, false), false);
+  assertEquals(without.isProxy({ kind: "ip", host: "127.0.0.9", port: 1 }), false);
 });
 
 // -- PROXY headers --
@@ -162,7 +160,7 @@ for (const [name, header] of [["version 1", V1], ["version 2", V2]] as const) {
 }
 
 /** A proxy's connection that brings these reads, and then its end. */
-function arrivalOf(reads: Uint8Array[], fault?: Error): Arrival & { closed: () => boolean } {
+function arrivalOf(reads: Uint8Array[], fault?: Error): Accepted & { closed: () => boolean } {
   let isClosed = false;
   const stream: ByteStream = {
     read(p) {
@@ -181,7 +179,7 @@ function arrivalOf(reads: Uint8Array[], fault?: Error): Arrival & { closed: () =
   return { stream, peer, closed: () => isClosed };
 }
 
-function outcomeOf(arrival: Arrival, options: Partial<HandshakeOptions> = {}): Promise<Outcome> {
+function outcomeOf(arrival: Accepted, options: Partial<HandshakeOptions> = {}): Promise<Outcome> {
   const handshakes = new Handshakes({
     limitMs: 60_000,
     idleMs: Infinity,
@@ -236,6 +234,16 @@ Deno.test("Handshakes makes a check a client of the proxy's address when data co
       assertEquals(await textOf(stream, 100), "hello");
     }
   }
+});
+
+netTest("Handshakes lets a check wait when the idle timeout is longer than any timer", async () => {
+  // A month; a timer takes 24.8 days, and fires at once when it is given more.
+  using check = await started({ idleMs: 31 * 24 * 60 * 60 * 1000 });
+  await check.client.write(bytesOf(V2_LOCAL));
+  await pause(100);
+  assertEquals(check.outcomes, []);
+  await check.client.write(bytesOf("hello"));
+  assertEquals(await textOf(arrived(await check.outcome).stream, 5), "hello");
 });
 
 Deno.test("Handshakes takes a second header for data", async () => {

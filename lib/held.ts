@@ -32,7 +32,7 @@ export class Held {
     this.#maxBytes = maxBytes;
   }
 
-  /** Adds bytes of a frame that goes on. Of the last `spare` it is not known whether they belong to it. */
+  /** Adds bytes of a frame that goes on. The last `spare` of them may turn out not to belong to it. */
   hold(bytes: Uint8Array, start: number, end: number, spare: number, sink: FrameSink): void {
     this.#add(bytes, start, end);
     if (this.#length - spare > this.#maxBytes) this.#cut(spare, sink);
@@ -147,7 +147,7 @@ export function cutPieces(
   return start;
 }
 
-/** Where a piece ends that may go up to `at`: before a character that goes on there, unless it is all there is. */
+/** Where a piece ends that may go up to `at`. It splits a character only if that is all it has. */
 function pieceEnd(bytes: Uint8Array, start: number, at: number): number {
   if (!isContinuation(bytes[at]!)) return at;
   const end = unfinishedStart(bytes, start, at);

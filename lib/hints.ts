@@ -1,11 +1,12 @@
 /**
- * What somebody may have meant who typed what is not an option: habits of other
+ * What an argument that is no option may have been meant for: habits of other
  * programs, and near misses.
  *
  * @module
  */
 
 import { isIP } from "node:net";
+import { port as portKind } from "./values.ts";
 
 /** An option as it can be missed. */
 interface Named {
@@ -13,7 +14,6 @@ interface Named {
   readonly letter: string | undefined;
 }
 
-const MAX_PORT = 65535;
 const MAX_EDITS = 2;
 
 /** Habits of nc and of Deno. Of letters that are joined the first that fits is enough. */
@@ -53,7 +53,7 @@ function habitHint(arg: string, next = ""): string | undefined {
 }
 
 function isPort(text: string): boolean {
-  return /^\d{1,5}$/.test(text) && Number(text) <= MAX_PORT;
+  return portKind.read(text) !== undefined;
 }
 
 /** A name is near if it is at most two edits, and less than half of what was typed, away. */

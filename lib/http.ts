@@ -9,7 +9,13 @@
  * @module
  */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  METHODS,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import { Duplex } from "node:stream";
 import { bracketed } from "./addresses.ts";
 import { Failure, reasonOf, writeAll } from "./io.ts";
@@ -21,18 +27,22 @@ const MAX_CONNECTIONS = 128;
 const REQUEST_MS = 10_000;
 const SWEEP_MS = 1_000;
 
-/** Accepted at once, and refilled so fast: a flood of requests is no more than a few percent of a core. */
+/** Connections accepted at once, and how fast more are: a flood costs a few percent of a core. */
 const BURST = 100;
 const ACCEPTS_PER_SECOND = 400;
+/** How long nobody is accepted when all of these are used up. */
+const REFILL_MS = 20;
 
 /** After a failure to accept, for example without descriptors. */
 const PAUSE_MS = 1_000;
 
-/** What has not been sent by then is given up at the end. */
+/** How long answers may still take to be sent at the end. */
 const FAREWELL_MS = 300;
 
 const MAX_HEADER_BYTES = 8 * 1024;
 const READ_BYTES = 4 * 1024;
+
+const NOT_ALLOWED = "405 Method Not Allowed\r\nallow: GET, HEAD";
 
 /** Answers a request; returns whether the answer is a stream without an end. */
 export type Answer = (request: IncomingMessage, response: ServerResponse) => boolean;
@@ -54,9 +64,11 @@ export class HttpPort {
     this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
       const wire = request.socket as unknown as Wire;
       response.shouldKeepAlive = false;
+      wire.isAsked = true;
       wire.isStreaming = answer(request, response);
     });
-    this.#server.on("clientError", (_error, wire) => wire.destroy());
+    this.#server.on("clientError", (error, wire) => refuse(wire as Wire, statusOf(error)));
+    this.#server.on("connect", (_request, wire) => refuse(wire as Wire, NOT_ALLOWED));
     this.#accepting = this.#accept();
   }
 
@@ -77,7 +89,7 @@ export class HttpPort {
       const nowMs = performance.now();
       tokens = Math.min(BURST, tokens + (nowMs - filledAtMs) * ACCEPTS_PER_SECOND / 1000) - 1;
       filledAtMs = nowMs;
-      if (tokens < 1) await this.#pause(20);
+      if (tokens < 1) await this.#pause(REFILL_MS);
     }
   }
 
@@ -155,6 +167,21 @@ function listen(hostname: string, port: number): Deno.TcpListener {
   }
 }
 
+/** The status of a request that `node:http` cannot read; it knows no methods but its own. */
+function statusOf(error: Error): string {
+  const { code, rawPacket } = error as Error & { code?: string; rawPacket?: Uint8Array };
+  if (code === "HPE_HEADER_OVERFLOW") return "431 Request Header Fields Too Large";
+  const [, method] = /^([A-Z]+) \S+ HTTP\/1/.exec(new TextDecoder().decode(rawPacket)) ?? [];
+  return method === undefined || METHODS.includes(method) ? "400 Bad Request" : NOT_ALLOWED;
+}
+
+/** Answers in the place of a handler, unless one has begun to. */
+function refuse(wire: Wire, status: string): void {
+  if (wire.isAsked) return void wire.destroy();
+  const head = `HTTP/1.1 ${status}\r\nx-content-type-options: nosniff\r\n`;
+  wire.end(`${head}content-length: 0\r\nconnection: close\r\n\r\n`, () => wire.destroy());
+}
+
 /** A client that has reset its connection before it was accepted has no address any more. */
 function isOneClientsFault(error: unknown): boolean {
   return error instanceof Deno.errors.NotConnected ||
@@ -165,6 +192,7 @@ function isOneClientsFault(error: unknown): boolean {
 /** An accepted connection as `node:http` takes it. */
 class Wire extends Duplex {
   readonly acceptedAtMs = performance.now();
+  isAsked = false;
   isStreaming = false;
   readonly #conn: Deno.TcpConn;
   readonly #freed = Promise.withResolvers<void>();

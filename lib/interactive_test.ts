@@ -11,6 +11,7 @@ import {
   noNet,
   noSignals,
   readUpTo,
+  tempDir,
   turn,
   untilTrue,
 } from "./testing.ts";
@@ -234,6 +235,22 @@ typingTest("what was typed goes to stderr with raw", ["-f", "raw"], async (runni
   assertEquals(running.out.binary, "raw");
 });
 
+typingTest(
+  "blanks at the end of what was typed are told, too, with raw",
+  ["-f", "raw"],
+  async (running) => {
+    using conn = await running.connect();
+    await running.err.until(" connected");
+    running.stdin.push("two  \n");
+    await heard(conn, "two  \n");
+    running.stdin.push("\n");
+    await running.err.until(" < ", 1);
+    running.stdin.push("@1 end\n");
+    await running.err.until("< end");
+    assertEquals(running.err.text.match(/^\* all < .*/gm), ["* all < two  ", "* all < "]);
+  },
+);
+
 longTypingTest(
   "a client that does not read is left out and named, and others get the line",
   [],
@@ -325,8 +342,7 @@ const noTmux = noSignals || !hasProgram("tmux");
 
 /** A shell in a terminal of its own, which a test types into and looks at. */
 class Terminal {
-  static #count = 0;
-  readonly #socket = `earshot-${Deno.pid}-${Terminal.#count++}`;
+  readonly #folder = tempDir();
 
   constructor() {
     this.#tmux("new-session", "-d", "-x", "200", "-y", "50", "env PS1='$ ' bash --norc");
@@ -334,7 +350,7 @@ class Terminal {
 
   #tmux(...args: string[]): string {
     const { stdout } = new Deno.Command("tmux", {
-      args: ["-L", this.#socket, "-f", "/dev/null", ...args],
+      args: ["-S", `${this.#folder.path}/tmux`, "-f", "/dev/null", ...args],
       stdin: "null",
       stderr: "null",
     }).outputSync();
@@ -366,6 +382,7 @@ class Terminal {
 
   [Symbol.dispose](): void {
     this.#tmux("kill-server");
+    this.#folder[Symbol.dispose]();
   }
 }
 

@@ -10,29 +10,43 @@ import { encode } from "./bytes.ts";
 
 /** Where bytes go: `Deno.stdout`, a file, or an object of one's own. */
 export interface Sink {
-  /** Takes bytes from the front of `bytes`; resolves to how many. */
+  /**
+   * Takes bytes from the front of `bytes`, which stay as they are meanwhile. Resolves
+   * to how many, at least 1; rejects if it cannot take any.
+   */
   write(bytes: Uint8Array): Promise<number>;
-  /** The same without a hop to another thread, if the sink can: cheaper, but the loop may not turn. */
+  /**
+   * The same without a hop to another thread, for a sink that can: cheaper, but the
+   * event loop may not turn.
+   */
   writeInline?(bytes: Uint8Array): Promise<number>;
 }
 
-/** What the server uses of the process; tests bring their own. */
+/**
+ * The most that a sink takes at once if somebody has to read it: what a pipe
+ * holds. With larger writes, a reader that is slow would look like one that is stuck.
+ */
+export const PIPE_BYTES = 64 * 1024;
+/** A write to a file that is no larger is over before another thread would have begun it. */
+export const INLINE_BYTES = 16 * 1024;
+
+/** What the server uses of the process. Whoever embeds or tests it brings their own. */
 export interface Io {
   /** What is typed; read only with `--interactive`. */
   readonly stdin: ByteStream;
   /** Where records go without `--output`. */
   readonly stdout: Sink;
-  /** Where messages go. */
+  /** Where messages to the operator go, one line each. */
   readonly stderr: Sink;
   /** Whether stdout is a terminal that wants colours. */
   readonly wantsColor: boolean;
   /** Wall clock, milliseconds since 1970. */
   now(): number;
-  /** Ends the process at once. */
+  /** Ends the process at once, for a second signal. */
   exit(code: number): void;
 }
 
-/** The environment that fails the server: a port that is taken, a closed output. */
+/** What the environment refuses to the server: a port that is taken, an output that is closed. */
 export class Failure extends Error {
   /** "Failure". */
   override readonly name = "Failure";
@@ -134,6 +148,6 @@ export function reasonOf(error: unknown): string {
   const [flag] = /--allow-[a-z]+/.exec(message) ?? [];
   if (error instanceof Deno.errors.NotCapable && flag) return `run again with ${flag}`;
   if (codeOf(error) === "EPIPE") return "broken pipe";
-  const words = message.replace(/( \(os error \d+\)|: https?:).*$/, "");
+  const words = message.replace(/( \(os error \d+\)|: https?:).*$/s, "");
   return words.charAt(0).toLowerCase() + words.slice(1);
 }

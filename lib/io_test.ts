@@ -107,4 +107,5 @@ Deno.test("reasonOf() names the flag when a permission is missing", () => {
   );
   assertEquals(reasonOf(error), "run again with --allow-read");
   assertEquals(reasonOf(new Error("Address in use (os error 98)")), "address in use");
+  assertEquals(reasonOf(new Error("No such file (os error 2): open 'a\nb'")), "no such file");
 });

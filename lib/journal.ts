@@ -15,9 +15,11 @@ const ROUND_BYTES = 1024 * 1024;
 const ROUND_ASIDE_BYTES = 32 * 1024;
 /** From this size on it pays to write a round while the next is read. */
 const BULK_BYTES = 16 * 1024;
-/** Above this number of clients that talk, a real turn of the loop is what keeps them equal. */
+/** If more clients talk, only a real turn of the loop keeps them equal. */
 const FEW_TALKERS = 100;
-/** Who has talked in this or the last span counts as talking. */
+/** A round that has heard fewer has not used up a turn of the loop: nobody is kept waiting. */
+const FEW_IN_ROUND = 32;
+/** Whoever has talked in this span or the one before counts as talking. */
 const TALK_SPAN_MS = 500;
 
 /** Somebody who talks, and the span in which that was last noticed. */
@@ -38,8 +40,11 @@ export interface JournalOptions {
 export class Journal {
   readonly #options: JournalOptions;
   readonly #talkers = new Talkers();
+  /** How many were heard since the last write. */
+  #heard = 0;
   /** The write of the last round. */
   #writing: Promise<void> = Promise.resolve();
+
   constructor(options: JournalOptions) {
     this.#options = options;
   }
@@ -51,6 +56,7 @@ export class Journal {
   }
 
   talked(talker: Talker): void {
+    this.#heard++;
     this.#talkers.add(talker);
   }
 
@@ -62,8 +68,8 @@ export class Journal {
 
   /**
    * Writes the records of a round. With few talkers and much to write, the next
-   * round is read meanwhile; otherwise the wait is the turn of the loop that keeps
-   * many clients equal.
+   * round is read meanwhile; with many, the wait is the turn of the loop that keeps
+   * them equal.
    *
    * @returns How long nobody was listened to, in milliseconds.
    */
@@ -74,7 +80,8 @@ export class Journal {
     await this.#writing;
     if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
-      const { areFew } = this.#talkers;
+      const areFew = this.#talkers.areFew || !isBulk && this.#heard < FEW_IN_ROUND;
+      this.#heard = 0;
       this.#writing = output.write(log.take(), areFew);
       // Its failure shows when it is awaited, which must not take until somebody talks again.
       if (areFew && isBulk) this.#writing.catch(onFailure);
@@ -88,7 +95,7 @@ export class Journal {
     const { log, say, said } = this.#options;
     if (log.asideLength === 0) return;
     const isMuch = log.asideLength >= ROUND_ASIDE_BYTES;
-    for (const line of decode(log.takeAside()).trimEnd().split("\n")) say(line);
+    for (const line of decode(log.takeAside()).split("\n").slice(0, -1)) say(line);
     if (isMuch) await said();
   }
 

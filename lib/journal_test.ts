@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Failure } from "../main.ts";
 import { Feed, GatedOutput, MemoryListener, noSpace } from "./fakes.ts";
-import { replaced, serveFrom } from "./serving.ts";
-import { turn, untilTrue, upTo } from "./testing.ts";
+import { serveFrom } from "./serving.ts";
+import { replaced, turn, untilTrue, upTo } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

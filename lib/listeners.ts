@@ -1,5 +1,5 @@
 /**
- * Opens what clients connect or send to, greets the operator, and frees it again.
+ * Opens the sockets that clients connect or send to, and closes them again.
  *
  * @module
  */
@@ -135,14 +135,24 @@ function reachOf(address: string): string {
 async function listenUnix(path: string): Promise<Listening> {
   await removeStaleSocket(path);
   const listener = opened(path, () => Deno.listen({ transport: "unix", path }));
-  const { dev: device, ino: inode } = await Deno.lstat(path);
+  const file = await socketFileOf(path);
   return {
     kind: "stream",
     socket: new ServerSocket(listener),
     greeting: `listening on ${path}`,
     isTls: false,
-    file: { path, device, inode },
+    file,
   };
+}
+
+/** `undefined` if somebody has removed it already. */
+async function socketFileOf(path: string): Promise<SocketFile | undefined> {
+  try {
+    const { dev: device, ino: inode } = await Deno.lstat(path);
+    return { path, device, inode };
+  } catch {
+    return;
+  }
 }
 
 function opened<L extends Acceptor | Deno.DatagramConn>(where: string, open: () => L): L {

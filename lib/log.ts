@@ -1,6 +1,6 @@
 /**
- * What happens becomes records, in the format that the user chose: bytes in
- * one buffer, which is taken as a whole while the next is filled.
+ * Makes records of what happens, in the format that the user chose: bytes in one
+ * buffer, which is taken as a whole while the next is filled.
  *
  * @module
  */
@@ -11,8 +11,7 @@ import { JsonFormat } from "./json.ts";
 import type { Format, FormatName, Notice, Party, Target, Time } from "./records.ts";
 import { TextFormat } from "./text.ts";
 
-export { type FormatName, FORMATS, NOT_ALLOWED, TIMES } from "./records.ts";
-export type { Notice, Party, Target, Time } from "./records.ts";
+export type { Party } from "./records.ts";
 
 /** What a {@linkcode Log} needs to know. */
 export interface LogOptions {
@@ -25,7 +24,7 @@ export interface LogOptions {
   readonly startMs: number;
 }
 
-/** Records that wait to be written. Whoever reports something does it between two takes. */
+/** Records that wait to be written. */
 export class Log {
   readonly #kind: FormatName;
   /** Whether connects, disconnects and refusals are left out. */
@@ -65,12 +64,12 @@ export class Log {
     return this.#clock.nowMs;
   }
 
-  /** What stands between the time and the data in every line of a client, or datagram of a sender. */
+  /** What every line of a client, or datagram of a sender, has between the time and the data. */
   labelOf(party: Party): Uint8Array {
     return encode(this.#format.label(party));
   }
 
-  /** A line of whom the label names; not whole: no line end came here. */
+  /** Records a line of the party that `label` names; `isWhole` is false if no line end came here. */
   line(label: Uint8Array, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
     const out = this.#out.filling;
     const before = out.length;
@@ -84,7 +83,7 @@ export class Log {
     }
   }
 
-  /** Bytes as they came, for `hex` and `raw`; `offset` counts from the first of the client's. */
+  /** Records bytes as they came, for `hex` and `raw`; the client's first byte has the offset 0. */
   chunk(party: Party, offset: number, bytes: Uint8Array): void {
     if (this.#kind === "raw") return this.#out.filling.append(bytes);
     this.#record(this.#out.filling, (out) => {
@@ -93,7 +92,7 @@ export class Log {
     });
   }
 
-  /** What was sent, without its line end. */
+  /** Records what was sent, without its line end. */
   sent(to: Target, bytes: Uint8Array): void {
     this.#record(this.#notes, (out) => {
       out.appendText(this.#format.sentLabel(to));
@@ -102,7 +101,7 @@ export class Log {
     });
   }
 
-  /** What happened to a connection. */
+  /** Records what happened to a connection. */
   notice(party: Party, notice: Notice): void {
     if (this.isQuiet) return;
     this.#record(this.#notes, (out) => out.appendText(this.#format.notice(party, notice)));
@@ -164,7 +163,7 @@ export class Log {
   }
 }
 
-/** A round of the server stays below, so that its memory is used again. */
+/** A round of the server is shorter, so that its memory is used again. */
 const KEPT_BYTES = 4 * 1024 * 1024;
 
 /** Two buffers: one is filled while the other is written. */
@@ -181,7 +180,7 @@ class TwinBuffer {
   }
 }
 
-/** The time in words; what one millisecond needs is made once. */
+/** The time in words, made once a millisecond. */
 class Clock {
   readonly time: Time;
   readonly #startMs: number;

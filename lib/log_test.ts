@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
 import { decode, encode } from "./bytes.ts";
 import { lineJson, noticeJson, sentJson } from "./json.ts";
-import { Log, type LogOptions, NOT_ALLOWED, type Notice, type Party, type Target } from "./log.ts";
+import { Log, type LogOptions } from "./log.ts";
+import { NOT_ALLOWED, type Notice, type Party, type Target } from "./records.ts";
 import { bytesOf, hasProgram, latin1, randomNumbers, withSeeds } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -5,15 +5,7 @@
  */
 
 import { closeSync as closeFd, constants, openSync as openFd } from "node:fs";
-import { codeOf, Failure, reasonOf, type Say, type Sink } from "./io.ts";
-
-/**
- * What a sink should take at once where somebody must read it before more fits: a
- * pipe holds as much. So it shows that a slow reader takes something.
- */
-export const PIPE_BYTES = 64 * 1024;
-/** A smaller write to a file is over before another thread would have begun it. */
-export const INLINE_BYTES = 16 * 1024;
+import { codeOf, Failure, INLINE_BYTES, PIPE_BYTES, reasonOf, type Say, type Sink } from "./io.ts";
 
 const FILE_MODE = 0o640;
 

@@ -10,13 +10,12 @@ import {
   numbered,
   outputTo,
   readerOf,
-  replacing,
   unixTest,
 } from "./disks.ts";
 import { GatedOutput, noSpace } from "./fakes.ts";
 import { Failure } from "./io.ts";
 import type { Rotation } from "./logfile.ts";
-import { exists, lacks, randomNumbers, turn, untilTrue } from "./testing.ts";
+import { exists, lacks, randomNumbers, replaced, turn, untilTrue } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -163,15 +162,15 @@ unixTest("Output.reopen() keeps the old file when the new one cannot be opened",
   ]);
 });
 
-for (const isSmall of [true, false]) {
+for (const isInline of [true, false]) {
   fileTest(
-    `Output.reopen() tears no record while the disk is full, isSmall ${isSmall}`,
+    `Output.reopen() tears no record while the disk is full, isInline ${isInline}`,
     async (dir) => {
       using clock = new Clock();
       using _disk = crampedDisk(10);
       const { output, said } = outputTo({ path: `${dir}/log` });
       using _output = output;
-      const writing = output.write(encode("line 1\nline 2\nline 3\n"), isSmall);
+      const writing = output.write(encode("line 1\nline 2\nline 3\n"), isInline);
       await clock.pass(10);
       assertEquals(reads(`${dir}/log`), "line 1\nlin");
       rename(`${dir}/log`, `${dir}/old`);
@@ -186,6 +185,25 @@ for (const isSmall of [true, false]) {
     },
   );
 }
+
+fileTest("Output.reopen() does not say that a disk works which is still full", async (dir) => {
+  using clock = new Clock();
+  using disk = crampedDisk(10, 10);
+  const { output, said } = outputTo({ path: `${dir}/log` });
+  using _output = output;
+  const writing = output.write(encode("line 1\nline 2\nline 3\n"), true);
+  await clock.pass(10);
+  output.reopen();
+  await clock.pass(10);
+  assertEquals(said, [
+    `earshot: Cannot write to ${dir}/log: no space left on device; clients wait`,
+  ]);
+  disk.files[1]!.roomBytes = Infinity;
+  await clock.pass(1000);
+  await writing;
+  assertEquals(said.slice(1), [`earshot: ${dir}/log works again`]);
+  assertEquals(reads(`${dir}/log`), "line 1\nline 2\nline 3\n");
+});
 
 fileTest("Output.reopen() goes on within a record when the new file fails, too", async (dir) => {
   using clock = new Clock();
@@ -228,7 +246,7 @@ fileTest(
     using clock = new Clock();
     const [first, second] = [new GatedOutput(), new GatedOutput()];
     const files = [first, second];
-    using _open = replacing("openSync", () => Object.assign(files.shift()!, { close() {} }));
+    using _open = replaced("openSync", () => Object.assign(files.shift()!, { close() {} }));
     const { output } = outputTo({ path: `${dir}/log` });
     const writing = output.write(encode("line 1\n"), false);
     await first.size();
@@ -248,8 +266,8 @@ fileTest(
 async function writeRecords(path: string, rotate: Rotation, writes: Iterable<string>) {
   const { output, said } = outputTo({ path, rotate });
   using _ = output;
-  let isSmall = false;
-  for (const text of writes) await output.write(encode(text), isSmall = !isSmall);
+  let isInline = false;
+  for (const text of writes) await output.write(encode(text), isInline = !isInline);
   return { texts: textsOf(path), said };
 }
 
@@ -396,7 +414,7 @@ fileTest("Output does not rotate within a record when it could not be opened ane
   const writing = output.write(encode("line 1\nline 2\n"), true);
   await clock.pass(10);
   const { openSync: open } = Deno;
-  using _failing = replacing("openSync", failingAt(0, open));
+  using _failing = replaced("openSync", failingAt(0, open));
   output.reopen();
   await clock.settle();
   disk.files[0]!.roomBytes = Infinity;
@@ -447,8 +465,8 @@ fileTest("Output undoes a rotation that fails, wherever it does", async (dir) =>
     const { output, said } = outputTo({ path, rotate: { sizeBytes: 4, keep: 2 } });
     using _ = output;
     {
-      using _rename = replacing("renameSync", failingAt(call < 4 ? call : Infinity, rename));
-      using _remove = replacing("removeSync", failingAt(call - 4, remove));
+      using _rename = replaced("renameSync", failingAt(call < 4 ? call : Infinity, rename));
+      using _remove = replaced("removeSync", failingAt(call - 4, remove));
       await output.write(encode("one\n"), true);
     }
     assertEquals(listing(dir), { ...before, log: "abc\none\n" });

@@ -23,31 +23,34 @@ import {
   word,
 } from "./values.ts";
 
-/** What a command line asks for, a field for each option; {@linkcode parseConfig} makes it. */
+/**
+ * What a command line asks for, a field for each option. {@linkcode parseConfig}
+ * makes it; whoever changes it keeps to the same limits, which nothing checks again.
+ */
 export interface Config {
-  /** TCP ports, 0 for any free one. Empty if only Unix sockets or UDP are listened on. */
+  /** TCP ports, 0 for any free one. Empty if only Unix sockets or UDP ports are listened on. */
   readonly ports: readonly number[];
-  /** UDP ports, 0 for any free one. */
+  /** UDP ports, 0 for any free one; empty for none. */
   readonly udpPorts: readonly number[];
-  /** Addresses that every TCP and UDP port is opened on. */
+  /** Addresses, or names to look up, that every TCP and UDP port is opened on. */
   readonly hosts: readonly string[];
-  /** Paths of Unix sockets. */
+  /** Paths of Unix sockets; empty for none. */
   readonly unixPaths: readonly string[];
-  /** File in PEM format; with it the TCP ports speak TLS. */
+  /** Path of a file in PEM format, with which the TCP ports speak TLS; needs `tlsKey`. */
   readonly tlsCert: string | undefined;
-  /** File in PEM format: the key of `tlsCert`. */
+  /** Path of a file in PEM format: the key of `tlsCert`. */
   readonly tlsKey: string | undefined;
-  /** File in PEM format: who signs the certificates that clients must show. */
+  /** Path of a file in PEM format: who signs the certificates that clients must show. */
   readonly tlsClientCa: string | undefined;
-  /** Connections that may wait to be accepted. */
+  /** Connections that may wait to be accepted, at each TCP port; 1 at least. */
   readonly backlog: number;
   /** Whether several processes may share the TCP ports. */
   readonly reusePort: boolean;
-  /** At this number nothing is accepted. */
+  /** With so many connections no more are accepted, and the others wait; 1 at least. */
   readonly maxConnections: number;
-  /** Connections that one address may have; `undefined` for any number. */
+  /** Connections that one IPv4 address or IPv6 /64 may have; `undefined` for any number. */
   readonly maxPerHost: number | undefined;
-  /** Networks whose peers are proxies and say for whom they speak. */
+  /** Networks whose peers are proxies, and say in a PROXY header for whom they speak. */
   readonly proxyFrom: readonly Network[];
   /** Networks let in; empty for all. */
   readonly allow: readonly Network[];
@@ -55,23 +58,23 @@ export interface Config {
   readonly deny: readonly Network[];
   /** Silence after which a client is disconnected; 0 for never. */
   readonly idleTimeoutMs: number;
-  /** How data is cut into lines. */
+  /** How data is cut into lines; of no effect where `format` is raw or hex. */
   readonly framing: "newline" | "nul" | "octet" | "any" | "syslog" | "none";
-  /** Longest line in one piece. */
+  /** Longest line in one piece, from 1 to 64 MiB; of no effect where `format` is raw or hex. */
   readonly maxLineBytes: number;
-  /** Silence after which a line without an end is logged so far; 0 for never. */
+  /** Silence after which the beginning of a line is logged without its end; 0 for never. */
   readonly flushAfterMs: number;
   /** How records are written. */
   readonly format: "text" | "json" | "raw" | "hex";
-  /** How records are dated. */
+  /** How records are dated; `elapsed` is seconds since the start. */
   readonly time: "utc" | "local" | "elapsed" | "none";
-  /** Whether clients have colours. */
+  /** Whether clients have colours; `auto` if they go to a terminal that wants them. */
   readonly color: "auto" | "always" | "never";
-  /** File to append to; stdout if `undefined`. */
+  /** Path of a file to append to; `undefined` for stdout. */
   readonly output: string | undefined;
-  /** Size that the output file may not exceed; `undefined` for any. */
+  /** Size that an output file does not exceed, unless one write does; `undefined` for any. */
   readonly rotateSizeBytes: number | undefined;
-  /** How many output files that reached their size are kept. */
+  /** How many output files that reached that size are kept; 1 at least. */
   readonly rotateKeep: number;
   /** Whether records of connects, disconnects and refusals are left out. */
   readonly quiet: boolean;
@@ -81,15 +84,15 @@ export interface Config {
   readonly crlf: boolean;
   /** Whether clients get back what they send. */
   readonly echo: boolean;
-  /** Where the live page is served; `undefined` for nowhere. */
+  /** Where the live page is served, on port 0 for any free one; `undefined` for nowhere. */
   readonly web: { readonly host: string; readonly port: number } | undefined;
-  /** Time between two summaries; 0 for none. */
+  /** Time between two summaries on stderr; 0 for none. */
   readonly statsMs: number;
-  /** What waits for the clients. */
+  /** Which of the two front ends of `poller.ts` waits for the clients. */
   readonly multiplexer: "poll" | "select";
 }
 
-/** A command line that cannot be obeyed. The message says what is wrong and what is right. */
+/** A command line that cannot be obeyed; its message says what is wrong and what would be right. */
 export class UsageError extends Error {
   /** "UsageError". */
   override readonly name = "UsageError";
@@ -290,11 +293,11 @@ const BY_LETTER = new Map(ALL.map((option) => [option.letter, option]));
  * Parses a command line.
  *
  * @param args Arguments as in `Deno.args`.
- * @returns A complete configuration, or that help or the version is asked for,
- * which wins over everything else. Of a single-valued option given twice the
- * last counts.
- * @throws {UsageError} For unknown options, stray arguments, missing or
- * malformed values, and options that exclude each other.
+ * @returns A complete configuration, defaults filled in; or `"help"` or `"version"`
+ * if one of these is asked for, whatever else is given. If an option that takes one
+ * value is given twice, the last counts.
+ * @throws {UsageError} If an option is unknown, a value is missing or malformed, an
+ * argument is no option, or two options do not go together.
  *
  * @example
  * ```ts
@@ -435,8 +438,8 @@ const TEXT_COLUMN = 2 + Math.max(...ALL.map((option) => labelOf(option).length))
 /**
  * The text of `--help`.
  *
- * @returns Usage, options in groups, examples, signals and exit status, in lines
- * of at most 100 columns.
+ * @returns Usage, options in groups, examples, permissions, signals and exit status,
+ * in lines of at most 100 columns, the last of them ended.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * What a socket has still to be sent.
+ * What a socket is still to be sent.
  *
  * @module
  */
@@ -30,7 +30,7 @@ export class Outbox {
     this.#end += bytes.length;
   }
 
-  /** Twice what is unsent, so that a byte is moved once or twice, however many are added singly. */
+  /** Doubles the memory, so that bytes added singly are moved once or twice on average. */
   #grow(count: number): void {
     const { length } = this;
     const grown = new Uint8Array(Math.max(length + count, 2 * length));

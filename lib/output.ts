@@ -1,6 +1,6 @@
 /**
- * Where records go: stdout, or a file that is opened anew and rotated. Waits for a
- * full disk, not for a closed pipe.
+ * Where records go: stdout, or a file that is opened anew and rotated. It waits
+ * while a disk is full, but gives up a pipe that is closed.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { LF } from "./bytes.ts";
 import { codeOf, Failure, reasonOf, type Say, type Sink } from "./io.ts";
 import { LogFile, type Rotation } from "./logfile.ts";
 
-/** How long write() waits before it tries again what failed. */
+/** How long write() waits before it tries again. */
 const RETRY_MS = 1000;
 /** The same when the server ends. */
 const LAST_RETRY_MS = 100;
@@ -21,6 +21,7 @@ const PATIENCE_TICKS = 10;
 const MIN_OFFER_BYTES = 4 * 1024;
 /** A write that takes longer is followed by a smaller one. */
 const SLOW_WRITE_MS = 100;
+
 export interface OutputOptions {
   /** Where records go without `path`. */
   readonly stdout: Sink;
@@ -29,7 +30,7 @@ export interface OutputOptions {
   readonly say: Say;
 }
 
-/** The end of the log. */
+/** Takes the log, round by round. */
 export class Output implements Disposable {
   readonly #say: Say;
   readonly #name: string;
@@ -40,7 +41,7 @@ export class Output implements Disposable {
   #writtenBytes = 0;
   /** When the write under way was begun, Infinity if there is none. */
   #startedAtMs = Infinity;
-  /** Why the last write failed. */
+  /** Why the write under way has failed, if it has. */
   #fault: string | undefined;
   #mustReopen = false;
   #isWriting = false;
@@ -68,17 +69,17 @@ export class Output implements Disposable {
   }
 
   /**
-   * Writes all of it, however long that takes; `isSmall` if a hop to another thread
-   * would not pay. One write at a time, and whole records: between two of them the
-   * file may change.
+   * Writes all of it, however long that takes; `isInline` if a hop to another thread
+   * would not pay. Takes whole records, one write at a time: the file may change
+   * between two writes.
    *
    * @throws {Failure} If nobody will ever take it.
    */
-  async write(bytes: Uint8Array, isSmall: boolean): Promise<void> {
+  async write(bytes: Uint8Array, isInline: boolean): Promise<void> {
     this.#begin(bytes.length);
     for (let sent = 0; sent < bytes.length;) {
       try {
-        const count = await this.#interruptible(this.#writeSome(bytes, sent, isSmall));
+        const count = await this.#interruptible(this.#writeSome(bytes, sent, isInline));
         this.#onProgress(count);
         sent += count;
       } catch (error) {
@@ -99,18 +100,25 @@ export class Output implements Disposable {
   #end(): void {
     this.#isWriting = false;
     clearTimeout(this.#patience);
+    if (this.#fault !== undefined) this.#recover();
     if (this.#mustReopen) this.#reopenNow();
   }
 
-  #writeSome(bytes: Uint8Array, sent: number, isSmall: boolean): Promise<number> {
+  /** All is written: a little room, such as a torn record leaves, is no end of a full disk. */
+  #recover(): void {
+    this.#fault = undefined;
+    this.#say(`earshot: ${this.#name} works again`);
+  }
+
+  #writeSome(bytes: Uint8Array, sent: number, isInline: boolean): Promise<number> {
     const offer = bytes.subarray(sent, Math.min(sent + this.#offerBytes, bytes.length));
     this.#startedAtMs = performance.now();
-    return isSmall && this.#sink.writeInline
+    return isInline && this.#sink.writeInline
       ? this.#sink.writeInline(offer)
       : this.#sink.write(offer);
   }
 
-  /** Waits for `work` unless an interrupt comes first. A promise of its own: a race would leave reactions behind. */
+  /** Waits for `work` or an interrupt. Not by a race: that would leave reactions behind. */
   #interruptible(work: Promise<number>): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     this.#interrupt = (error) => error && reject(error);
@@ -125,9 +133,6 @@ export class Output implements Disposable {
     this.#file?.grow(count);
     if (!this.#isStopping) this.#adaptOffer(count, tookMs);
     this.#restartPatience();
-    if (this.#fault === undefined) return;
-    this.#fault = undefined;
-    this.#say(`earshot: ${this.#name} works again`);
   }
 
   /** The slower the sink, the smaller the steps in which it is seen to go on. */
@@ -181,7 +186,7 @@ export class Output implements Disposable {
     return this.#file!.reopen(tornBytes);
   }
 
-  /** Within a write that failed. No record is torn: the new file begins with a whole one. */
+  /** Opens the file anew within a write that failed: the new one begins with a whole record. */
   #reopenWithin(bytes: Uint8Array, sent: number): number {
     const start = bytes.subarray(0, sent).lastIndexOf(LF) + 1;
     const from = sent - this.#reopenNow(sent - start);
@@ -191,7 +196,7 @@ export class Output implements Disposable {
 
   // -- End --
 
-  /** The server ends: from now on a write that makes no progress for a second is given up. */
+  /** Begins the end: from now on a write that makes no progress for a second is given up. */
   stop(): void {
     if (this.#isStopping) return;
     this.#isStopping = true;
@@ -206,7 +211,7 @@ export class Output implements Disposable {
     this.#waitOn(PATIENCE_TICKS);
   }
 
-  /** In ticks, so that a stall of this process is no second in which nobody took anything. */
+  /** Waits in ticks, so that a stall of this process does not count as a second of its reader. */
   #waitOn(ticks: number): void {
     const next = ticks > 1 ? () => this.#waitOn(ticks - 1) : () => this.#giveUp();
     this.#patience = setTimeout(next, PATIENCE_MS / PATIENCE_TICKS);

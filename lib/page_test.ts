@@ -3,7 +3,8 @@ import { encode } from "./bytes.ts";
 import { Recent } from "./recent.ts";
 import type { Party } from "./records.ts";
 import { hasProgram, noRun, pause } from "./testing.ts";
-import { type Watched, Web } from "./web.ts";
+import type { Watched } from "./watchers.ts";
+import { Web } from "./web.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -152,7 +153,7 @@ class Stage implements AsyncDisposable {
       host: "127.0.0.1",
       port,
       recent: this.recent,
-      clients: () => this.clients,
+      clients: this.clients,
       totals: () => ({
         open: this.clients.length,
         connections: this.clients.length,
@@ -164,7 +165,7 @@ class Stage implements AsyncDisposable {
       }),
       metrics: () => "",
       trouble: () => undefined,
-      say: () => {},
+      example: "nc 127.0.0.1 1234",
       now: Date.now,
     });
   }

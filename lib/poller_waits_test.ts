@@ -181,3 +181,39 @@ Deno.test("Poller.has() tells whether a source is registered", () => {
   assert(!poller.has(source));
   assertThrows(() => poller.has(untyped({})), TypeError);
 });
+
+/** Runs `work` by a clock that goes on by 5 ms whenever it is looked at; returns the delays of all timers. */
+async function delaysOf(work: () => Promise<unknown>): Promise<unknown[]> {
+  const { setTimeout } = globalThis;
+  const { now } = performance;
+  const delays: unknown[] = [];
+  let nowMs = now.call(performance);
+  performance.now = () => nowMs += 5;
+  globalThis.setTimeout = Object.assign(
+    (...args: Parameters<typeof setTimeout>) => {
+      delays.push(args[1]);
+      return setTimeout(...args);
+    },
+    setTimeout,
+  );
+  try {
+    await work();
+  } finally {
+    performance.now = now;
+    globalThis.setTimeout = setTimeout;
+  }
+  return delays;
+}
+
+// Deno warns of a negative one on stderr, and stands still where nobody reads that.
+Deno.test("select() and Poller.poll() set no timer for a time that has passed", async () => {
+  using source = new Socket({ read: () => new Promise(() => {}) });
+  using poller = pollerOf(source);
+  for (const timeoutMs of [1, 4, 6, 11]) {
+    const delays = [
+      ...await delaysOf(() => poller.poll(timeoutMs)),
+      ...await delaysOf(() => select([source], [], [], timeoutMs / 1000)),
+    ];
+    assertEquals(delays.filter((delay) => Number(delay) < 0), []);
+  }
+});

@@ -7,8 +7,7 @@
 import { fstatSync } from "node:fs";
 import { Socket as NodeSocket } from "node:net";
 import { NO_BYTES } from "./bytes.ts";
-import type { Io, Sink } from "./io.ts";
-import { INLINE_BYTES, PIPE_BYTES } from "./logfile.ts";
+import { INLINE_BYTES, type Io, PIPE_BYTES, type Sink } from "./io.ts";
 
 /** How long a write waits for room in a stream that does not block. */
 const FULL_PAUSE_MS = 20;

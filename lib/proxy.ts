@@ -116,7 +116,7 @@ function parseBinary(bytes: Uint8Array): ProxyHeader {
   return { tag: "header", length, source: sourceOf(header, kind >> 4) };
 }
 
-/** Of family and protocol in one byte; 0 if either is UNSPEC, `undefined` if one is unknown. */
+/** How long the addresses are by the byte of family and protocol; `undefined` if one is unknown. */
 function addressesBytesOf(kind: number): number | undefined {
   const protocol = kind & 0xF;
   const count = ADDRESSES_BYTES[kind >> 4];
@@ -168,7 +168,7 @@ function canonicalIpv6(address: string): string {
 const CHECKSUM = 0x03;
 const CHECKSUM_BYTES = 4;
 
-/** Of one of the values behind the addresses: its type, and its length in two bytes. */
+/** Each value behind the addresses begins with its type, and its length in two bytes. */
 const VALUE_PREFIX_BYTES = 3;
 
 /** Whether the checksum among the values from `start` is right or absent. Others are skipped. */

@@ -1,6 +1,6 @@
 /**
- * From an accepted connection to a client: rules, then what comes before it is
- * one (a PROXY header, TLS).
+ * From an accepted connection to a client: first the rules, then, where it has
+ * to, the PROXY header and TLS.
  *
  * @module
  */
@@ -106,7 +106,7 @@ export class Reception {
   }
 }
 
-/** A peer that vanished is found out after two hours; all that Deno offers is on or off. */
+/** Finds out a peer that vanished. That takes two hours: Deno can only switch it on or off. */
 function keepAlive({ stream }: Socket): void {
   try {
     (stream as Partial<Deno.TcpConn>).setKeepAlive?.(true);

@@ -58,7 +58,7 @@ export interface Format {
   label(party: Party): string;
   /** The label of what is sent. */
   sentLabel(to: Target): string;
-  /** The body of a line; not whole: no line end came here. */
+  /** The body of a line; `isWhole` is false if no line end came here. */
   line(out: ByteBuffer, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void;
   /** The body of what is sent. */
   sent(out: ByteBuffer, bytes: Uint8Array): void;

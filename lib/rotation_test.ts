@@ -3,8 +3,8 @@ import { dirname } from "node:path";
 import { encode } from "./bytes.ts";
 import { noSpace } from "./fakes.ts";
 import { writeAll } from "./io.ts";
-import { replaced, serve } from "./serving.ts";
-import { connectTo, exists, noFiles, tempDir, untilTrue, untyped } from "./testing.ts";
+import { serve } from "./serving.ts";
+import { connectTo, exists, noFiles, replaced, tempDir, untilTrue } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -199,21 +199,18 @@ function fullDisk(): Disposable {
   const open = Deno.openSync;
   let writes = 0;
   const isFull = () => [20, 60].includes(++writes);
-  return replaced(
-    "openSync",
-    untyped((path: string, options: Deno.OpenOptions) => {
-      const file = open(path, options);
-      const [write, writeSync] = [file.write.bind(file), file.writeSync.bind(file)];
-      const piece = (bytes: Uint8Array) => bytes.subarray(0, Math.ceil(bytes.length / 2));
-      return Object.assign(file, {
-        write: (bytes: Uint8Array) => isFull() ? Promise.reject(noSpace()) : write(piece(bytes)),
-        writeSync(bytes: Uint8Array) {
-          if (isFull()) throw noSpace();
-          return writeSync(piece(bytes));
-        },
-      });
-    }),
-  );
+  return replaced("openSync", (path: string, options: Deno.OpenOptions) => {
+    const file = open(path, options);
+    const [write, writeSync] = [file.write.bind(file), file.writeSync.bind(file)];
+    const piece = (bytes: Uint8Array) => bytes.subarray(0, Math.ceil(bytes.length / 2));
+    return Object.assign(file, {
+      write: (bytes: Uint8Array) => isFull() ? Promise.reject(noSpace()) : write(piece(bytes)),
+      writeSync(bytes: Uint8Array) {
+        if (isFull()) throw noSpace();
+        return writeSync(piece(bytes));
+      },
+    });
+  });
 }
 
 rotationTest(

@@ -1,5 +1,5 @@
 /**
- * The poll object made of `select()`, as in the classic listing.
+ * What `--multiplexer select` waits with: a poll object made of `select()`.
  *
  * @module
  */

@@ -9,12 +9,12 @@ import { type Config, type Io, parseConfig, startServer } from "../main.ts";
 import type { Acceptor } from "../poller.ts";
 import { encode } from "./bytes.ts";
 import { writeAll } from "./io.ts";
-import { Capture } from "./testing.ts";
+import { Capture, replaced } from "./testing.ts";
 
 export const NOW_MS = Date.UTC(2026, 10, 22, 23, 31, 5, 123);
 
 /** The configuration of a command line that asks for a server. */
-export function configOf(args: readonly string[]): Config {
+function configOf(args: readonly string[]): Config {
   const config = parseConfig(args);
   if (typeof config === "string") throw new Error(`Not a server: ${config}`);
   return config;
@@ -47,16 +47,6 @@ export async function serve(args: readonly string[], overrides: Partial<Io> = {}
     connect: () => Deno.connect({ hostname: hostname === "::" ? "127.0.0.1" : hostname, port }),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
-}
-
-/** Replaces a function of Deno's until it is disposed. */
-export function replaced(
-  name: "listen" | "listenDatagram" | "openSync",
-  fn: () => unknown,
-): Disposable {
-  const original = Deno[name];
-  Object.assign(Deno, { [name]: fn });
-  return { [Symbol.dispose]: () => void Object.assign(Deno, { [name]: original }) };
 }
 
 /** A server whose clients are streams in memory. */

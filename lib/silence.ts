@@ -1,5 +1,5 @@
 /**
- * Who has not been heard for too long.
+ * Deadlines, and who has been silent for too long.
  *
  * @module
  */
@@ -9,8 +9,8 @@ export interface Due {
   /** When it has to be done; `Infinity` for never. */
   readonly dueAtMs: number;
   /**
-   * Does what was due at `nowMs`, or some of it. The loop gives the time from before it polled:
-   * what was sent while the process stood still has then been heard.
+   * Does what was due at `nowMs`, or some of it. That is the time before the last poll: what was
+   * sent while the process stood still has been heard since.
    */
   onDue(nowMs: number): void;
 }
@@ -25,9 +25,9 @@ export class Silence<T> implements Due {
   #lostMs = 0;
 
   /**
-   * @param limitMs How long one may be silent; 0 for ever.
+   * @param limitMs How long one may be silent; 0 for any time.
    * @param onSilent Takes one that was silent for so long; it is forgotten until it is heard again.
-   * @param isEnough Whether the rest should wait: what silent ones leave can be a lot.
+   * @param isEnough Whether the rest should wait: the silent ones may leave much to be logged.
    */
   constructor(limitMs: number, onSilent: (one: T) => void, isEnough = () => false) {
     this.#limitMs = limitMs;

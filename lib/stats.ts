@@ -7,7 +7,7 @@
 import { plural } from "./records.ts";
 import type { Due } from "./silence.ts";
 
-/** What a client of the live page is told of all clients together. */
+/** What the live page tells of all clients together. */
 export interface Totals {
   /** Connections that are open now. */
   readonly open: number;
@@ -19,7 +19,7 @@ export interface Totals {
   readonly datagrams: number;
 }
 
-/** What metrics need and others know. */
+/** What the metrics need that others know. */
 export interface Figures {
   /** Connections that are open now. */
   readonly open: number;

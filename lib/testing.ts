@@ -155,6 +155,13 @@ export async function lag(random: Random): Promise<void> {
   else await pause(random(4));
 }
 
+/** Replaces a function of Deno's until it is disposed. */
+export function replaced<K extends keyof typeof Deno>(name: K, fn: unknown): Disposable {
+  const original = Deno[name];
+  Object.assign(Deno, { [name]: fn });
+  return { [Symbol.dispose]: () => void Object.assign(Deno, { [name]: original }) };
+}
+
 /** A directory that is gone after the test. */
 export function tempDir() {
   const path = Deno.makeTempDirSync({ prefix: "earshot-" });

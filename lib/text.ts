@@ -17,7 +17,7 @@ import {
   type Time,
 } from "./records.ts";
 
-/** What stands between a label and a message, before a space: a whole line, one that was cut, one sent. */
+/** Between label and message, followed by a space: a whole line, a cut one, one that was sent. */
 const WHOLE_MARK = 0x7C;
 const CUT_MARK = 0x2B;
 const SENT_MARK = 0x3C;

@@ -154,6 +154,7 @@ function tryOut(server: Server): void {
 
 /** A handshake under way. */
 interface Attempt {
+  readonly wire?: Wire;
   /** The server as this connection sees it: what it emits comes from this object. */
   readonly server: Server;
   readonly ended: PromiseWithResolvers<void>;
@@ -168,8 +169,12 @@ const attempts = new WeakMap<Server, Attempt>();
  * So each connection comes to an object of its own, which inherits from the
  * server its settings and its listeners, and is their `this`.
  */
-function attemptOf(server: Server): Attempt {
-  const attempt: Attempt = { server: Object.create(server), ended: Promise.withResolvers() };
+function attemptOf(server: Server, wire?: Wire): Attempt {
+  const attempt: Attempt = {
+    ...wire && { wire },
+    server: Object.create(server),
+    ended: Promise.withResolvers(),
+  };
   attempts.set(attempt.server, attempt);
   return attempt;
 }
@@ -178,6 +183,7 @@ function listenForEnds(server: Server): void {
   server.on("secureConnection", function (this: Server, socket: TLSSocket) {
     const attempt = attempts.get(this)!;
     attempt.socket = socket;
+    if (socket.getProtocol() === "TLSv1.3") attempt.wire?.keepTickets();
     attempt.ended.resolve();
   });
   server.on("tlsClientError", function (this: Server, error: Error, socket: TLSSocket) {
@@ -188,7 +194,7 @@ function listenForEnds(server: Server): void {
 }
 
 async function shakeHands(server: Server, wire: Wire): Promise<TLSSocket> {
-  const attempt = attemptOf(server);
+  const attempt = attemptOf(server, wire);
   attempt.server.emit("connection", wire);
   feed(wire, attempt);
   await attempt.ended.promise;
@@ -274,13 +280,16 @@ const MAX_WRITE_BYTES = 64 * 1024;
 /** How long a client that is closed may take to make room for close_notify. */
 const FAREWELL_MS = 100;
 
-/** The way of the ciphertext between a stream and `node:tls`. It never fails, as nobody there would listen. */
+/** Carries the ciphertext between a stream and `node:tls`, where nobody would listen to a failure. */
 class Wire extends Duplex {
   readonly below: ByteStream;
   /** What was wrong with the first write that failed. */
   fault: unknown;
   #buffer = new Uint8Array(SMALL_READ_BYTES);
   #writing: Promise<void> | undefined;
+  #isKeeping = false;
+  /** What goes in front of the next write. */
+  #kept = NO_BYTES;
 
   constructor(below: ByteStream) {
     super();
@@ -315,9 +324,25 @@ class Wire extends Duplex {
     if (isKept || length !== this.#buffer.length) this.#buffer = new Uint8Array(length);
   }
 
+  /**
+   * Keeps the tickets of the session, the only thing that a server of TLS 1.3 says
+   * unasked after the handshake, until there is something to read. A client that only
+   * sends leaves them unread, so that its close() would be a reset, which drops what
+   * it has not sent yet.
+   */
+  keepTickets(): void {
+    this.#isKeeping = true;
+  }
+
+  /** From now on all that is written is meant to be read. */
+  keepNothing(): void {
+    this.#isKeeping = false;
+  }
+
   override _write(chunk: Uint8Array, _encoding: string, done: () => void): void {
     if (this.fault !== undefined) return done();
-    this.#writing = writeAll(this.below as Sink, chunk).catch((error) => {
+    if (this.#isKeeping) return this.#keep(chunk, done);
+    this.#writing = this.#writeAll(chunk).catch((error) => {
       this.fault = error;
     }).then(() => {
       this.#writing = undefined;
@@ -325,11 +350,24 @@ class Wire extends Duplex {
     });
   }
 
+  #keep(chunk: Uint8Array, done: () => void): void {
+    this.#isKeeping = false;
+    this.#kept = new Uint8Array(chunk);
+    done();
+  }
+
+  async #writeAll(chunk: Uint8Array): Promise<void> {
+    const kept = this.#kept;
+    this.#kept = NO_BYTES;
+    if (kept.length > 0) await writeAll(this.below as Sink, kept);
+    await writeAll(this.below as Sink, chunk);
+  }
+
   get isWriting(): boolean {
     return this.#writing !== undefined;
   }
 
-  /** Waits until all that `node:tls` has to say is written; it hands that over in microtasks. */
+  /** Waits until all that `node:tls` has to say is written, which it hands over in microtasks. */
   async flushed(): Promise<void> {
     do await ticked(); while (await this.#writing?.then(() => true));
   }
@@ -406,7 +444,7 @@ class SecureStream implements ByteStream {
     return count;
   }
 
-  /** What the last bytes meant for the connection is told one tick later. */
+  /** Whether the input has ended: what the last bytes meant for that is told one tick later. */
   async #hasEnded(): Promise<boolean> {
     await ticked();
     switch (this.#input.tag) {
@@ -422,6 +460,7 @@ class SecureStream implements ByteStream {
     if (this.#input.tag === "closed") throw new Deno.errors.BadResource("Bad resource ID");
     if (!this.#socket.writable) throw new Deno.errors.BrokenPipe("Broken pipe");
     const chunk = p.subarray(0, MAX_WRITE_BYTES);
+    this.#wire.keepNothing();
     const fault = await new Promise((resolve) => this.#socket.write(chunk, resolve));
     if (this.#wire.fault !== undefined) throw this.#wire.fault;
     if (fault) throw new Deno.errors.Interrupted("operation canceled");
@@ -430,6 +469,7 @@ class SecureStream implements ByteStream {
 
   /** Sends close_notify, and then FIN. */
   async closeWrite(): Promise<void> {
+    this.#wire.keepNothing();
     await new Promise<void>((resolve) => this.#socket.end(resolve));
     await this.#wire.flushed();
     await this.#wire.below.closeWrite?.();
@@ -443,6 +483,7 @@ class SecureStream implements ByteStream {
     this.#plain = NO_BYTES;
     if (!isTaking) return this.#free();
     const timer = setTimeout(() => this.#free(), FAREWELL_MS);
+    this.#wire.keepNothing();
     this.#socket.end();
     this.#wire.flushed().then(() => {
       clearTimeout(timer);

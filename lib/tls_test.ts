@@ -82,6 +82,9 @@ function fileOf(path: string, text: string): string {
 
 // -- A client in memory --
 
+/** The kind of all records after the handshake of TLS 1.3. */
+const APPLICATION_DATA = 23;
+
 /** One end of a connection in memory: the server reads what the test lets through. */
 class HeldStream implements ByteStream {
   readonly remoteAddr = { transport: "tcp", hostname: "192.0.2.7", port: 4711 } as const;
@@ -89,6 +92,8 @@ class HeldStream implements ByteStream {
   /** Sent by the client and not let through yet. */
   held: Uint8Array[] = [];
   reads = 0;
+  /** The kind of the TLS record that each write of the server began with. */
+  readonly kinds: number[] = [];
   isClosed = false;
   isFinished = false;
   hasWritingEnded = false;
@@ -153,6 +158,7 @@ class HeldStream implements ByteStream {
   async write(p: Uint8Array): Promise<number> {
     await this.gate;
     if (this.isClosed) throw new Deno.errors.Interrupted("operation canceled");
+    this.kinds.push(p[0]!);
     this.duplex.push(p.slice());
     return p.length;
   }
@@ -345,6 +351,27 @@ tlsTest("read() gives a clean end when the peer leaves without close_notify", as
   pair.held.endInput();
   assertEquals(await readText(pair.stream), null);
   assertEquals(await readText(pair.stream), null);
+});
+
+tlsTest("a client that only sends is told nothing after the handshake", async () => {
+  using pair = await securePair();
+  for (const word of ["one", "two"]) {
+    pair.client.write(word);
+    assertEquals(await readText(pair.stream), word);
+    await turn();
+  }
+  const afterwards = pair.held.kinds.filter((kind) => kind === APPLICATION_DATA);
+  assertEquals(afterwards, [], "what it left unread would reset its connection");
+  await writeAll(pair.stream, encode("answer"));
+  await untilTrue(() => pair.heard() === "answer");
+});
+
+tlsTest("a client of TLS 1.2 is told the end of its handshake", async () => {
+  using pair = await securePair(newTls(), { maxVersion: "TLSv1.2" });
+  pair.client.write("words");
+  assertEquals(await readText(pair.stream), "words");
+  await writeAll(pair.stream, encode("answer"));
+  await untilTrue(() => pair.heard() === "answer");
 });
 
 tlsTest("read() rejects with ConnectionReset when the peer resets", async () => {

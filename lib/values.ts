@@ -6,9 +6,10 @@
 
 import { isIPv6 } from "node:net";
 
-/** A kind of value: what is right, and how it is read; `undefined` is what is wrong. */
+/** A kind of value: what is right, in words, and how it is read. */
 export interface Kind<T> {
   readonly expected: string;
+  /** Returns `undefined` for a wrong value. */
   read(text: string): T | undefined;
   /** Says more than `expected` about a certain wrong value. */
   hint?(text: string): string | undefined;
@@ -31,7 +32,7 @@ export function integer(min: number, max = MAX_COUNT): Kind<number> {
 /** A TCP or UDP port, 0 for any free one. */
 export const port: Kind<number> = integer(0, 65535);
 
-/** Bytes from 1, also in units of 1024; `maxText` is how a user writes the maximum. */
+/** A number of bytes from 1, also in k, M or G of 1024; `maxText` is `max` as a user writes it. */
 export function size(max: number, maxText: string): Kind<number> {
   return {
     expected: `expected a size in bytes from 1 to ${maxText}, such as 4096, 64k or 10M`,
@@ -43,7 +44,7 @@ export function size(max: number, maxText: string): Kind<number> {
   };
 }
 
-/** Seconds on the command line, milliseconds in the program. */
+/** Seconds on the command line; read as whole milliseconds, rounded up. */
 export const seconds: Kind<number> = {
   expected: "expected a number of seconds, 0 for never",
   read(text) {
@@ -60,7 +61,7 @@ export function word<Word extends string>(...words: readonly Word[]): Kind<Word>
   };
 }
 
-/** A path, which the file system may still refuse. */
+/** A path; whether it is of use, the file system will say. */
 export function path(expected: string): Kind<string> {
   return { expected, read: (text) => text };
 }

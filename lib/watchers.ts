@@ -1,6 +1,6 @@
 /**
- * Who looks at the live page: each gets the last records and then what comes, as
- * Server-Sent Events. Whoever is slow gets less; the log never waits.
+ * Those who look at the live page: each gets the last records and then what comes,
+ * as Server-Sent Events. A slow one gets less; the log never waits.
  *
  * @module
  */
@@ -23,21 +23,19 @@ export interface Watched {
 export interface WatchersOptions {
   readonly recent: Recent;
   /** Clients that are connected, oldest first. */
-  clients(): Iterable<Watched>;
+  readonly clients: Iterable<Watched>;
   /** Figures of all clients together. */
   totals(): object;
   /** What to type to become a client. */
-  readonly example?: string;
+  readonly example: string;
   /** Wall clock. */
   now(): number;
 }
 
-const DEFAULT_EXAMPLE = "nc 127.0.0.1 1234";
-
 const MAX_WATCHERS = 50;
 const MAX_LISTED = 200;
 
-/** What one watcher has not taken yet is never more. */
+/** The most that a watcher may leave untaken. */
 const MAX_HELD_BYTES = 1024 * 1024;
 
 const TICK_MS = 100;
@@ -68,7 +66,7 @@ export class Watchers {
     const watcher = new Watcher(response, recent.next);
     this.#watchers.add(watcher);
     response.on("close", () => this.#delete(watcher));
-    const example = JSON.stringify(this.#options.example ?? DEFAULT_EXAMPLE);
+    const example = JSON.stringify(this.#options.example);
     const records = `[${recent.snapshot().join()}]`;
     watcher.send(
       eventOf("snapshot", `{${this.#figures()},"example":${example},"records":${records}}`),
@@ -94,6 +92,7 @@ export class Watchers {
     const events = new Map<string, { readonly count: number; readonly bytes: Uint8Array }>();
     const nowMs = performance.now();
     for (const watcher of this.#watchers) {
+      if (watcher.isStuck) continue;
       const missing = recent.next - watcher.next;
       const allowed = watcher.allowance(nowMs);
       if (missing === 0 || allowed === 0) continue;
@@ -117,7 +116,7 @@ export class Watchers {
 
   #figures(): string {
     const listed = [];
-    for (const client of this.#options.clients()) {
+    for (const client of this.#options.clients) {
       if (listed.push(listingOf(client, this.#startMs)) === MAX_LISTED) break;
     }
     return `"clients":${JSON.stringify(listed)},"totals":${JSON.stringify(this.#options.totals())}`;
@@ -139,10 +138,21 @@ class Watcher {
   skipped = 0;
   #tokens = RECENT_RECORDS;
   #filledAtMs = performance.now();
+  /** What was held when records did not fit. */
+  #fullBytes = Infinity;
 
   constructor(response: ServerResponse, next: number) {
     this.#response = response;
     this.next = next;
+  }
+
+  /** Whether it has taken nothing since records did not fit: none need be made for it. */
+  get isStuck(): boolean {
+    return this.#heldBytes >= this.#fullBytes;
+  }
+
+  get #heldBytes(): number {
+    return this.#response.writableLength + (this.#response.socket?.writableLength ?? 0);
   }
 
   /** How many records it may be sent now. */
@@ -155,15 +165,16 @@ class Watcher {
 
   /** Sends `count` records, the newest before `next`, if there is room; otherwise they wait. */
   sendRecords(event: Uint8Array, count: number, next: number): void {
-    if (count > 0 && !this.send(event)) return;
+    const isTaken = count === 0 || this.send(event);
+    this.#fullBytes = isTaken ? Infinity : this.#heldBytes;
+    if (!isTaken) return;
     this.#tokens -= count;
     this.skipped += next - this.next - count;
     this.next = next;
   }
 
   send(event: Uint8Array): boolean {
-    const held = this.#response.writableLength + (this.#response.socket?.writableLength ?? 0);
-    if (held + event.length > MAX_HELD_BYTES) return false;
+    if (this.#heldBytes + event.length > MAX_HELD_BYTES) return false;
     this.#response.write(event);
     return true;
   }

@@ -8,12 +8,10 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { isIP } from "node:net";
 import { bracketed } from "./addresses.ts";
+import { encode } from "./bytes.ts";
 import { HttpPort } from "./http.ts";
-import type { Say } from "./io.ts";
 import page from "./page.html" with { type: "text" };
-import { type Watched, Watchers, type WatchersOptions } from "./watchers.ts";
-
-export type { Watched };
+import { Watchers, type WatchersOptions } from "./watchers.ts";
 
 export interface WebOptions extends WatchersOptions {
   readonly host: string;
@@ -22,7 +20,6 @@ export interface WebOptions extends WatchersOptions {
   metrics(): string;
   /** Why the log is in trouble, if it is. */
   trouble(): string | undefined;
-  readonly say: Say;
 }
 
 const HEADERS = {
@@ -151,7 +148,7 @@ function send(
   type = PLAIN,
   headers: OutgoingHttpHeaders = {},
 ): boolean {
-  const length = new TextEncoder().encode(body).length;
+  const { length } = encode(body);
   response.writeHead(status, {
     ...HEADERS,
     "content-type": type,

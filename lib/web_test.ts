@@ -1,9 +1,11 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { encode } from "./bytes.ts";
+import type { ServerResponse } from "node:http";
+import { decode, encode } from "./bytes.ts";
 import { Failure } from "./io.ts";
 import { Recent } from "./recent.ts";
-import { netTest } from "./testing.ts";
-import { type Watched, Web, type WebOptions } from "./web.ts";
+import { netTest, untilTrue } from "./testing.ts";
+import { type Watched, Watchers } from "./watchers.ts";
+import { Web, type WebOptions } from "./web.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -27,11 +29,11 @@ class Stage implements AsyncDisposable {
       host: "127.0.0.1",
       port: 0,
       recent: this.recent,
-      clients: () => [ALICE],
+      clients: [ALICE],
       totals: () => ({ open: 1, lines: 2 }),
       metrics: () => "earshot_lines_total 2\n",
       trouble: () => this.trouble,
-      say: () => {},
+      example: "nc 127.0.0.1 1234",
       now: Date.now,
       ...options,
     });
@@ -165,6 +167,23 @@ netTest("Web refuses other paths and methods", async () => {
   assertStringIncludes(answer, "allow: GET, HEAD\r\n");
 });
 
+netTest("Web says what is wrong with a request that it cannot read", async () => {
+  await using stage = new Stage();
+  assertEquals(statusOf(await stage.get("/", "localhost", "FOO")), 405);
+  assertEquals(statusOf(await stage.get("localhost:80", "localhost", "CONNECT")), 405);
+  assertEquals(statusOf(await stage.ask("what is this?\r\n\r\n")), 400);
+  assertEquals(statusOf(await stage.ask("GET / HTTP/1.1\r\nHost\r\n\r\n")), 400);
+  assertEquals(statusOf(await stage.get(`/${"a".repeat(9_000)}`)), 431);
+});
+
+netTest("Web ends a stream whose client sends what is no request", async () => {
+  await using stage = new Stage();
+  using conn = await stage.connect();
+  await conn.write(encode("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\nwhat is this?\r\n\r\n"));
+  const answer = await new Response(conn.readable).text();
+  assert(!answer.includes("400 Bad Request"), answer);
+});
+
 netTest("Web answers only to names that nobody else can own", async () => {
   await using stage = new Stage({ host: "localhost" });
   for (const host of ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", "10.1.2.3"]) {
@@ -237,7 +256,7 @@ netTest("Web sends a snapshot, then records and stats", async () => {
 
 netTest("Web lists 200 clients", async () => {
   const clients = Array.from({ length: 300 }, (_, i) => ({ ...ALICE, number: i + 1 }));
-  await using stage = new Stage({ clients: () => clients });
+  await using stage = new Stage({ clients });
   using watcher = await Watcher.open(stage);
   assertEquals((await watcher.nextOf("snapshot")).clients.length, 200);
 });
@@ -272,6 +291,49 @@ netTest("Web holds nothing back from a watcher that reads beside one that does n
     stage.say(`${i} ${"x".repeat(400_000)}`);
     assertMatch(messagesOf(await watcher.nextOf("records"))[0]!, new RegExp(`^${i} x`));
   }
+});
+
+/** A response as a watcher uses it, of which nothing is taken while it is full. */
+class FakeResponse {
+  writableLength = 0;
+  readonly events: string[] = [];
+  write(event: Uint8Array): boolean {
+    this.events.push(decode(event));
+    return true;
+  }
+  on(_close: string, listener: () => void): void {
+    this.end = listener;
+  }
+  end(): void {}
+}
+
+Deno.test("Watchers makes records for a watcher that is full only when it has read", async () => {
+  const asked: number[] = [];
+  const recent = new class extends Recent {
+    override since(sequence: number, records: number): string[] {
+      asked.push(sequence);
+      return super.since(sequence, records);
+    }
+  }();
+  const watchers = new Watchers({
+    recent,
+    clients: [],
+    totals: () => ({}),
+    example: "",
+    now: Date.now,
+  });
+  const [deaf, reader] = [new FakeResponse(), new FakeResponse()];
+  for (const one of [deaf, reader]) watchers.add(one as unknown as ServerResponse);
+  deaf.writableLength = 1024 * 1024;
+  for (const word of ["one", "two", "three"]) {
+    const bytes = encode(word);
+    recent.line(ALICE, bytes, 0, bytes.length, true, Date.now());
+    await untilTrue(() => reader.events.some((event) => event.includes(`"${word}"`)));
+  }
+  assertEquals(asked, [0, 1, 2]);
+  deaf.writableLength = 0;
+  await untilTrue(() => deaf.events.some((event) => /"one".*"two".*"three"/.test(event)));
+  watchers.finish();
 });
 
 netTest("Web.finish() sends the last records and ends the streams", async () => {
