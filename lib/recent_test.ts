@@ -160,6 +160,17 @@ Deno.test("Recent.line() keeps a held line and the lines that came with its end"
   assertEquals(messages(recent.snapshot()), ["held to the end", "next"]);
 });
 
+Deno.test("Recent.line() tells the lines of a read apart from a record between them", () => {
+  const recent = new Recent(() => createFramer("newline", 100));
+  const bytes = receive(recent, "one\ntwo\nthree\nfour\n");
+  for (const [start, end] of [[0, 3], [4, 7], [8, 13]] as const) {
+    recent.line(ALICE, bytes, start, end, true, NOW_MS);
+  }
+  recent.sent({ clients: 1 }, encode("between"), NOW_MS);
+  recent.line(ALICE, bytes, 14, 18, true, NOW_MS);
+  assertEquals(messages(recent.snapshot()), ["one", "two", "three", "between", "four"]);
+});
+
 Deno.test("Recent.line() takes empty lines", () => {
   const recent = new Recent();
   say(recent, ALICE, "", "", "");
