@@ -14,7 +14,7 @@ import type { Notice, Party, Target } from "./records.ts";
 /** How many records a snapshot has at most. */
 export const RECENT_RECORDS = 500;
 
-/** More than that, and a power of two: a number finds its slot by a mask. A batch has one record at least. */
+/** More than that, and a power of two, for a mask. A batch has one record at least. */
 const SLOTS = 512;
 const SLOT_MASK = SLOTS - 1;
 
@@ -250,9 +250,8 @@ export class Recent {
   }
 
   #bytesOf({ position, length, saved }: Batch): Uint8Array {
-    if (position === SAFE) return saved;
     const start = position % ARENA_BYTES;
-    return this.#arena.subarray(start, start + length);
+    return position === SAFE ? saved : this.#arena.subarray(start, start + length);
   }
 
   /** The frames of a batch of `count` records. */
