@@ -14,7 +14,7 @@ import type { Notice, Party, Target } from "./records.ts";
 /** How many records a snapshot has at most. */
 export const RECENT_RECORDS = 500;
 
-/** More than that, and a power of two: a number finds its slot by a mask. A batch has one record at least. */
+/** More than that, and a power of two, for a mask. A batch has one record at least. */
 const SLOTS = 512;
 const SLOT_MASK = SLOTS - 1;
 
@@ -32,41 +32,36 @@ const MAX_SAVED_BYTES = 8 * 1024;
 
 /** How much of the past is told. */
 interface Limits {
-  readonly records: number;
   /** Bytes of JSON of one record; a larger one is left out. */
   readonly recordBytes: number;
   /** Bytes of JSON of all; the newest are kept. */
   readonly totalBytes: number;
 }
 
-const SNAPSHOT_LIMITS: Limits = {
-  records: RECENT_RECORDS,
-  recordBytes: 128 * 1024,
-  totalBytes: 512 * 1024,
-};
+const SNAPSHOT_LIMITS: Limits = { recordBytes: 128 * 1024, totalBytes: 512 * 1024 };
+const LIVE_LIMITS: Limits = { recordBytes: 512 * 1024, totalBytes: 768 * 1024 };
 
-const LIVE_LIMITS: Limits = { records: SLOTS, recordBytes: 512 * 1024, totalBytes: 768 * 1024 };
+const SAFE = Infinity;
+const LOST = -Infinity;
+const NOBODY: Party = { peer: { kind: "unix", path: "" } };
 
 /**
  * One record: made of something else than bytes, a line that is whole, or one that
  * is cut; or the lines of one read, which are only counted. These objects are used
  * again, and hold no views of the arena: what lives long costs each collection.
  */
-interface Batch {
-  tag: "made" | "whole" | "cut" | "lines";
+class Batch {
+  tag: "made" | "whole" | "cut" | "lines" = "made";
   make: (() => string) | undefined;
-  party: Party;
-  timeMs: number;
+  party = NOBODY;
+  timeMs = 0;
   /** The sequence number of its first record. */
-  first: number;
+  first = 0;
   /** Where its bytes are in all that was ever received; SAFE if they were saved. */
-  position: number;
-  length: number;
-  saved: Uint8Array;
+  position = LOST;
+  length = 0;
+  saved: Uint8Array = NO_BYTES;
 }
-
-const SAFE = Infinity;
-const LOST = -Infinity;
 
 /**
  * The last 500 records, and a few more.
@@ -87,7 +82,7 @@ export class Recent {
   /** Where the last place ends: what is a whole arena before it is overwritten. */
   #endPosition = 0;
 
-  readonly #batches: Batch[] = Array.from({ length: SLOTS }, emptyBatch);
+  readonly #batches: Batch[] = Array.from({ length: SLOTS }, () => new Batch());
   /** The number of the last batch. */
   #last = -1;
   /** The first batch that may have to be saved. */
@@ -181,17 +176,13 @@ export class Recent {
   }
 
   notice(party: Party, notice: Notice, timeMs: number): void {
-    this.#make(() => noticeJson(timeMs, party, notice));
+    this.#begin("made").make = () => noticeJson(timeMs, party, notice);
   }
 
   /** Remembers what was typed, without its line end. */
   sent(target: Target, bytes: Uint8Array, timeMs: number): void {
     const copy = bytes.slice();
-    this.#make(() => sentJson(timeMs, target, copy));
-  }
-
-  #make(make: () => string): void {
-    this.#begin("made").make = make;
+    this.#begin("made").make = () => sentJson(timeMs, target, copy);
   }
 
   /**
@@ -204,16 +195,12 @@ export class Recent {
       const batch = this.#batches[at & SLOT_MASK]!;
       if (batch.tag === "made" || batch.position === SAFE) continue;
       if (batch.position >= position) break;
-      const isRecent = this.#endOf(at) > this.#next - RECENT_RECORDS;
-      if (isRecent && batch.length <= MAX_SAVED_BYTES) this.#keep(batch);
+      if (batch.position < this.#lostPosition || batch.length > MAX_SAVED_BYTES) continue;
+      if (this.#endOf(at) <= this.#next - RECENT_RECORDS) continue;
+      batch.saved = this.#bytesOf(batch).slice();
+      batch.position = SAFE;
     }
     this.#unsaved = at;
-  }
-
-  #keep(batch: Batch): void {
-    if (batch.position < this.#lostPosition) return;
-    batch.saved = this.#bytesOf(batch).slice();
-    batch.position = SAFE;
   }
 
   /** The sequence number behind the last record of a batch. */
@@ -223,15 +210,15 @@ export class Recent {
 
   /** The JSON texts of the last records, oldest first, for somebody who has just come. */
   snapshot(): string[] {
-    return this.#newest(0, SNAPSHOT_LIMITS);
+    return this.#newest(0, RECENT_RECORDS, SNAPSHOT_LIMITS);
   }
 
   /** The JSON texts of the newest records from `sequence` on, oldest first. */
   since(sequence: number, records: number): string[] {
-    return this.#newest(sequence, { ...LIVE_LIMITS, records });
+    return this.#newest(sequence, records, LIVE_LIMITS);
   }
 
-  #newest(sequence: number, { records, recordBytes, totalBytes }: Limits): string[] {
+  #newest(sequence: number, records: number, { recordBytes, totalBytes }: Limits): string[] {
     const first = Math.max(sequence, this.#next - Math.min(records, SLOTS));
     const texts: string[] = [];
     let bytes = 0;
@@ -263,9 +250,8 @@ export class Recent {
   }
 
   #bytesOf({ position, length, saved }: Batch): Uint8Array {
-    if (position === SAFE) return saved;
     const start = position % ARENA_BYTES;
-    return this.#arena.subarray(start, start + length);
+    return position === SAFE ? saved : this.#arena.subarray(start, start + length);
   }
 
   /** The frames of a batch of `count` records. */
@@ -310,19 +296,4 @@ function textOf(
 function skipLineEnds(bytes: Uint8Array, at: number, end: number): number {
   while (at < end && (bytes[at] === LF || bytes[at] === CR || bytes[at] === NUL)) at++;
   return at;
-}
-
-const NOBODY: Party = { peer: { kind: "unix", path: "" } };
-
-function emptyBatch(): Batch {
-  return {
-    tag: "made",
-    make: undefined,
-    party: NOBODY,
-    timeMs: 0,
-    first: 0,
-    position: LOST,
-    length: 0,
-    saved: NO_BYTES,
-  };
 }

@@ -1,7 +1,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decode, encode } from "./bytes.ts";
+import { createFramer, type Framer, type FrameSink, FRAMINGS } from "./framing.ts";
+import { Log } from "./log.ts";
 import type { Party } from "./records.ts";
 import { Recent, RECENT_RECORDS } from "./recent.ts";
+import { bytesOf, pick, type Random, withSeeds } from "./testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -157,6 +160,17 @@ Deno.test("Recent.line() keeps a held line and the lines that came with its end"
   assertEquals(messages(recent.snapshot()), ["held to the end", "next"]);
 });
 
+Deno.test("Recent.line() tells the lines of a read apart from a record between them", () => {
+  const recent = new Recent(() => createFramer("newline", 100));
+  const bytes = receive(recent, "one\ntwo\nthree\nfour\n");
+  for (const [start, end] of [[0, 3], [4, 7], [8, 13]] as const) {
+    recent.line(ALICE, bytes, start, end, true, NOW_MS);
+  }
+  recent.sent({ clients: 1 }, encode("between"), NOW_MS);
+  recent.line(ALICE, bytes, 14, 18, true, NOW_MS);
+  assertEquals(messages(recent.snapshot()), ["one", "two", "three", "between", "four"]);
+});
+
 Deno.test("Recent.line() takes empty lines", () => {
   const recent = new Recent();
   say(recent, ALICE, "", "", "");
@@ -202,4 +216,81 @@ Deno.test("Recent.input() gives places that do not touch what was just received"
     recent.line(ALICE, encode("held"), 0, 4, true, NOW_MS);
     assertEquals(decode(bytes), `before ${i}`);
   }
+});
+
+/** A client whose lines are logged as JSON and remembered. */
+class Speaker implements FrameSink {
+  readonly #log: Log;
+  readonly #recent: Recent;
+  readonly #party: Party;
+  readonly framer: Framer;
+
+  constructor(log: Log, recent: Recent, party: Party, framer: Framer) {
+    this.#log = log;
+    this.#recent = recent;
+    this.#party = party;
+    this.framer = framer;
+  }
+
+  say(bytes: Uint8Array): void {
+    this.framer.push(receive(this.#recent, bytes), this);
+  }
+
+  frame(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
+    this.#log.line(this.#log.labelOf(this.#party), bytes, start, end, isWhole);
+    this.#recent.line(this.#party, bytes, start, end, isWhole, NOW_MS);
+  }
+}
+
+/** Lines, counted messages, and bytes that are likely to hit something. */
+function randomText(random: Random): string {
+  let text = "";
+  for (let i = random(30); i > 0; i--) {
+    const message = `<13>${"message ".repeat(random(3))}${pick(random, "", "\n", "\r\n", "5 ")}`;
+    const counted = `${message.length} ${message}${pick(random, "", "", "\n")}`;
+    const ending = pick(random, "\n", "\r\n", "\r", "\0", "\n\n", "\xFF");
+    text += pick(random, counted, counted, `line ${i}${ending}`, ending, "7 <13>", "\xE2\x82\xAC");
+  }
+  return text;
+}
+
+/** What only `octet` understands to the end. */
+function countedText(random: Random): string {
+  let text = "";
+  for (let i = random(30); i > 0; i--) {
+    const message = `${pick(random, "", "x", "12 <", "\n")}${i}${pick(random, "", "\n", "\r\n")}`;
+    text += `${message.length} ${message}${pick(random, "", "\n")}`;
+  }
+  return text;
+}
+
+Deno.test("Recent.snapshot() gives what is logged as JSON, in every framing and however it is read", async () => {
+  await withSeeds(150, (random) => {
+    for (const framing of FRAMINGS) {
+      const maxBytes = pick(random, 3, 10, 65536);
+      const make = () => createFramer(framing, maxBytes);
+      const format = { format: "json", time: "utc", isQuiet: false, isColored: false } as const;
+      const log = new Log({ ...format, startMs: NOW_MS });
+      const recent = new Recent(make);
+      const speakers = [1, 2].map((number) => new Speaker(log, recent, party(number), make()));
+      const text = framing === "octet" && random(4) > 0 ? countedText : randomText;
+      for (let i = 0; i < 4; i++) {
+        const speaker = pick(random, ...speakers);
+        const bytes = bytesOf(text(random));
+        for (let at = 0; at < bytes.length;) {
+          const end = at + 1 + random(pick(random, 3, 30, 1000));
+          speaker.say(bytes.subarray(at, end));
+          at = end;
+          if (random(8) === 0) speaker.framer.flush(speaker);
+        }
+        // So much that earlier reads are saved, and then overwritten.
+        if (random(20) === 0) pass(recent, pick(random, 3, 5) * 1024 * 1024);
+      }
+      for (const speaker of speakers) speaker.framer.end(speaker);
+      const logged = decode(log.take()).split("\n").slice(0, -1);
+      assertEquals(recent.next, logged.length, framing);
+      assertEquals(recent.snapshot(), logged.slice(-RECENT_RECORDS), framing);
+      assertEquals(recent.since(0, 7), logged.slice(-7), framing);
+    }
+  });
 });
