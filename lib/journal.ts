@@ -80,9 +80,10 @@ export class Journal {
     await this.#writing;
     if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
-      const areFew = this.#talkers.areFew || !isBulk && this.#heard < FEW_IN_ROUND;
+      const { areFew } = this.#talkers;
+      const isInline = areFew || !isBulk && this.#heard < FEW_IN_ROUND;
       this.#heard = 0;
-      this.#writing = output.write(log.take(), areFew);
+      this.#writing = output.write(log.take(), isInline);
       // Its failure shows when it is awaited, which must not take until somebody talks again.
       if (areFew && isBulk) this.#writing.catch(onFailure);
       else await this.#writing;
