@@ -129,8 +129,10 @@ const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
 /** What a listener accepts before anybody asks for it; a storm of clients would overrun its backlog. */
 const MAX_ACCEPTS_AHEAD = 64;
-/** As many as Linux holds of small ones in a socket's buffer, which is as large as it ever is. */
-const MAX_DATAGRAMS_AHEAD = 256;
+/** Small datagrams are received ahead up to this number: the more there are, the less each costs. */
+const MAX_DATAGRAMS_AHEAD = 1024;
+/** What waits to be sent beside HIGH_WATER_BYTES, so that empty datagrams come to an end, too. */
+const MAX_DATAGRAMS_UNSENT = 256;
 /** No datagrams are received ahead beyond this, and one more may overshoot it. */
 const MAX_DATAGRAM_BYTES_AHEAD = 1024 * 1024;
 /** Nothing longer comes by UDP; a longer one from a Unix socket is cut. */
@@ -397,27 +399,30 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   recv(max: number): Uint8Array<ArrayBuffer> {
     assertMax(max);
-    return this.#endpoint.take(max).slice();
+    const bytes = new Uint8Array(Math.min(max, this.#endpoint.arrivedBytes));
+    // If nothing has arrived, it throws or is the end of file.
+    this.#endpoint.take(max, bytes, 0);
+    return bytes;
   }
 
   /**
    * Like {@linkcode recv}, into memory of the caller's.
    *
-   * @param target Where to put the bytes; its length is the most to receive.
-   * @returns How many bytes were written to the front of `target`, 0 at end of
-   * file and if `target` is empty.
+   * @param target Where to put the bytes.
+   * @param start Where in `target` the first goes; 0 by default.
+   * @param end Where in `target` they end at the latest; its length by default.
+   * @returns How many bytes were written to `target` from `start` on, at most
+   * `end - start`; 0 at end of file and if there is no room.
    * @throws {Deno.errors.WouldBlock} If nothing has arrived.
    * @throws {Deno.errors.BadResource} If this socket is closed.
    * @throws {TypeError} If `target` is not a `Uint8Array`.
+   * @throws {RangeError} If `start` and `end` are not integers from 0 to the length of
+   * `target`, in this order.
    * @throws The error of a failed read, once; see {@linkcode recv}.
    */
-  recvInto(target: Uint8Array): number {
-    if (!(target instanceof Uint8Array)) {
-      throw new TypeError("Cannot receive: expected a Uint8Array to receive into");
-    }
-    const bytes = this.#endpoint.take(target.length);
-    target.set(bytes);
-    return bytes.length;
+  recvInto(target: Uint8Array, start = 0, end: number = target?.length): number {
+    assertPlace(target, start, end);
+    return this.#endpoint.take(end - start, target, start);
   }
 
   /**
@@ -477,7 +482,7 @@ export class Socket implements Disposable, AsyncDisposable {
  * {@linkcode sendTo} never wait.
  *
  * One datagram is one `recvFrom`. Wrapping starts nothing; watching it with
- * {@linkcode select} or {@linkcode Poller} receives up to 256 datagrams or 1 MiB
+ * {@linkcode select} or {@linkcode Poller} receives up to 1,024 datagrams or 1 MiB
  * ahead, so that a burst meets a buffer that is being emptied. What the kernel had
  * to drop nevertheless cannot be seen.
  *
@@ -1315,7 +1320,7 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
   }
 
   get #isFull(): boolean {
-    return this.#unsentBytes >= HIGH_WATER_BYTES || this.#unsent.length >= MAX_DATAGRAMS_AHEAD;
+    return this.#unsentBytes >= HIGH_WATER_BYTES || this.#unsent.length >= MAX_DATAGRAMS_UNSENT;
   }
 
   send(bytes: Uint8Array, to: Deno.Addr): number {
@@ -1604,16 +1609,22 @@ class StreamEndpoint extends SendingEndpoint {
     this.release();
   }
 
-  /** Returns at most `max` bytes in place; they are valid until control is given up. */
-  take(max: number): Uint8Array {
+  /** Bytes that can be taken now. */
+  get arrivedBytes(): number {
+    const state = this.#reading;
+    return state.tag === "ready" ? state.end - state.start : 0;
+  }
+
+  /** Moves at most `max` bytes into `target`, from `at` on; returns how many, 0 at end of file. */
+  take(max: number, target: Uint8Array, at: number): number {
     const state = this.#reading;
     if (state.tag === "closed") {
       throw new Deno.errors.BadResource("Cannot receive: the socket is closed");
     }
-    if (max === 0) return NOTHING;
+    if (max === 0) return 0;
     switch (state.tag) {
       case "ready":
-        return this.#consume(state, max);
+        return this.#move(state, max, target, at);
       case "failed":
         this.#reading = RESET;
         this.forgetWriteError();
@@ -1621,7 +1632,7 @@ class StreamEndpoint extends SendingEndpoint {
         throw state.error;
       case "ended":
         this.throwWriteError();
-        return NOTHING;
+        return 0;
       case "idle":
       case "pending":
         this.throwWriteError();
@@ -1629,9 +1640,10 @@ class StreamEndpoint extends SendingEndpoint {
     }
   }
 
-  #consume(state: ReadState & { tag: "ready" }, max: number): Uint8Array {
+  #move(state: ReadState & { tag: "ready" }, max: number, target: Uint8Array, at: number): number {
     const { buffer, start, end } = state;
     const taken = Math.min(end, start + max);
+    target.set(buffer.subarray(start, taken), at);
     if (taken < end) {
       state.start = taken;
     } else {
@@ -1639,7 +1651,7 @@ class StreamEndpoint extends SendingEndpoint {
       this.#reading = IDLE;
     }
     this.served();
-    return buffer.subarray(start, taken);
+    return taken - start;
   }
 
   close(): void {
@@ -1886,13 +1898,13 @@ class ReadyList implements Wait {
     if (isReady) {
       if (!wasReady) this.#ready.add(registration);
       this.#hasNews = true;
-      this.#arrival?.resolve();
+      this.#endWait();
     } else if (wasReady) {
       this.#ready.delete(registration);
     }
     if (registration.endpoint.mayRead()) {
       this.#unread.add(registration);
-      this.#arrival?.resolve();
+      this.#endWait();
     }
     return isReady && !wasReady;
   }
@@ -1914,7 +1926,13 @@ class ReadyList implements Wait {
 
   wake(): void {
     this.#isWoken = true;
+    this.#endWait();
+  }
+
+  /** Once: each of many arrivals would resolve it in vain. */
+  #endWait(): void {
     this.#arrival?.resolve();
+    this.#arrival = undefined;
   }
 
   get unread(): number {
@@ -2294,6 +2312,16 @@ function assertMax(max: unknown): void {
   if (!Number.isInteger(max) || max < 0) {
     throw new RangeError(`Cannot receive ${max} bytes: expected an integer from 0`);
   }
+}
+
+function assertPlace(target: unknown, start: number, end: number): void {
+  if (!(target instanceof Uint8Array)) {
+    throw new TypeError("Cannot receive: expected a Uint8Array to receive into");
+  }
+  const isPlace = Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end &&
+    end <= target.length;
+  if (isPlace) return;
+  throw new RangeError(`Cannot receive into bytes ${start} to ${end} of ${target.length}`);
 }
 
 function assertBytes(bytes: unknown): void {

@@ -1151,6 +1151,25 @@ Deno.test("Socket.recvInto() fills the front of its target", async () => {
   assertEquals(decode(target), "llo...");
 });
 
+Deno.test("Socket.recvInto() fills a place within its target", async () => {
+  using source = new Socket(new MemoryStream("hello"));
+  await select([source], [], []);
+  const target = encode("........");
+  assertEquals(source.recvInto(target, 2, 4), 2);
+  assertEquals(source.recvInto(target, 8), 0);
+  assertEquals(source.recvInto(target, 5), 3);
+  assertEquals(decode(target), "..he.llo");
+});
+
+for (const place of [[-1], [0.5], [NaN], [5], [0, 5], [2, 1], [0, Infinity]] as [number][]) {
+  Deno.test(`Socket.recvInto() rejects the place ${place.join(" to ")} in 4 bytes`, async () => {
+    using source = new Socket(new MemoryStream("x"));
+    await select([source], [], []);
+    assertThrows(() => source.recvInto(new Uint8Array(4), ...place), RangeError);
+    assertEquals(recvText(source), "x");
+  });
+}
+
 Deno.test("Socket.recv() returns data before the error that came after it", async () => {
   const stream = new MemoryStream("last words");
   stream.fail(new Deno.errors.TimedOut("gone"));
