@@ -51,7 +51,7 @@ const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 /** A round that has taken so long is written, and the rest is heard in the next. */
 const ROUND_MS = 50;
 /** Sources heard between two looks at the clock; a look costs as much as hearing one. */
-const HEARD_PER_LOOK = 8;
+const HEARD_PER_LOOK = 32;
 /** How long to take what has arrived after a stop signal. */
 const DRAIN_MS = 1000;
 /** On a busy machine a timer of 0 ms may fire before the loop has asked the kernel what has come. */
@@ -176,41 +176,52 @@ class LogServer implements Server {
   }
 
   /** One round: whoever is ready is heard, what is due is done, then the log is written. */
-  async #round(timeoutMs: number | undefined): Promise<boolean> {
+  async #round(timeoutMs: number): Promise<boolean> {
     const { multiplexer, journal, mailbox, io } = this.#rooms;
     const polledAtMs = performance.now();
     const ready = this.#unheard.length > 0 ? this.#unheard : await multiplexer.poll(timeoutMs);
-    this.#noticeStandstill(polledAtMs, timeoutMs);
+    const startMs = performance.now();
+    this.#noticeStandstill(startMs - polledAtMs - timeoutMs);
     journal.setTime(io.now(), polledAtMs);
-    await this.#hearAll(ready);
-    await this.#inPieces((isLong) => mailbox.open(isLong));
-    // Due by the time before the poll: whoever spoke while the process stood still has been heard.
-    for (const due of this.#dues) {
-      await this.#inPieces((isLong) => {
-        if (due.dueAtMs <= polledAtMs) due.onDue(polledAtMs);
-        return !isLong();
-      });
+    let heard = this.#hearSome(ready, 0, startMs);
+    while (this.#isLong()) {
+      await this.#flush();
+      if (performance.now() - startMs < ROUND_MS) heard = this.#hearSome(ready, heard, startMs);
     }
+    this.#unheard = heard < ready.length ? ready.slice(heard) : [];
+    while (!mailbox.open(this.#isLong)) await this.#flush();
+    // Due by the time before the poll: whoever spoke while the process stood still has been heard.
+    if (this.#dueAtMs <= polledAtMs) await this.#doWhatIsDue(polledAtMs);
     await this.#flush();
     return ready.length > 0;
   }
 
-  /** Hears those that are ready; whoever is left when time is up is heard in the next round. */
-  async #hearAll(ready: [Source, number][]): Promise<void> {
-    const untilMs = performance.now() + ROUND_MS;
-    let heard = 0;
+  /**
+   * Hears those that are ready, from one of them on, until the log is long or the time of
+   * the round is up; returns where it stopped. The others are heard in the next round.
+   */
+  #hearSome(ready: readonly [Source, number][], from: number, startMs: number): number {
+    let heard = from;
     while (heard < ready.length) {
-      if (heard % HEARD_PER_LOOK === 0 && performance.now() >= untilMs) break;
       const [source, events] = ready[heard++]!;
       this.#hear(source, events);
-      if (this.#rooms.journal.isLong) await this.#flush();
+      if (this.#isLong()) break;
+      if (heard % HEARD_PER_LOOK === 0 && performance.now() - startMs >= ROUND_MS) break;
     }
-    this.#unheard = ready.slice(heard);
+    return heard;
   }
 
-  /** Calls `act`, which may log a lot, until it returns true; writes the log in between. */
-  async #inPieces(act: (isLong: () => boolean) => boolean): Promise<void> {
-    while (!act(() => this.#rooms.journal.isLong)) await this.#flush();
+  /** Whether the log should be written before more is done. */
+  readonly #isLong = (): boolean => this.#rooms.journal.isLong;
+
+  async #doWhatIsDue(nowMs: number): Promise<void> {
+    for (const due of this.#dues) {
+      while (due.dueAtMs <= nowMs) {
+        due.onDue(nowMs);
+        if (!this.#isLong()) break;
+        await this.#flush();
+      }
+    }
   }
 
   #hear(source: Source, events: number): void {
@@ -222,8 +233,7 @@ class LogServer implements Server {
   }
 
   /** Time in which the process stood still does not make a client idle. */
-  #noticeStandstill(polledAtMs: number, timeoutMs = Infinity): void {
-    const oversleptMs = performance.now() - polledAtMs - timeoutMs;
+  #noticeStandstill(oversleptMs: number): void {
     if (oversleptMs > STOOD_STILL_MS) this.#rooms.clients.lost(oversleptMs);
   }
 
@@ -231,9 +241,16 @@ class LogServer implements Server {
     this.#rooms.clients.lost(await this.#rooms.journal.flush());
   }
 
-  #msToNextDue(): number | undefined {
-    const dueAtMs = Math.min(...this.#dues.map((due) => due.dueAtMs));
-    return dueAtMs === Infinity ? undefined : Math.max(0, Math.ceil(dueAtMs - performance.now()));
+  /** When something has to be done next. */
+  get #dueAtMs(): number {
+    let dueAtMs = Infinity;
+    for (const due of this.#dues) dueAtMs = Math.min(dueAtMs, due.dueAtMs);
+    return dueAtMs;
+  }
+
+  #msToNextDue(): number {
+    const dueAtMs = this.#dueAtMs;
+    return dueAtMs === Infinity ? Infinity : Math.max(0, Math.ceil(dueAtMs - performance.now()));
   }
 
   stop(): void {
@@ -254,8 +271,8 @@ class LogServer implements Server {
     }
     journal.setTime(io.now(), performance.now());
     handshakes.endAll(SHUTTING_DOWN);
-    await this.#inPieces((isLong) => mailbox.open(isLong));
-    await this.#inPieces(() => clients.disconnectAll(SHUTTING_DOWN));
+    while (!mailbox.open(this.#isLong)) await this.#flush();
+    while (!clients.disconnectAll(SHUTTING_DOWN)) await this.#flush();
     await this.#flush();
     await journal.settled();
   }

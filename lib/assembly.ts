@@ -7,6 +7,7 @@
 
 import { Poller, POLLIN, Socket } from "../poller.ts";
 import { type Network, Networks } from "./addresses.ts";
+import type { Input } from "./client.ts";
 import { Clients } from "./clients.ts";
 import { Crowd } from "./crowd.ts";
 import { Datagrams } from "./datagrams.ts";
@@ -98,7 +99,7 @@ function assembleGuests(config: Config, base: Base) {
     ...base,
     isEchoing: config.echo,
     createFramer: framerOf(config, log),
-    receive: receiver(config, log, recent),
+    input: inputOf(config, log, recent),
     maxReadBytes: maxReadBytesOf(log),
     isReceivedIntoLog: isReceivedIntoLog(config),
     idleTimeoutMs: config.idleTimeoutMs,
@@ -213,17 +214,24 @@ function maxReadBytesOf({ takesLines }: Log): number {
   return takesLines ? READ_BYTES.lines : READ_BYTES.chunks;
 }
 
-function receiver(config: Config, log: Log, recent: Recent | undefined) {
+/** Where clients' bytes are received. */
+function inputOf(config: Config, log: Log, recent: Recent | undefined): Input {
   const maxBytes = maxReadBytesOf(log);
-  if (recent) return (socket: Socket) => recent.received(socket.recvInto(recent.input(maxBytes)));
-  if (!isReceivedIntoLog(config)) {
-    const input = new Uint8Array(maxBytes);
-    return (socket: Socket) => input.subarray(0, socket.recvInto(input));
+  if (recent) {
+    return {
+      receive: (socket) => socket.recvInto(recent.input(maxBytes)),
+      last: (count) => recent.received(count),
+    };
   }
-  return (socket: Socket) => {
-    const room = log.reserve(maxBytes);
-    const count = socket.recvInto(room);
-    log.commit(count);
-    return room.subarray(0, count);
+  if (isReceivedIntoLog(config)) {
+    return {
+      receive: (socket) => log.receive(socket, maxBytes),
+      last: (count) => log.last(count),
+    };
+  }
+  const input = new Uint8Array(maxBytes);
+  return {
+    receive: (socket) => socket.recvInto(input),
+    last: (count) => input.subarray(0, count),
   };
 }

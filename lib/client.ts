@@ -28,11 +28,18 @@ export interface Surroundings {
   readonly isEchoing: boolean;
   /** Makes the framer of a client; `undefined` where reads are logged as they come. */
   readonly createFramer: (() => Framer) | undefined;
-  /** Receives at most `maxReadBytes` from a socket, into memory that is valid until the next call. */
-  receive(socket: Socket): Uint8Array;
+  readonly input: Input;
   readonly maxReadBytes: number;
-  /** Whether that memory is the log's own, as raw has it. */
+  /** Whether the input is the log's own memory, as raw has it. */
   readonly isReceivedIntoLog: boolean;
+}
+
+/** Where clients' bytes are received, one client at a time. */
+export interface Input {
+  /** Receives at most `maxReadBytes` from a socket; returns how many came, 0 at its end. */
+  receive(socket: Socket): number;
+  /** What came last, `count` bytes; valid until the next call. */
+  last(count: number): Uint8Array;
 }
 
 /**
@@ -102,28 +109,39 @@ export class Client implements FrameSink, Party {
 
   /** Hears what has arrived, once. */
   hear(): Hearing {
+    const { input, stats, maxReadBytes } = this.#around;
     this.#noticeBrokenSending();
-    let input;
+    let count;
     try {
-      input = this.#around.receive(this.socket);
+      count = input.receive(this.socket);
     } catch (error) {
       if (error instanceof Deno.errors.WouldBlock) return NOTHING;
       return { tag: "failed", reason: reasonToLeave(error) };
     }
-    if (input.length === 0) return ENDED;
-    this.bytes += input.length;
-    this.#around.stats.bytes += input.length;
-    const fault = this.#log(input);
+    if (count === 0) return ENDED;
+    this.bytes += count;
+    stats.bytes += count;
+    const fault = this.#take(count);
     if (fault) return { tag: "failed", reason: fault };
-    if (this.#around.isEchoing) this.answer(input);
-    return input.length < this.#around.maxReadBytes ? HEARD : MORE;
+    return count < maxReadBytes ? HEARD : MORE;
   }
 
-  #log(input: Uint8Array): string | undefined {
+  /** Logs what was received, and sends it back if that is asked for. */
+  #take(count: number): string | undefined {
+    const { input, isReceivedIntoLog, isEchoing } = this.#around;
+    // A view of what is logged already would cost as much as receiving it.
+    if (isReceivedIntoLog && !isEchoing) return;
+    const bytes = input.last(count);
+    const fault = this.#log(bytes);
+    if (!fault && isEchoing) this.answer(bytes);
+    return fault;
+  }
+
+  #log(bytes: Uint8Array): string | undefined {
     const { createFramer, log, recent, isReceivedIntoLog } = this.#around;
-    if (createFramer) return (this.#framer ??= createFramer()).push(input, this);
-    if (!isReceivedIntoLog) log.chunk(this, this.bytes - input.length, input);
-    recent?.line(this, input, 0, input.length, true, log.timeMs);
+    if (createFramer) return (this.#framer ??= createFramer()).push(bytes, this);
+    if (!isReceivedIntoLog) log.chunk(this, this.bytes - bytes.length, bytes);
+    recent?.line(this, bytes, 0, bytes.length, true, log.timeMs);
   }
 
   /** Takes a frame from the framer: a line, or a piece of one. */

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { select, Socket } from "../poller.ts";
-import { decode, encode } from "./bytes.ts";
+import { decode, encode, NO_BYTES } from "./bytes.ts";
 import { Client } from "./client.ts";
 import { Crowd } from "./crowd.ts";
 import { MemoryStream } from "./fakes.ts";
@@ -27,7 +27,7 @@ function crowdOf(count: number, endsInCrLf = false) {
     isEchoing: false,
     isReceivedIntoLog: false,
     createFramer: undefined,
-    receive: (socket: Socket) => socket.recv(1000),
+    input: { receive: () => 0, last: () => NO_BYTES },
     maxReadBytes: 1000,
   };
   const streams = Array.from({ length: count }, () => new MemoryStream());

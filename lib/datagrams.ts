@@ -109,7 +109,7 @@ export class Datagrams implements Due {
   /** A burst comes from one sender: what its records begin with is made once. */
   #senderAt({ hostname, port }: Deno.NetAddr): Sender {
     const last = this.#sender;
-    if (last?.hostname === hostname && last.port === port) return last;
+    if (last?.port === port && last.hostname === hostname) return last;
     this.#sender = new Sender(this.#options, hostname, port);
     return this.#sender;
   }

@@ -17,9 +17,9 @@ export interface Sink {
   write(bytes: Uint8Array): Promise<number>;
   /**
    * The same without a hop to another thread, for a sink that can: cheaper, but the
-   * event loop may not turn.
+   * event loop may not turn. It may return or throw at once.
    */
-  writeInline?(bytes: Uint8Array): Promise<number>;
+  writeInline?(bytes: Uint8Array): number | Promise<number>;
 }
 
 /**
@@ -27,9 +27,6 @@ export interface Sink {
  * holds. With larger writes, a reader that is slow would look like one that is stuck.
  */
 export const PIPE_BYTES = 64 * 1024;
-/** A write to a file that is no larger is over before another thread would have begun it. */
-export const INLINE_BYTES = 16 * 1024;
-
 /** What the server uses of the process. Whoever embeds or tests it brings their own. */
 export interface Io {
   /** What is typed; read only with `--interactive`. */

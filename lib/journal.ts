@@ -13,8 +13,8 @@ import type { Output } from "./output.ts";
 const ROUND_BYTES = 1024 * 1024;
 /** The same for what goes to stderr, which takes 64 KiB before anything of it is written. */
 const ROUND_ASIDE_BYTES = 32 * 1024;
-/** From this size on it pays to write a round while the next is read. */
-const BULK_BYTES = 16 * 1024;
+/** A smaller round is written before another thread would have begun it. */
+const BULK_BYTES = 64 * 1024;
 /** If more clients talk, only a real turn of the loop keeps them equal. */
 const FEW_TALKERS = 100;
 /** A round that has heard fewer has not used up a turn of the loop: nobody is kept waiting. */
@@ -42,8 +42,8 @@ export class Journal {
   readonly #talkers = new Talkers();
   /** How many were heard since the last write. */
   #heard = 0;
-  /** The write of the last round. */
-  #writing: Promise<void> = Promise.resolve();
+  /** The write of the last round, until it is known to be done. */
+  #writing: Promise<void> | undefined;
 
   constructor(options: JournalOptions) {
     this.#options = options;
@@ -76,17 +76,19 @@ export class Journal {
   async flush(): Promise<number> {
     const { log, output, onFailure } = this.#options;
     const startedAtMs = performance.now();
-    await this.#sayAside();
-    await this.#writing;
+    // Each await costs as much as hearing somebody.
+    if (log.asideLength > 0) await this.#sayAside();
+    if (this.#writing) await this.settled();
     if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
       const { areFew } = this.#talkers;
-      const isInline = areFew || !isBulk && this.#heard < FEW_IN_ROUND;
+      // Records of a flood are made while those before are written; raw bytes need not be made.
+      const isInline = areFew ? log.isRaw || !isBulk : !isBulk && this.#heard < FEW_IN_ROUND;
       this.#heard = 0;
       this.#writing = output.write(log.take(), isInline);
       // Its failure shows when it is awaited, which must not take until somebody talks again.
       if (areFew && isBulk) this.#writing.catch(onFailure);
-      else await this.#writing;
+      else await this.settled();
     }
     return performance.now() - startedAtMs;
   }
@@ -94,15 +96,15 @@ export class Journal {
   /** What raw keeps out of the output goes to the operator. */
   async #sayAside(): Promise<void> {
     const { log, say, said } = this.#options;
-    if (log.asideLength === 0) return;
     const isMuch = log.asideLength >= ROUND_ASIDE_BYTES;
     for (const line of decode(log.takeAside()).split("\n").slice(0, -1)) say(line);
     if (isMuch) await said();
   }
 
   /** Settles when all that was flushed is written; rejects if it could not be. */
-  settled(): Promise<void> {
-    return this.#writing;
+  async settled(): Promise<void> {
+    await this.#writing;
+    this.#writing = undefined;
   }
 
   /** Opens the file anew before the next record; returns false if there is no file. */

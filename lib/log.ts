@@ -24,6 +24,11 @@ export interface LogOptions {
   readonly startMs: number;
 }
 
+/** What raw is received from: a socket. */
+interface Readable {
+  recvInto(target: Uint8Array, start: number, end: number): number;
+}
+
 /** Records that wait to be written. */
 export class Log {
   readonly #kind: FormatName;
@@ -51,6 +56,11 @@ export class Log {
   /** Whether clients' bytes come by {@linkcode line}, not as they are read. */
   get takesLines(): boolean {
     return this.#kind === "text" || this.#kind === "json";
+  }
+
+  /** Whether clients' bytes are written as they come. */
+  get isRaw(): boolean {
+    return this.#kind === "raw";
   }
 
   /** Dates the records from here on; milliseconds since 1970. */
@@ -124,16 +134,18 @@ export class Log {
     }
   }
 
-  /** Room for `count` bytes of `raw`, to receive into; {@linkcode commit} says how many came. */
-  reserve(count: number): Uint8Array {
+  /** Receives at most `maxBytes` of `raw`; returns how many came, 0 at the end. */
+  receive(source: Readable, maxBytes: number): number {
     const out = this.#out.filling;
-    out.reserve(count);
-    return out.bytes.subarray(out.length, out.length + count);
+    out.reserve(maxBytes);
+    const count = source.recvInto(out.bytes, out.length, out.length + maxBytes);
+    out.length += count;
+    return count;
   }
 
-  /** Keeps the first `count` bytes of what was reserved. */
-  commit(count: number): void {
-    this.#out.filling.length += count;
+  /** The last `count` bytes that wait, in place. */
+  last(count: number): Uint8Array {
+    return this.#out.filling.filled.subarray(-count);
   }
 
   /** Bytes that wait to be taken. */

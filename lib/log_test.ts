@@ -275,8 +275,7 @@ Deno.test("Log keeps all but the clients' bytes out of the output when the forma
     log.notice(CLIENT, { event: "connected" });
     log.chunk(CLIENT, 0, bytes);
     log.sent({ clients: 1 }, encode("reset"));
-    log.reserve(100).set(encode("received"));
-    log.commit(8);
+    assertEquals(log.receive(sourceOf("received"), 100), 8);
     log.notice(CLIENT, { ...GOODBYE, reason: "closed" });
   };
   const log = logOf(options);
@@ -292,15 +291,24 @@ Deno.test("Log keeps all but the clients' bytes out of the output when the forma
   assertEquals(log.asideLength, asideOf(options, write).join("\n").length + 1);
 });
 
-Deno.test("Log.reserve() gives room behind what is there, as often as it takes", () => {
+/** Gives the same each time, as much of it as there is room for. */
+function sourceOf(text: string) {
+  return {
+    recvInto(target: Uint8Array, start: number, end: number): number {
+      const bytes = encode(text).subarray(0, end - start);
+      target.set(bytes, start);
+      return bytes.length;
+    },
+  };
+}
+
+Deno.test("Log.receive() puts bytes behind what is there, as often as it takes", () => {
   const log = logOf({ format: "raw" });
-  for (let i = 0; i < 5; i++) {
-    const room = log.reserve(50_000);
-    assertEquals(room.length, 50_000);
-    room.fill(0x61 + i);
-    log.commit(40_000);
+  for (const letter of "abcde") {
+    assertEquals(log.receive(sourceOf(letter.repeat(50_000)), 40_000), 40_000);
+    assertEquals(latin1(log.last(3)), letter.repeat(3));
   }
-  log.reserve(50_000);
+  assertEquals(log.receive(sourceOf(""), 50_000), 0);
   assertEquals(log.length, 200_000);
   const text = latin1(log.take());
   assertEquals(text, [..."abcde"].map((letter) => letter.repeat(40_000)).join(""));
@@ -349,6 +357,11 @@ Deno.test({
     const lines = linesOf({ format: "hex" }, (log) => log.chunk(CLIENT, 0, bytes));
     assertEquals(lines.slice(1), expected);
   },
+});
+
+Deno.test("Log.isRaw is true when the format is raw", () => {
+  const formats = ["text", "json", "hex", "raw"] as const;
+  assertEquals(formats.map((format) => logOf({ format }).isRaw), [false, false, false, true]);
 });
 
 Deno.test("Log.takesLines is true when the format has lines", () => {

@@ -5,7 +5,7 @@
  */
 
 import { closeSync as closeFd, constants, openSync as openFd } from "node:fs";
-import { codeOf, Failure, INLINE_BYTES, PIPE_BYTES, reasonOf, type Say, type Sink } from "./io.ts";
+import { codeOf, Failure, PIPE_BYTES, reasonOf, type Say, type Sink } from "./io.ts";
 
 const FILE_MODE = 0o640;
 
@@ -42,9 +42,8 @@ export class LogFile implements Sink, Disposable {
     return this.#file.write(this.#isSeekable ? bytes : bytes.subarray(0, PIPE_BYTES));
   }
 
-  writeInline(bytes: Uint8Array): Promise<number> {
-    if (!this.#isSeekable || bytes.length > INLINE_BYTES) return this.write(bytes);
-    return new Promise((resolve) => resolve(this.#file.writeSync(bytes)));
+  writeInline(bytes: Uint8Array): number | Promise<number> {
+    return this.#isSeekable ? this.#file.writeSync(bytes) : this.write(bytes);
   }
 
   get #isSeekable(): boolean {

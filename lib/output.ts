@@ -79,7 +79,8 @@ export class Output implements Disposable {
     this.#begin(bytes.length);
     for (let sent = 0; sent < bytes.length;) {
       try {
-        const count = await this.#interruptible(this.#writeSome(bytes, sent, isInline));
+        const writing = this.#writeSome(bytes, sent, isInline);
+        const count = typeof writing === "number" ? writing : await this.#interruptible(writing);
         this.#onProgress(count);
         sent += count;
       } catch (error) {
@@ -99,7 +100,7 @@ export class Output implements Disposable {
 
   #end(): void {
     this.#isWriting = false;
-    clearTimeout(this.#patience);
+    if (this.#isStopping) clearTimeout(this.#patience);
     if (this.#fault !== undefined) this.#recover();
     if (this.#mustReopen) this.#reopenNow();
   }
@@ -110,10 +111,11 @@ export class Output implements Disposable {
     this.#say(`earshot: ${this.#name} works again`);
   }
 
-  #writeSome(bytes: Uint8Array, sent: number, isInline: boolean): Promise<number> {
+  #writeSome(bytes: Uint8Array, sent: number, isInline: boolean): number | Promise<number> {
     const offer = bytes.subarray(sent, Math.min(sent + this.#offerBytes, bytes.length));
     this.#startedAtMs = performance.now();
-    return isInline && this.#sink.writeInline
+    // A sink that is slow would stop the loop.
+    return isInline && this.#sink.writeInline && this.#offerBytes >= bytes.length
       ? this.#sink.writeInline(offer)
       : this.#sink.write(offer);
   }

@@ -30,6 +30,47 @@ Deno.test("Output.write() stays on its thread only with what is small", async ()
   assertEquals(calls, ["inline", "write"]);
 });
 
+Deno.test("Output.write() takes the count of a write that is done at once", async () => {
+  const taken: Uint8Array[] = [];
+  const writeInline = (bytes: Uint8Array) => taken.push(bytes.slice(0, 2)) && 2;
+  const write = () => Promise.reject(new Error("beside the loop"));
+  const { output } = outputTo({ stdout: { write, writeInline } });
+  await output.write(encode("abcd"), true);
+  assertEquals(taken.map(decode), ["ab", "cd"]);
+});
+
+Deno.test("Output.write() tries again when a write throws at once", async () => {
+  using clock = new Clock();
+  let tries = 0;
+  const writeInline = (bytes: Uint8Array) => {
+    if (++tries < 3) throw noSpace();
+    return bytes.length;
+  };
+  const write = () => Promise.reject(new Error("beside the loop"));
+  const { output, said } = outputTo({ stdout: { write, writeInline } });
+  const writing = output.write(encode("abcd"), true);
+  await clock.pass(2000);
+  await writing;
+  assertEquals([tries, output.writtenBytes, said.length], [3, 4, 2]);
+});
+
+Deno.test("Output.write() leaves its thread after a slow write", async () => {
+  using clock = new Clock();
+  const calls: string[] = [];
+  const write = (bytes: Uint8Array) => {
+    calls.push(`write ${bytes.length}`);
+    return Promise.resolve(bytes.length);
+  };
+  const writeInline = async (bytes: Uint8Array) => {
+    calls.push(`inline ${bytes.length}`);
+    if (calls.length === 1) await clock.pass(150);
+    return bytes.length;
+  };
+  const { output } = outputTo({ stdout: { write, writeInline } });
+  for (let i = 0; i < 3; i++) await output.write(new Uint8Array(20_000), true);
+  assertEquals(calls, ["inline 20000", "write 5000", "write 10000", "inline 5000", "inline 20000"]);
+});
+
 for (
   const [error, reason] of [
     [new Deno.errors.BrokenPipe("Broken pipe (os error 32)"), "broken pipe"],

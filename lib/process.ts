@@ -6,11 +6,14 @@
 
 import { fstatSync } from "node:fs";
 import { Socket as NodeSocket } from "node:net";
-import { NO_BYTES } from "./bytes.ts";
-import { INLINE_BYTES, type Io, PIPE_BYTES, type Sink } from "./io.ts";
+import { LF, NO_BYTES } from "./bytes.ts";
+import { type Io, PIPE_BYTES, type Sink } from "./io.ts";
 
 /** How long a write waits for room in a stream that does not block. */
 const FULL_PAUSE_MS = 20;
+
+/** PIPE_BUF: a pipe takes so much whole or not at all. */
+const ATOMIC_BYTES = Deno.build.os === "linux" ? 4096 : 512;
 
 /** Looked up at the start: a terminal that has hung up is none any more. */
 const HAS_TERMINAL = [Deno.stdin, Deno.stdout, Deno.stderr].some((stream) => stream.isTerminal());
@@ -57,16 +60,17 @@ class StandardOutput implements Sink {
     return (this.#sink ??= openStdout()).write(bytes);
   }
 
-  writeInline(bytes: Uint8Array): Promise<number> {
+  writeInline(bytes: Uint8Array): number | Promise<number> {
     return (this.#sink ??= openStdout()).writeInline(bytes);
   }
 }
 
 function openStdout(): Required<Sink> {
   if (wasStdoutClosed()) return new ClosedOutput();
-  if (fstatSync(1).isFile()) return new FileOutput();
+  const stats = fstatSync(1);
+  if (stats.isFile()) return new FileOutput();
   try {
-    return new PipeOutput();
+    return new PipeOutput(stats.isFIFO());
   } catch {
     return new PlainOutput();
   }
@@ -78,14 +82,32 @@ function openStdout(): Required<Sink> {
  */
 class PipeOutput implements Required<Sink> {
   readonly #pipe = new NodeSocket({ fd: 1, readable: false, writable: true });
+  readonly #isFifo: boolean;
 
-  /** @throws If stdout is no pipe. */
-  constructor() {
+  /** @throws If stdout is neither a pipe nor a socket. */
+  constructor(isFifo: boolean) {
+    this.#isFifo = isFifo;
     // Told by the callback of the write.
     this.#pipe.on("error", () => {});
   }
 
-  writeInline(bytes: Uint8Array): Promise<number> {
+  writeInline(bytes: Uint8Array): number | Promise<number> {
+    return this.#writeAtOnce(bytes) ?? this.#writeWhenPossible(bytes);
+  }
+
+  /** The short way, if the pipe has room. */
+  #writeAtOnce(bytes: Uint8Array): number | undefined {
+    // Deno keeps what does not end a line, and where some was taken says that nothing was.
+    const isTakenWhole = this.#isFifo && bytes.length <= ATOMIC_BYTES && bytes.at(-1) === LF;
+    if (!isTakenWhole) return;
+    try {
+      return Deno.stdout.writeSync(bytes);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+    }
+  }
+
+  #writeWhenPossible(bytes: Uint8Array): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     const piece = bytes.subarray(0, PIPE_BYTES);
     this.#pipe.write(piece, (error) => error ? reject(error) : resolve(piece.length));
@@ -100,15 +122,14 @@ class PipeOutput implements Required<Sink> {
   }
 }
 
-/** A regular file: a small write is over before another thread would have begun it. */
+/** A regular file, which takes what it is given. */
 class FileOutput implements Required<Sink> {
   write(bytes: Uint8Array): Promise<number> {
     return Deno.stdout.write(bytes);
   }
 
-  writeInline(bytes: Uint8Array): Promise<number> {
-    if (bytes.length > INLINE_BYTES) return this.write(bytes);
-    return new Promise((resolve) => resolve(Deno.stdout.writeSync(bytes)));
+  writeInline(bytes: Uint8Array): number {
+    return Deno.stdout.writeSync(bytes);
   }
 }
 

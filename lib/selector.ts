@@ -11,7 +11,7 @@ export interface Multiplexer {
   register(source: Source, mask: number): void;
   modify(source: Source, mask: number): void;
   unregister(source: Source): void;
-  poll(timeoutMs: number | undefined): Promise<[Source, number][]>;
+  poll(timeoutMs: number): Promise<[Source, number][]>;
   wake(): void;
   close(): void;
 }
@@ -40,10 +40,14 @@ export class Selector implements Multiplexer {
     this.#masks.delete(source);
   }
 
-  async poll(timeoutMs: number | undefined): Promise<[Source, number][]> {
+  async poll(timeoutMs: number): Promise<[Source, number][]> {
     const readers = [this.#alarm, ...this.#wanting(POLLIN)];
-    const timeout = timeoutMs === undefined ? undefined : timeoutMs / 1000;
-    const lists = await select(readers, this.#wanting(POLLOUT), this.#masks.keys(), timeout);
+    const lists = await select(
+      readers,
+      this.#wanting(POLLOUT),
+      this.#masks.keys(),
+      timeoutMs / 1000,
+    );
     const events = new Map<Source, number>();
     for (const [i, bit] of [POLLIN, POLLOUT, POLLERR].entries()) {
       for (const source of lists[i]!) events.set(source, (events.get(source) ?? 0) | bit);

@@ -10,7 +10,7 @@ Deno.test("Selector.poll() reports all bits of a source in one entry", async () 
   const selector = new Selector();
   using socket = new Socket(new MemoryStream("x"));
   selector.register(socket, POLLIN | POLLOUT);
-  await selector.poll(undefined);
+  await selector.poll(Infinity);
   assertEquals(await selector.poll(0), [[socket, POLLIN | POLLOUT]]);
   selector.modify(socket, POLLOUT);
   assertEquals(await selector.poll(0), [[socket, POLLOUT]]);
@@ -21,14 +21,14 @@ Deno.test("Selector.poll() reports all bits of a source in one entry", async () 
 
 Deno.test("Selector.wake() ends the current poll, or else the next one, once", async () => {
   const selector = new Selector();
-  const waiting = selector.poll(undefined);
+  const waiting = selector.poll(Infinity);
   await assertPending(waiting);
   selector.wake();
   assertEquals(await waiting, []);
   selector.wake();
   selector.wake();
-  assertEquals(await selector.poll(undefined), []);
-  const again = selector.poll(undefined);
+  assertEquals(await selector.poll(Infinity), []);
+  const again = selector.poll(Infinity);
   await assertPending(again);
   selector.wake();
   await again;
