@@ -60,11 +60,39 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "main() writes every line once to a file that took a part of a write and no more for a while",
+  ignore: noProc,
+  timeout: 120_000,
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/log`;
+    // A limit of the file's size fails as a full disk does, and can be raised from outside.
+    const before = `trap '' XFSZ; ulimit -S -f 100; exec > "${path}"`;
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { before });
+    using conn = await connectTo(await cli.port());
+    const numbers = Array.from({ length: 3000 }, (_, i) => `${i}`);
+    await writeAll(
+      conn,
+      encode(numbers.map((number) => `${number} ${"x".repeat(100)}\n`).join("")),
+    );
+    await cli.err.until("clients wait\n");
+    const raise = ["--pid", `${cli.pid}`, "--fsize=unlimited"];
+    assert((await new Deno.Command("prlimit", { args: raise }).output()).success);
+    await cli.err.until("works again\n");
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const lines = (await Deno.readTextFile(path)).split("\n").slice(0, -1);
+    assertEquals(lines.map((line) => /\| (\d+) x{100}$/.exec(line)?.[1]), numbers);
+  },
+});
+
+Deno.test({
   name: "main() waits without spinning when descriptors run out, and goes on when some are free",
   ignore: noProc,
   timeout: 120_000,
   async fn() {
-    await using cli = spawnCli(["-p", "0", "-t", "none"], { descriptors: 60 });
+    await using cli = spawnCli(["-p", "0", "-t", "none"], { before: "ulimit -n 60" });
     const port = await cli.port();
     const conns: Deno.Conn[] = [];
     for (let i = 0; i < 100; i++) conns.push(await connectTo(port));

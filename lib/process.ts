@@ -122,14 +122,52 @@ class PipeOutput implements Required<Sink> {
   }
 }
 
-/** A regular file, which takes what it is given. */
+/**
+ * A regular file, which takes what it is given until the disk is full. Of a write that fails,
+ * Deno does not say what was written before, and keeps up to a kibibyte for the next: how
+ * much has got in shows in the size of the file.
+ */
 class FileOutput implements Required<Sink> {
-  write(bytes: Uint8Array): Promise<number> {
-    return Deno.stdout.write(bytes);
+  /** The size of the file, if nobody else writes to it. */
+  #sizeBytes = fstatSync(1).size;
+  /** Length of the last write, if that has failed. */
+  #failedBytes = 0;
+
+  async write(bytes: Uint8Array): Promise<number> {
+    const taken = this.#failedBytes > 0 ? await this.#takenBefore() : 0;
+    if (taken > 0) return taken;
+    try {
+      return this.#onWritten(await Deno.stdout.write(bytes));
+    } catch (error) {
+      this.#failedBytes = bytes.length;
+      throw error;
+    }
   }
 
-  writeInline(bytes: Uint8Array): number {
-    return Deno.stdout.writeSync(bytes);
+  writeInline(bytes: Uint8Array): number | Promise<number> {
+    if (this.#failedBytes > 0) return this.write(bytes);
+    try {
+      return this.#onWritten(Deno.stdout.writeSync(bytes));
+    } catch (error) {
+      this.#failedBytes = bytes.length;
+      throw error;
+    }
+  }
+
+  #onWritten(count: number): number {
+    this.#sizeBytes += count;
+    return count;
+  }
+
+  /** What the write that failed has brought into the file; throws if Deno cannot write what it kept. */
+  async #takenBefore(): Promise<number> {
+    await Deno.stdout.write(NO_BYTES);
+    const { size } = fstatSync(1);
+    const taken = size - this.#sizeBytes;
+    const isOurs = taken >= 0 && taken <= this.#failedBytes;
+    this.#sizeBytes = size;
+    this.#failedBytes = 0;
+    return isOurs ? taken : 0;
   }
 }
 

@@ -73,8 +73,8 @@ interface CliOptions {
   readonly permissions?: readonly string[];
   /** Whether stdout is read, left alone, or closed. */
   readonly stdout?: "read" | "unread" | "closed";
-  /** Most descriptors that the process may have; needs a shell. */
-  readonly descriptors?: number;
+  /** What a shell does before it becomes the process: limits, redirections. */
+  readonly before?: string;
 }
 
 /** The command as a process. Disposing kills it. */
@@ -82,8 +82,8 @@ export function spawnCli(args: readonly string[], options: CliOptions = {}) {
   const { permissions = ["--allow-all"], stdout = "read" } = options;
   const script = new URL("../main.ts", import.meta.url).href;
   const command = [Deno.execPath(), "run", "--quiet", "--no-prompt", ...permissions, script];
-  const limit = `ulimit -n ${options.descriptors}; exec "$0" "$@"`;
-  const [program, ...rest] = options.descriptors ? ["sh", "-c", limit, ...command] : command;
+  const shell = ["sh", "-c", `${options.before}; exec "$0" "$@"`];
+  const [program, ...rest] = options.before ? [...shell, ...command] : command;
   const child = new Deno.Command(program!, {
     args: [...rest, ...args],
     env: { NO_COLOR: "1" },
