@@ -129,7 +129,7 @@ export class Client implements FrameSink, Party {
   /** Logs what was received, and sends it back if that is asked for. */
   #take(count: number): string | undefined {
     const { input, isReceivedIntoLog, isEchoing } = this.#around;
-    // A view of what is logged already would cost as much as receiving it.
+    // It is logged already, and nobody else asks for it.
     if (isReceivedIntoLog && !isEchoing) return;
     const bytes = input.last(count);
     const fault = this.#log(bytes);

@@ -76,7 +76,6 @@ export class Journal {
   async flush(): Promise<number> {
     const { log, output, onFailure } = this.#options;
     const startedAtMs = performance.now();
-    // Each await costs as much as hearing somebody.
     if (log.asideLength > 0) await this.#sayAside();
     if (this.#writing) await this.settled();
     if (log.length > 0) {

@@ -25,7 +25,7 @@ export interface LogOptions {
 }
 
 /** What raw is received from: a socket. */
-interface Readable {
+interface ByteSource {
   recvInto(target: Uint8Array, start: number, end: number): number;
 }
 
@@ -135,7 +135,7 @@ export class Log {
   }
 
   /** Receives at most `maxBytes` of `raw`; returns how many came, 0 at the end. */
-  receive(source: Readable, maxBytes: number): number {
+  receive(source: ByteSource, maxBytes: number): number {
     const out = this.#out.filling;
     out.reserve(maxBytes);
     const count = source.recvInto(out.bytes, out.length, out.length + maxBytes);

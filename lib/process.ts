@@ -130,31 +130,24 @@ class PipeOutput implements Required<Sink> {
 class FileOutput implements Required<Sink> {
   /** The size of the file, if nobody else writes to it. */
   #sizeBytes = fstatSync(1).size;
-  /** Length of the last write, if that has failed. */
-  #failedBytes = 0;
+  /** Length of the write that was begun, until it succeeds: if it fails, it is known by that. */
+  #begunBytes = 0;
 
   async write(bytes: Uint8Array): Promise<number> {
-    const taken = this.#failedBytes > 0 ? await this.#takenBefore() : 0;
+    const taken = this.#begunBytes > 0 ? await this.#takenBefore() : 0;
     if (taken > 0) return taken;
-    try {
-      return this.#onWritten(await Deno.stdout.write(bytes));
-    } catch (error) {
-      this.#failedBytes = bytes.length;
-      throw error;
-    }
+    this.#begunBytes = bytes.length;
+    return this.#onWritten(await Deno.stdout.write(bytes));
   }
 
   writeInline(bytes: Uint8Array): number | Promise<number> {
-    if (this.#failedBytes > 0) return this.write(bytes);
-    try {
-      return this.#onWritten(Deno.stdout.writeSync(bytes));
-    } catch (error) {
-      this.#failedBytes = bytes.length;
-      throw error;
-    }
+    if (this.#begunBytes > 0) return this.write(bytes);
+    this.#begunBytes = bytes.length;
+    return this.#onWritten(Deno.stdout.writeSync(bytes));
   }
 
   #onWritten(count: number): number {
+    this.#begunBytes = 0;
     this.#sizeBytes += count;
     return count;
   }
@@ -164,9 +157,9 @@ class FileOutput implements Required<Sink> {
     await Deno.stdout.write(NO_BYTES);
     const { size } = fstatSync(1);
     const taken = size - this.#sizeBytes;
-    const isOurs = taken >= 0 && taken <= this.#failedBytes;
+    const isOurs = taken >= 0 && taken <= this.#begunBytes;
     this.#sizeBytes = size;
-    this.#failedBytes = 0;
+    this.#begunBytes = 0;
     return isOurs ? taken : 0;
   }
 }
