@@ -169,9 +169,10 @@ class Handshake {
     if (header === "bad") return this.#failed("bad PROXY header");
     const { source, rest } = header;
     if (rest.length > 0) this.#stream = new PushbackStream(this.#stream, rest);
-    if (!source || isSame(source, this.#peer)) {
-      if (rest.length === 0 && !await this.#passCheck()) return CHECKED;
-    } else {
+    const mayBeCheck = !source || isSame(source, this.#peer);
+    if (mayBeCheck && rest.length === 0 && !await this.#passCheck()) return CHECKED;
+    if (source) {
+      // Both may be the same: a client on the proxy's host may have the port that the proxy has here.
       this.#through = { through: this.#peer };
       this.#peer = source;
     }

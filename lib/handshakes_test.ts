@@ -229,8 +229,9 @@ Deno.test("Handshakes makes a check a client of the proxy's address when data co
   for (const header of [V2_LOCAL, V2_UNSPEC, V1_UNKNOWN, own]) {
     for (const reads of [[header + "hello"], [header, "hel", "lo"]]) {
       const arrival = arrivalOf(reads.map(bytesOf));
+      const { peer } = arrival;
       const { stream, ...rest } = arrived(await outcomeOf(arrival));
-      assertEquals(rest, { tag: "arrived", peer: arrival.peer });
+      assertEquals(rest, { tag: "arrived", peer, ...header === own && { through: peer } });
       assertEquals(await textOf(stream, 100), "hello");
     }
   }

@@ -211,6 +211,20 @@ for (const [what, check] of CHECKS) {
   );
 }
 
+netTest(
+  "a client may have the port that its proxy has at the server",
+  FROM_LOCAL,
+  async (running) => {
+    using conn = await running.connect();
+    const { port } = conn.localAddr as Deno.NetAddr;
+    await conn.write(encode(`PROXY TCP4 127.0.0.1 127.0.0.1 ${port} 443\r\nhello\n`));
+    await running.out.until("| hello");
+    const [connected, hello] = running.out.text.split("\n");
+    assertEquals(connected, `#1 127.0.0.1:${port} connected (through 127.0.0.1:${port})`);
+    assertEquals(hello, `#1 127.0.0.1:${port} | hello`);
+  },
+);
+
 netTest("what looked like a check is a client when data comes", FROM_LOCAL, async (running) => {
   using conn = await running.connect();
   await conn.write(bytesOf(v2Local()));
