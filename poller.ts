@@ -155,6 +155,8 @@ const FULL_TURN = 32;
 const LATE_BURST = 112;
 /** A burst never lasts longer: listeners accept on by themselves and could keep it going. */
 const MAX_BURST_MS = 100;
+/** The runtime asks the kernel after 61 turns at the latest, and serves what it said in the next. */
+const TURNS_TO_ASK_KERNEL = 64;
 /** A read or accept of what the kernel already has settles within three. */
 const SETTLE_MICROTASKS = 4;
 const MAX_MS_WITHOUT_TURN = 10;
@@ -2205,6 +2207,7 @@ async function look(wait: Wait, signal: AbortSignal | undefined): Promise<void> 
     const known = wait.ready;
     wait.startReads(READS_PER_LOOK);
     await turnLoop();
+    await askKernel();
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
     wait.endStep();
     signal?.throwIfAborted();
@@ -2212,9 +2215,21 @@ async function look(wait: Wait, signal: AbortSignal | undefined): Promise<void> 
   }
 }
 
-/** Lets timers, I/O and signals have their turn: unlike an immediate, a timer parks the loop. */
+/**
+ * Lets timers, I/O and signals have their turn: a timer parks the loop, unless it is
+ * due before the loop gets there.
+ */
 function turnLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+/** Has the runtime ask the kernel what is ready, however late this thread may be. */
+function askKernel(): Promise<void> {
+  return new Promise((resolve) => {
+    let turnsLeft = TURNS_TO_ASK_KERNEL;
+    const turn = () => turnsLeft-- > 0 ? void setImmediate(turn) : resolve();
+    turn();
+  });
 }
 
 /** Returns whether the timer came first, which has parked the loop. */

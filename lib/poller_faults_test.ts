@@ -9,7 +9,7 @@ import {
   Socket,
   type Source,
 } from "../poller.ts";
-import { encode } from "./bytes.ts";
+import { decode, encode } from "./bytes.ts";
 import {
   byteOf,
   FaultyListener,
@@ -24,6 +24,7 @@ import {
   listenLocal,
   netTest,
   noFiles,
+  noRun,
   pick,
   pollerOf,
   type Random,
@@ -301,6 +302,45 @@ for (const [name, wait] of [["select()", waitBySelect], ["Poller.poll()", waitBy
       closeAll(...sources);
     });
   }
+}
+
+/**
+ * Looks at fresh connections whose data is there, by a call that returns when it has
+ * begun, and keeps the thread busy. Prints how many looks found the data.
+ */
+function busyLookProgram(call: string): string {
+  return `
+    import { Poller, POLLIN, select, Socket } from "${import.meta.resolve("../poller.ts")}";
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    let found = 0;
+    for (const busyMs of [0, 1, 1.5, 2, 5]) {
+      const client = await Deno.connect(listener.addr);
+      const source = new Socket(await listener.accept());
+      using poller = new Poller();
+      poller.register(source, POLLIN);
+      await client.write(new Uint8Array(4));
+      const ready = ${call};
+      const untilMs = performance.now() + busyMs;
+      while (performance.now() < untilMs);
+      if ((await ready).flat().length > 0) found++;
+      source.close();
+      client.close();
+    }
+    console.log(found);
+    Deno.exit();`;
+}
+
+for (const call of ["select([source], [], [], 0)", "poller.poll(0)"]) {
+  Deno.test({
+    // A program of its own: a test runner asks the kernel itself, between the turns.
+    name: `${call} reports what is there when its caller is busy meanwhile`,
+    ignore: noRun,
+    async fn() {
+      const args = ["eval", "--no-lock", busyLookProgram(call)];
+      const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
+      assertEquals([decode(stdout), decode(stderr)], ["5\n", ""]);
+    },
+  });
 }
 
 netTest("Poller.poll() reports all of 400 TCP sources in a look of its own poller", async () => {
