@@ -162,6 +162,7 @@ function webOf(config: Config, base: Base, clients: Clients, door: Door): Web | 
     clients,
     totals: () => stats.totals(clients.size),
     trouble,
+    isLogShort: () => door.trouble !== undefined,
     metrics: () =>
       stats.metrics({
         open: clients.size,

@@ -117,6 +117,26 @@ Deno.test({
 });
 
 Deno.test({
+  name: "main() takes descriptors from silent HTTP connections when the log lacks them",
+  ignore: noProc,
+  timeout: 120_000,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none", "--web", "0"], { before: "ulimit -n 60" });
+    const port = await cli.port();
+    await cli.err.until("/\n");
+    const [, webPort] = /watch at .*:(\d+)/.exec(cli.err.text)!;
+    using silent = new DisposableStack();
+    for (let i = 0; i < 150; i++) silent.use(await connectTo(Number(webPort)));
+    const startMs = performance.now();
+    using client = await connectTo(port);
+    await writeAll(client, encode("hello\n"));
+    await cli.out.until("| hello\n");
+    // Any connection has 10 s for a request, and more of them wait than there are descriptors.
+    assert(performance.now() - startMs < 10_000);
+  },
+});
+
+Deno.test({
   name: "main() holds no more memory when 100 MB come without a line end",
   ignore: noProc,
   timeout: 120_000,

@@ -25,6 +25,8 @@ const MAX_CONNECTIONS = 128;
 
 /** What a connection without an open stream has for a request and its answer. */
 const REQUEST_MS = 10_000;
+/** The same while descriptors are short. */
+const HURRIED_REQUEST_MS = 1_000;
 const SWEEP_MS = 1_000;
 
 /** Connections accepted at once, and how fast more are: a flood costs a few percent of a core. */
@@ -33,7 +35,7 @@ const ACCEPTS_PER_SECOND = 400;
 /** How long nobody is accepted when all of these are used up. */
 const REFILL_MS = 20;
 
-/** After a failure to accept, for example without descriptors. */
+/** After a failure to accept, for example without descriptors, or while the log cannot accept. */
 const PAUSE_MS = 1_000;
 
 /** How long answers may still take to be sent at the end. */
@@ -47,8 +49,17 @@ const NOT_ALLOWED = "405 Method Not Allowed\r\nallow: GET, HEAD";
 /** Answers a request; returns whether the answer is a stream without an end. */
 export type Answer = (request: IncomingMessage, response: ServerResponse) => boolean;
 
+export interface HttpOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly answer: Answer;
+  /** Whether the log cannot accept connections: what is held here may be what it lacks. */
+  isLogShort(): boolean;
+}
+
 /** A port for HTTP. */
 export class HttpPort {
+  readonly #isLogShort: () => boolean;
   readonly #listener: Deno.TcpListener;
   readonly #server: Server;
   /** In the order in which they came. */
@@ -59,8 +70,9 @@ export class HttpPort {
   #isClosed = false;
 
   /** Listens at once; throws a {@linkcode Failure} if it cannot. */
-  constructor(hostname: string, port: number, answer: Answer) {
-    this.#listener = listen(hostname, port);
+  constructor({ host, port, answer, isLogShort }: HttpOptions) {
+    this.#isLogShort = isLogShort;
+    this.#listener = listen(host, port);
     this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
       const wire = request.socket as unknown as Wire;
       response.shouldKeepAlive = false;
@@ -83,14 +95,21 @@ export class HttpPort {
     while (!this.#isClosed) {
       try {
         this.#admit(await this.#listener.accept());
+        if (this.#isLogShort()) await this.#pause(PAUSE_MS);
       } catch (error) {
-        if (!isOneClientsFault(error)) await this.#pause(PAUSE_MS);
+        if (!isOneClientsFault(error)) await this.#onFault();
       }
       const nowMs = performance.now();
       tokens = Math.min(BURST, tokens + (nowMs - filledAtMs) * ACCEPTS_PER_SECOND / 1000) - 1;
       filledAtMs = nowMs;
       if (tokens < 1) await this.#pause(REFILL_MS);
     }
+  }
+
+  /** Most likely there are no descriptors. */
+  async #onFault(): Promise<void> {
+    this.#endOlderThan(HURRIED_REQUEST_MS);
+    await this.#pause(PAUSE_MS);
   }
 
   async #pause(ms: number): Promise<void> {
@@ -131,7 +150,11 @@ export class HttpPort {
   }
 
   #sweep(): void {
-    const beforeMs = performance.now() - REQUEST_MS;
+    this.#endOlderThan(this.#isLogShort() ? HURRIED_REQUEST_MS : REQUEST_MS);
+  }
+
+  #endOlderThan(ms: number): void {
+    const beforeMs = performance.now() - ms;
     for (const wire of this.#wires) {
       if (!wire.isStreaming && wire.acceptedAtMs < beforeMs) wire.destroy();
     }

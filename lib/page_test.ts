@@ -165,6 +165,7 @@ class Stage implements AsyncDisposable {
       }),
       metrics: () => "",
       trouble: () => undefined,
+      isLogShort: () => false,
       example: "nc 127.0.0.1 1234",
       now: Date.now,
     });

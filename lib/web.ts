@@ -20,6 +20,8 @@ export interface WebOptions extends WatchersOptions {
   metrics(): string;
   /** Why the log is in trouble, if it is. */
   trouble(): string | undefined;
+  /** Whether it is because connections cannot be accepted. */
+  isLogShort(): boolean;
 }
 
 const HEADERS = {
@@ -63,11 +65,12 @@ export class Web {
   constructor(options: WebOptions) {
     this.#options = options;
     this.#watchers = new Watchers(options);
-    this.#http = new HttpPort(
-      options.host,
-      options.port,
-      (request, response) => this.#answer(request, response),
-    );
+    this.#http = new HttpPort({
+      host: options.host,
+      port: options.port,
+      answer: (request, response) => this.#answer(request, response),
+      isLogShort: () => options.isLogShort(),
+    });
   }
 
   /** The address listened on, with the real port. */

@@ -33,6 +33,7 @@ class Stage implements AsyncDisposable {
       totals: () => ({ open: 1, lines: 2 }),
       metrics: () => "earshot_lines_total 2\n",
       trouble: () => this.trouble,
+      isLogShort: () => false,
       example: "nc 127.0.0.1 1234",
       now: Date.now,
       ...options,
