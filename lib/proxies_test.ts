@@ -96,10 +96,20 @@ async function untilAnswered(port: number, demandLife: () => void): Promise<numb
   }
 }
 
-/** A port that was free a moment ago. */
+/**
+ * A port that was free a moment ago, and none of those that the system gives to clients:
+ * one that tries such a port before anybody listens there may be connected to itself.
+ */
 function freePort(): number {
-  using listener = listenLocal();
-  return listener.addr.port;
+  for (;;) {
+    const port = 20_000 + Math.floor(10_000 * Math.random());
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      return port;
+    } catch {
+      // It is taken.
+    }
+  }
 }
 
 async function startHaproxy(folder: string, to: number, settings: string): Promise<Proxy> {
