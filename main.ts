@@ -31,16 +31,18 @@
 
 import manifest from "./deno.json" with { type: "json" };
 import type { Network } from "./lib/addresses.ts";
-import { assemble, type Rooms, rotationOf, tlsOf } from "./lib/assembly.ts";
+import { buildServer, rotationOf, type ServerParts, tlsOf } from "./lib/build.ts";
 import { encode } from "./lib/bytes.ts";
-import { shown } from "./lib/escape.ts";
-import { Failure, type Io, Messages, reasonOf, type Say, type Sink, writeAll } from "./lib/io.ts";
-import { closeListeners, openListeners } from "./lib/listeners.ts";
-import { type Config, parseConfig, usage, UsageError } from "./lib/options.ts";
-import { Output } from "./lib/output.ts";
-import { handleSignals, hasTerminal, processIo } from "./lib/process.ts";
-import type { Due } from "./lib/silence.ts";
-import type { Tls } from "./lib/tls.ts";
+import { shown } from "./lib/records/escape.ts";
+import { Failure, reasonOf } from "./lib/errors.ts";
+import { type Io, type Sink, writeAll } from "./lib/io.ts";
+import { Messages, type Say } from "./lib/messages.ts";
+import { closeListeners, openListeners } from "./lib/accept/listeners.ts";
+import { type Config, parseConfig, usage, UsageError } from "./lib/cli/options.ts";
+import { Output } from "./lib/output/output.ts";
+import { handleSignals, hasTerminal, processIo } from "./lib/cli/process.ts";
+import type { Deadline } from "./lib/loop/deadlines.ts";
+import type { Tls } from "./lib/accept/tls.ts";
 import { DatagramSocket, ServerSocket, type Source } from "./poller.ts";
 
 export { type Config, Failure, type Io, type Network, parseConfig, type Sink, usage, UsageError };
@@ -135,29 +137,29 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   );
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   opened.defer(() => closeListeners(listening));
-  const rooms = assemble(config, { io, messages, say, output, listening, tls });
-  opened.defer(() => rooms.multiplexer.close());
+  const parts = buildServer(config, { io, messages, say, output, listening, tls });
+  opened.defer(() => parts.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
-  if (rooms.web) say(rooms.web.greeting);
-  return new LogServer(rooms, opened.move());
+  if (parts.web) say(parts.web.greeting);
+  return new LogServer(parts, opened.move());
 }
 
 /** The server: listen, poll, dispatch, stop. */
 class LogServer implements Server {
-  readonly #rooms: Rooms;
+  readonly #parts: ServerParts;
   readonly #opened: AsyncDisposable;
-  readonly #dues: readonly Due[];
+  readonly #deadlines: readonly Deadline[];
   /** Sources that were ready, with their events, when the time of the round was up. */
   #unheard: [Source, number][] = [];
   #isStopping = false;
   readonly addrs: readonly Deno.Addr[];
   readonly finished: Promise<void>;
 
-  constructor(rooms: Rooms, opened: AsyncDisposable) {
-    const { door, clients, datagrams, summaries, listening } = rooms;
-    this.#rooms = rooms;
+  constructor(parts: ServerParts, opened: AsyncDisposable) {
+    const { admission, clients, datagrams, summaries, listening } = parts;
+    this.#parts = parts;
     this.#opened = opened;
-    this.#dues = [door, ...clients.dues, datagrams, summaries];
+    this.#deadlines = [admission, ...clients.deadlines, datagrams, summaries];
     this.addrs = listening.map(({ socket }) => addrOf(socket));
     this.finished = this.#serve();
     // A rejection that nobody looks at would end the process; whoever awaits it still gets it.
@@ -165,11 +167,11 @@ class LogServer implements Server {
   }
 
   async #serve(): Promise<void> {
-    const { door } = this.#rooms;
+    const { admission } = this.#parts;
     try {
-      while (!this.#isStopping && !door.failure) await this.#round(this.#msToNextDue());
+      while (!this.#isStopping && !admission.failure) await this.#round(this.#msToNextDue());
       await this.#drain();
-      if (door.failure) throw door.failure;
+      if (admission.failure) throw admission.failure;
     } finally {
       await this.#close();
     }
@@ -177,20 +179,20 @@ class LogServer implements Server {
 
   /** One round: whoever is ready is heard, what is due is done, then the log is written. */
   async #round(timeoutMs: number): Promise<boolean> {
-    const { multiplexer, journal, mailbox, io } = this.#rooms;
+    const { multiplexer, logWriter, tasks, io } = this.#parts;
     const polledAtMs = performance.now();
     const ready = this.#unheard.length > 0 ? this.#unheard : await multiplexer.poll(timeoutMs);
     const startMs = performance.now();
     this.#noticeStandstill(startMs - polledAtMs - timeoutMs);
-    journal.setTime(io.now(), polledAtMs);
+    logWriter.setTime(io.now(), polledAtMs);
     let heard = this.#hearSome(ready, 0, startMs);
     while (this.#isLong()) {
       await this.#flush();
       if (performance.now() - startMs < ROUND_MS) heard = this.#hearSome(ready, heard, startMs);
     }
     this.#unheard = heard < ready.length ? ready.slice(heard) : [];
-    while (!mailbox.open(this.#isLong)) await this.#flush();
-    // Due by the time before the poll: whoever spoke while the process stood still has been heard.
+    while (!tasks.open(this.#isLong)) await this.#flush();
+    // Deadline by the time before the poll: whoever spoke while the process stood still has been heard.
     if (this.#dueAtMs <= polledAtMs) await this.#doWhatIsDue(polledAtMs);
     await this.#flush();
     return ready.length > 0;
@@ -212,10 +214,10 @@ class LogServer implements Server {
   }
 
   /** Whether the log should be written before more is done. */
-  readonly #isLong = (): boolean => this.#rooms.journal.isLong;
+  readonly #isLong = (): boolean => this.#parts.logWriter.isLong;
 
   async #doWhatIsDue(nowMs: number): Promise<void> {
-    for (const due of this.#dues) {
+    for (const due of this.#deadlines) {
       while (due.dueAtMs <= nowMs) {
         due.onDue(nowMs);
         if (!this.#isLong()) break;
@@ -225,26 +227,26 @@ class LogServer implements Server {
   }
 
   #hear(source: Source, events: number): void {
-    const { reception, datagrams, crowd, stdin, clients, multiplexer } = this.#rooms;
-    if (source instanceof ServerSocket) reception.welcome(source);
+    const { acceptor, datagrams, interactive, stdin, clients, multiplexer } = this.#parts;
+    if (source instanceof ServerSocket) acceptor.accept(source);
     else if (source instanceof DatagramSocket) datagrams.hear(source);
     else if (source !== stdin) clients.hear(source, events);
-    else if (!crowd.hear(stdin)) multiplexer.unregister(stdin);
+    else if (!interactive.hear(stdin)) multiplexer.unregister(stdin);
   }
 
   /** Time in which the process stood still does not make a client idle. */
   #noticeStandstill(oversleptMs: number): void {
-    if (oversleptMs > STOOD_STILL_MS) this.#rooms.clients.lost(oversleptMs);
+    if (oversleptMs > STOOD_STILL_MS) this.#parts.clients.lost(oversleptMs);
   }
 
   async #flush(): Promise<void> {
-    this.#rooms.clients.lost(await this.#rooms.journal.flush());
+    this.#parts.clients.lost(await this.#parts.logWriter.flush());
   }
 
   /** When something has to be done next. */
   get #dueAtMs(): number {
     let dueAtMs = Infinity;
-    for (const due of this.#dues) dueAtMs = Math.min(dueAtMs, due.dueAtMs);
+    for (const due of this.#deadlines) dueAtMs = Math.min(dueAtMs, due.dueAtMs);
     return dueAtMs;
   }
 
@@ -256,33 +258,33 @@ class LogServer implements Server {
   stop(): void {
     if (this.#isStopping) return;
     this.#isStopping = true;
-    this.#rooms.output.stop();
-    this.#rooms.multiplexer.wake();
+    this.#parts.output.stop();
+    this.#parts.multiplexer.wake();
   }
 
   /** Hears what had arrived when the server was stopped: until nothing comes, at most a second. */
   async #drain(): Promise<void> {
-    const { door, handshakes, mailbox, clients, journal, io } = this.#rooms;
+    const { admission, handshakes, tasks, clients, logWriter, io } = this.#parts;
     const untilMs = performance.now() + DRAIN_MS;
     // The wake-up of stop() may end the first poll before anything is seen.
     for (let quiet = 0; quiet < 2 && performance.now() < untilMs;) {
       quiet = await this.#round(quiet > 0 ? LAST_LOOK_MS : 0) ? 0 : quiet + 1;
-      if (quiet > 0) door.close();
+      if (quiet > 0) admission.close();
     }
-    journal.setTime(io.now(), performance.now());
+    logWriter.setTime(io.now(), performance.now());
     handshakes.endAll(SHUTTING_DOWN);
-    while (!mailbox.open(this.#isLong)) await this.#flush();
+    while (!tasks.open(this.#isLong)) await this.#flush();
     while (!clients.disconnectAll(SHUTTING_DOWN)) await this.#flush();
     await this.#flush();
-    await journal.settled();
+    await logWriter.settled();
   }
 
   /** Frees everything, after a failure too. */
   async #close(): Promise<void> {
     this.#isStopping = true;
-    const { handshakes, mailbox, clients, log, stdin, web } = this.#rooms;
+    const { handshakes, tasks, clients, log, stdin, web } = this.#parts;
     handshakes.endAll(SHUTTING_DOWN);
-    mailbox.open();
+    tasks.open();
     // What is logged after a failure goes nowhere.
     while (!clients.disconnectAll(SHUTTING_DOWN)) log.clear();
     stdin?.close();
@@ -291,8 +293,8 @@ class LogServer implements Server {
   }
 
   reload(): boolean {
-    const { journal, tls, multiplexer } = this.#rooms;
-    const hasFile = journal.reopen();
+    const { logWriter, tls, multiplexer } = this.#parts;
+    const hasFile = logWriter.reopen();
     if (tls) this.#reloadCertificates(tls);
     multiplexer.wake();
     return hasFile || tls !== undefined;
@@ -302,16 +304,16 @@ class LogServer implements Server {
     try {
       tls.reload();
     } catch (error) {
-      this.#rooms.say(`earshot: ${(error as Error).message}; the old certificates stay`);
+      this.#parts.say(`earshot: ${(error as Error).message}; the old certificates stay`);
     }
   }
 
   get webAddr(): Deno.NetAddr | undefined {
-    return this.#rooms.web?.addr;
+    return this.#parts.web?.addr;
   }
 
   reportStats(): void {
-    this.#rooms.report();
+    this.#parts.report();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

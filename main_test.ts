@@ -11,9 +11,9 @@ import {
   Feed,
   MemoryListener,
   MemoryStream,
-} from "./lib/fakes.ts";
+} from "./tests/support/fakes.ts";
 import { writeAll } from "./lib/io.ts";
-import { heardIn, logOf, NOW_MS, serve, serveFrom, spawnCli } from "./lib/serving.ts";
+import { heardIn, logOf, NOW_MS, serve, serveFrom, spawnCli } from "./tests/support/serving.ts";
 import {
   bytesOf,
   Capture,
@@ -37,7 +37,7 @@ import {
   turn,
   untilTrue,
   withSeeds,
-} from "./lib/testing.ts";
+} from "./tests/support/testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -22,7 +22,13 @@ import {
   type Source,
 } from "./poller.ts";
 import { decode, encode } from "./lib/bytes.ts";
-import { MemoryListener, MemoryStream, quietStream, StubbornStream, talker } from "./lib/fakes.ts";
+import {
+  MemoryListener,
+  MemoryStream,
+  quietStream,
+  StubbornStream,
+  talker,
+} from "./tests/support/fakes.ts";
 import {
   ALL_EVENTS,
   assertPending,
@@ -47,7 +53,7 @@ import {
   untyped,
   waitByPoll,
   waitBySelect,
-} from "./lib/testing.ts";
+} from "./tests/support/testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -5,8 +5,9 @@
  */
 
 import { encode } from "../lib/bytes.ts";
-import { createFramer, type FrameSink } from "../lib/framing.ts";
-import { Log, type Party } from "../lib/log.ts";
+import { createFramer, type FrameSink } from "../lib/framing/framing.ts";
+import { Log } from "../lib/records/log.ts";
+import type { Subject } from "../lib/records/records.ts";
 import { type ByteStream, Poller, Socket } from "../poller.ts";
 
 // -- Framing --
@@ -70,7 +71,7 @@ const KINDS = [
   ["99 control characters", new Uint8Array(LINE.length).fill(0x01)],
 ] as const;
 
-const PARTY: Party = { number: 17, peer: { kind: "ip", host: "127.0.0.1", port: 53122 } };
+const SUBJECT: Subject = { number: 17, peer: { kind: "ip", host: "127.0.0.1", port: 53122 } };
 const LINES = Math.floor(READ_BYTES / (LINE.length + 1));
 
 function logOf(format: "text" | "json" | "hex"): Log {
@@ -87,7 +88,7 @@ function readWith(line: Uint8Array): Uint8Array {
 for (const format of ["text", "json"] as const) {
   for (const [kind, line] of KINDS) {
     const log = logOf(format);
-    const label = log.labelOf(PARTY);
+    const label = log.labelOf(SUBJECT);
     const read = readWith(line);
     Deno.bench({
       name: `${format}, ${kind}`,
@@ -106,7 +107,7 @@ for (const format of ["text", "json"] as const) {
 const hexLog = logOf("hex");
 const hexRead = readWith(lineOf(PROSE));
 Deno.bench("hex, 64 KiB", () => {
-  hexLog.chunk(PARTY, 0, hexRead);
+  hexLog.chunk(SUBJECT, 0, hexRead);
   hexLog.take();
 });
 

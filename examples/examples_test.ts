@@ -1,7 +1,14 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
-import { Capture, connectTo, hasProgram, latin1, noRun, readUpTo } from "../lib/testing.ts";
+import {
+  Capture,
+  connectTo,
+  hasProgram,
+  latin1,
+  noRun,
+  readUpTo,
+} from "../tests/support/testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -1,0 +1,118 @@
+/**
+ * From an accepted connection to a client: first the rules, then, where it has
+ * to, the PROXY header and TLS.
+ *
+ * @module
+ */
+
+import { type ServerSocket, Socket } from "../../poller.ts";
+import { type Peer, peerOf } from "../addresses.ts";
+import type { Admission } from "./admission.ts";
+import type { Handshakes, Outcome } from "./handshakes.ts";
+import type { StreamListening } from "./listeners.ts";
+import type { TaskQueue } from "../loop/task_queue.ts";
+import { NOT_ALLOWED } from "../records/records.ts";
+import type { Tls } from "./tls.ts";
+
+/** A connection that has become a client's. */
+export interface Arrival {
+  readonly socket: Socket;
+  readonly peer: Peer;
+  /** The proxy that it came through. */
+  readonly through?: Peer | undefined;
+  /** Common name of the certificate that it has shown. */
+  readonly certificate?: string | undefined;
+}
+
+export interface ConnectionAcceptorOptions {
+  readonly admission: Admission;
+  readonly handshakes: Handshakes;
+  /** What secures the ports that speak TLS. */
+  readonly tls: Tls | undefined;
+  readonly listening: readonly StreamListening[];
+  readonly tasks: TaskQueue;
+  readonly onArrival: (arrival: Arrival) => void;
+  readonly onRefused: (peer: Peer, reason: string) => void;
+  /** It has not become a client, and leaves a record. */
+  readonly onFailed: (peer: Peer, acceptedAtMs: number, reason: string) => void;
+}
+
+export class ConnectionAcceptor {
+  readonly #options: ConnectionAcceptorOptions;
+  readonly #listening: ReadonlyMap<ServerSocket, StreamListening>;
+
+  constructor(options: ConnectionAcceptorOptions) {
+    this.#options = options;
+    this.#listening = new Map(options.listening.map((one) => [one.socket, one]));
+  }
+
+  /** Takes in whoever waits at a listener, as far as there are places. */
+  accept(listener: ServerSocket): void {
+    const listening = this.#listening.get(listener)!;
+    for (const socket of this.#options.admission.accept(listener)) {
+      this.#onAccepted(socket, listening);
+    }
+  }
+
+  #onAccepted(socket: Socket, { file, isTls }: StreamListening): void {
+    const { admission, handshakes } = this.#options;
+    const peer = peerOf(socket.remoteAddr, file?.path);
+    const isProxy = handshakes.isProxy(peer);
+    const refusal = isProxy ? admission.isDenied(peer) && NOT_ALLOWED : admission.refusalOf(peer);
+    if (refusal) return this.#refuse(socket, peer, refusal);
+    keepAlive(socket);
+    admission.enter();
+    if (!isProxy) admission.count(peer);
+    if (isProxy || isTls) this.#shakeHands(socket, peer, isTls);
+    else this.#options.onArrival({ socket, peer });
+  }
+
+  #refuse(socket: Socket, peer: Peer, reason: string): void {
+    socket.close();
+    this.#options.onRefused(peer, reason);
+  }
+
+  /** Runs beside the loop: nobody waits for a client that is slow to begin. */
+  #shakeHands(socket: Socket, peer: Peer, isTls: boolean): void {
+    const { handshakes, tls, tasks } = this.#options;
+    const acceptedAtMs = performance.now();
+    handshakes.start(
+      { stream: socket.stream, peer },
+      isTls ? tls : undefined,
+      (outcome) => tasks.post(() => this.#onOutcome(peer, acceptedAtMs, outcome)),
+    );
+  }
+
+  #onOutcome(accepted: Peer, acceptedAtMs: number, outcome: Outcome): void {
+    const { admission, handshakes, onRefused, onFailed } = this.#options;
+    // A proxy's connection counts for the client that it is named to be, once that has arrived.
+    const counted = handshakes.isProxy(accepted) ? undefined : accepted;
+    if (outcome.tag === "arrived") return this.#onArrived(counted, outcome);
+    admission.left(counted);
+    if (outcome.tag === "refused") onRefused(outcome.peer, outcome.reason);
+    if (outcome.tag === "failed") onFailed(outcome.peer, acceptedAtMs, outcome.reason);
+  }
+
+  #onArrived(counted: Peer | undefined, arrived: Outcome & { tag: "arrived" }): void {
+    const { admission, onArrival } = this.#options;
+    const { stream, peer, through, certificate } = arrived;
+    const socket = new Socket(stream);
+    // Others of its address may have arrived since the proxy said who it is.
+    const refusal = counted ? undefined : admission.refusalOf(peer);
+    if (refusal) {
+      admission.left(undefined);
+      return this.#refuse(socket, peer, refusal);
+    }
+    if (!counted) admission.count(peer);
+    onArrival({ socket, peer, through, certificate });
+  }
+}
+
+/** Finds out a peer that vanished. That takes two hours: Deno can only switch it on or off. */
+function keepAlive({ stream }: Socket): void {
+  try {
+    (stream as Partial<Deno.TcpConn>).setKeepAlive?.(true);
+  } catch {
+    // The peer is gone already; reading tells.
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * Opens the sockets that clients connect or send to, and closes them again.
+ *
+ * @module
+ */
+
+import { type Acceptor, DatagramSocket, ServerSocket } from "../../poller.ts";
+import { bracketed } from "../addresses.ts";
+import { Failure, reasonOf } from "../errors.ts";
+
+/** What is to be listened on. */
+export interface ListenOptions {
+  readonly hosts: readonly string[];
+  readonly ports: readonly number[];
+  readonly udpPorts: readonly number[];
+  readonly unixPaths: readonly string[];
+  readonly backlog: number;
+  readonly reusePort: boolean;
+  /** Whether the TCP ports speak TLS. */
+  readonly isTls: boolean;
+}
+
+/** A socket that clients connect to. */
+export interface StreamListening {
+  readonly kind: "stream";
+  readonly socket: ServerSocket;
+  readonly greeting: string;
+  readonly isTls: boolean;
+  /** The file of a Unix socket. */
+  readonly file: SocketFile | undefined;
+}
+
+/** A socket that anybody sends datagrams to. */
+export interface DatagramListening {
+  readonly kind: "datagram";
+  readonly socket: DatagramSocket;
+  readonly greeting: string;
+}
+
+export type Listening = StreamListening | DatagramListening;
+
+/** A file, and what tells it from a later one of the same name. */
+interface SocketFile {
+  readonly path: string;
+  readonly device: number;
+  readonly inode: number | null;
+}
+
+/**
+ * Opens every port on every address, and every Unix socket. If one cannot be
+ * opened, those that were are closed again.
+ */
+export async function openListeners(options: ListenOptions): Promise<Listening[]> {
+  const listening: Listening[] = [];
+  const { hosts, ports, udpPorts, unixPaths } = options;
+  try {
+    for (const host of hosts) {
+      for (const port of ports) listening.push(listenTcp(options, host, port));
+    }
+    for (const host of hosts) for (const port of udpPorts) listening.push(listenUdp(host, port));
+    for (const path of unixPaths) listening.push(await listenUnix(path));
+    return listening;
+  } catch (error) {
+    await closeListeners(listening);
+    throw error;
+  }
+}
+
+/** Closes them, and waits until their ports and files are free. */
+export async function closeListeners(listening: readonly Listening[]): Promise<void> {
+  const ours = listening.filter((one) => one.kind === "datagram" || isOurs(one.file));
+  for (const { socket } of ours) socket.close();
+  await Promise.all(ours.map(({ socket }) => socket.closed));
+}
+
+/**
+ * Deno removes the file of a Unix socket by its name when the listener is closed. If it is a
+ * successor's by now, the listener, which nobody can reach any more, is left to the end of the
+ * process.
+ */
+function isOurs(file: SocketFile | undefined): boolean {
+  if (!file) return true;
+  try {
+    const { dev, ino } = Deno.lstatSync(file.path);
+    return dev === file.device && ino === file.inode;
+  } catch {
+    return true;
+  }
+}
+
+function listenTcp(options: ListenOptions, hostname: string, port: number): Listening {
+  const { backlog: tcpBacklog, reusePort, isTls } = options;
+  // Without the flag Deno would end the process at reusePort.
+  if (reusePort) assertUnstableNet("--reuse-port");
+  const where = `${bracketed(hostname)}:${port}`;
+  const listener = opened(where, () => Deno.listen({ hostname, port, tcpBacklog, reusePort }));
+  return {
+    kind: "stream",
+    socket: new ServerSocket(listener),
+    greeting: `listening on ${greetingOf(listener.addr, isTls)}`,
+    isTls,
+    file: undefined,
+  };
+}
+
+function listenUdp(hostname: string, port: number): Listening {
+  assertUnstableNet("--udp");
+  const where = `udp ${bracketed(hostname)}:${port}`;
+  const conn = opened(where, () => Deno.listenDatagram({ hostname, port, transport: "udp" }));
+  return {
+    kind: "datagram",
+    socket: new DatagramSocket(conn),
+    greeting: `listening on udp ${greetingOf(conn.addr as Deno.NetAddr, false)}`,
+  };
+}
+
+/** `deno.json` switches this on; a bundle is run without it. */
+function assertUnstableNet(option: string): void {
+  if (typeof Deno.listenDatagram === "function") return;
+  throw new Failure(`Cannot use ${option}: run again with --unstable-net`);
+}
+
+function greetingOf({ hostname, port }: Deno.NetAddr, isTls: boolean): string {
+  const notes = [isTls ? "TLS" : "", reachOf(hostname)].filter(Boolean).join("; ");
+  return `${bracketed(hostname)}:${port}${notes && ` (${notes})`}`;
+}
+
+function reachOf(address: string): string {
+  if (address === "0.0.0.0") return "every IPv4 interface";
+  if (address === "::") return "every interface";
+  if (address.startsWith("127.")) return "this machine only; --host 0.0.0.0 for every interface";
+  return address === "::1" ? "this machine only; --host :: for every interface" : "";
+}
+
+async function listenUnix(path: string): Promise<Listening> {
+  await removeStaleSocket(path);
+  const listener = opened(path, () => Deno.listen({ transport: "unix", path }));
+  const file = await socketFileOf(path);
+  return {
+    kind: "stream",
+    socket: new ServerSocket(listener),
+    greeting: `listening on ${path}`,
+    isTls: false,
+    file,
+  };
+}
+
+/** `undefined` if somebody has removed it already. */
+async function socketFileOf(path: string): Promise<SocketFile | undefined> {
+  try {
+    const { dev: device, ino: inode } = await Deno.lstat(path);
+    return { path, device, inode };
+  } catch {
+    return;
+  }
+}
+
+function opened<L extends Acceptor | Deno.DatagramConn>(where: string, open: () => L): L {
+  try {
+    return open();
+  } catch (error) {
+    throw new Failure(`Cannot listen on ${where}: ${reasonOf(error)}`);
+  }
+}
+
+/** A crash leaves the socket's file behind: one that nobody answers at is removed. */
+async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    if (!await isStaleSocket(path)) throw new Failure("another process listens there");
+    await Deno.remove(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw new Failure(`Cannot listen on ${path}: ${reasonOf(error)}`);
+  }
+}
+
+async function isStaleSocket(path: string): Promise<boolean> {
+  if (!(await Deno.lstat(path)).isSocket) throw new Failure("a file that is no socket is there");
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+    return false;
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) return true;
+    throw error;
+  }
+}

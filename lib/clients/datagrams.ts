@@ -1,0 +1,155 @@
+/**
+ * Datagrams: each is a record of its own, and nothing is kept of its sender.
+ *
+ * @module
+ */
+
+import { type DatagramSocket, POLLIN } from "../../poller.ts";
+import { type Networks, type Peer, peerOf } from "../addresses.ts";
+import { CR, LF, NUL } from "../bytes.ts";
+import { cutPieces, type FrameSink } from "../framing/partial_frame.ts";
+import { reasonOf } from "../errors.ts";
+import type { Say } from "../messages.ts";
+import type { Log } from "../records/log.ts";
+import type { History } from "../records/history.ts";
+import type { Subject } from "../records/records.ts";
+import type { Multiplexer } from "../loop/selector.ts";
+import type { Deadline } from "../loop/deadlines.ts";
+import type { Stats } from "../stats.ts";
+
+/** Nothing larger arrives by UDP. */
+const MAX_DATAGRAM_BYTES = 64 * 1024;
+/** The most that is heard of one socket before others have their turn. */
+const MAX_TURN_BYTES = 256 * 1024;
+/** How long a socket that failed is left alone: if it fails each time, the loop would spin. */
+const PAUSE_MS = 100;
+const REPORT_MS = 60_000;
+
+export interface DatagramOptions {
+  readonly log: Log;
+  readonly stats: Stats;
+  readonly history: History | undefined;
+  readonly allowed: Networks | undefined;
+  readonly denied: Networks | undefined;
+  /** A longer datagram comes in pieces. */
+  readonly maxLineBytes: number;
+  /** What the sockets are registered with. */
+  readonly multiplexer: Pick<Multiplexer, "register" | "unregister">;
+  readonly say: Say;
+}
+
+export class Datagrams implements Deadline {
+  readonly #options: DatagramOptions;
+  /** Each datagram is received into it. */
+  readonly #input = new Uint8Array(MAX_DATAGRAM_BYTES);
+  #sender: Sender | undefined;
+  #reportedAtMs = -Infinity;
+  /** Sockets that are left alone until {@linkcode dueAtMs}. */
+  readonly #paused = new Set<DatagramSocket>();
+  dueAtMs = Infinity;
+
+  constructor(options: DatagramOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Hears what waits in the socket, which bounds it. Up to the limit of a turn nothing is left
+   * there: the next wait would take a turn of the loop, and the kernel drops what comes meanwhile.
+   */
+  hear(socket: DatagramSocket): void {
+    if (this.#paused.has(socket)) return;
+    let heard = 0;
+    try {
+      do heard += this.#receive(socket); while (socket.waiting > 0 && heard < MAX_TURN_BYTES);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) this.#onFault(socket, error);
+    }
+  }
+
+  #onFault(socket: DatagramSocket, error: unknown): void {
+    this.#report(error);
+    this.#paused.add(socket);
+    this.#options.multiplexer.unregister(socket);
+    this.dueAtMs = performance.now() + PAUSE_MS;
+  }
+
+  onDue(): void {
+    this.dueAtMs = Infinity;
+    for (const socket of this.#paused) this.#options.multiplexer.register(socket, POLLIN);
+    this.#paused.clear();
+  }
+
+  #receive(socket: DatagramSocket): number {
+    const [count, from] = socket.recvFromInto(this.#input);
+    const { stats, allowed, denied } = this.#options;
+    const sender = this.#senderAt(from as Deno.NetAddr);
+    // No record: those who are kept out could flood the log.
+    if (denied?.has(sender.peer) || allowed?.has(sender.peer) === false) {
+      stats.refused++;
+      return count;
+    }
+    stats.datagrams++;
+    stats.bytes += count;
+    this.#log(sender, count);
+    return count;
+  }
+
+  #log(sender: Sender, count: number): void {
+    const { log, stats, history, maxLineBytes } = this.#options;
+    const input = this.#input;
+    if (log.takesLines) {
+      const end = endOf(input, count);
+      const start = cutPieces(input, 0, end, maxLineBytes, sender);
+      if (start > 0) stats.cut++;
+      return sender.frame(input, start, end, true);
+    }
+    log.chunk(sender, 0, input.subarray(0, count));
+    history?.line(sender, input, 0, count, true, log.timeMs);
+  }
+
+  /** A burst comes from one sender: what its records begin with is made once. */
+  #senderAt({ hostname, port }: Deno.NetAddr): Sender {
+    const last = this.#sender;
+    if (last?.port === port && last.hostname === hostname) return last;
+    this.#sender = new Sender(this.#options, hostname, port);
+    return this.#sender;
+  }
+
+  #report(error: unknown): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#reportedAtMs < REPORT_MS) return;
+    this.#reportedAtMs = nowMs;
+    this.#options.say(`earshot: Cannot receive datagrams for now: ${reasonOf(error)}`);
+  }
+}
+
+/** Who has sent a datagram: takes its pieces as records. */
+class Sender implements FrameSink, Subject {
+  readonly peer: Peer;
+  readonly hostname: string;
+  readonly port: number;
+  readonly #log: Log;
+  readonly #history: History | undefined;
+  readonly #label: Uint8Array;
+
+  constructor({ log, history }: DatagramOptions, hostname: string, port: number) {
+    this.hostname = hostname;
+    this.port = port;
+    this.peer = peerOf({ transport: "udp", hostname, port });
+    this.#log = log;
+    this.#history = history;
+    this.#label = log.labelOf(this);
+  }
+
+  frame(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
+    this.#log.line(this.#label, bytes, start, end, isWhole);
+    this.#history?.line(this, bytes, start, end, isWhole, this.#log.timeMs);
+  }
+}
+
+/** Where a datagram ends but for one LF, CRLF or NUL: many senders add one, and it says nothing. */
+function endOf(bytes: Uint8Array, count: number): number {
+  const last = bytes[count - 1];
+  if (count === 0 || last !== LF && last !== NUL) return count;
+  return last === LF && count > 1 && bytes[count - 2] === CR ? count - 2 : count - 1;
+}

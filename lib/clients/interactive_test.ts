@@ -1,0 +1,199 @@
+import { assertEquals } from "@std/assert";
+import { select, Socket } from "../../poller.ts";
+import { decode, encode, NO_BYTES } from "../bytes.ts";
+import { Client } from "./client.ts";
+import { Interactive } from "./interactive.ts";
+import { MemoryStream } from "../../tests/support/fakes.ts";
+import { Log } from "../records/log.ts";
+import type { Target } from "../records/records.ts";
+import { Stats } from "../stats.ts";
+import { turn } from "../../tests/support/testing.ts";
+
+Deno.test.sanitizer({ ops: true, resources: true });
+
+/** Clients 1 to `count` with their peers, and an interactive console for them. */
+function interactiveOf(count: number, endsInCrLf = false) {
+  const log = new Log({
+    format: "text",
+    time: "none",
+    isQuiet: false,
+    isColored: false,
+    startMs: 0,
+  });
+  const context = {
+    log,
+    stats: new Stats(0, false),
+    history: undefined,
+    isEchoing: false,
+    isReceivedIntoLog: false,
+    createFramer: undefined,
+    input: { receive: () => 0, last: () => NO_BYTES },
+    maxReadBytes: 1000,
+  };
+  const streams = Array.from({ length: count }, () => new MemoryStream());
+  const clients = streams.map((stream, i) =>
+    new Client(context, i + 1, { kind: "ip", host: "10.0.0.1", port: i + 1 }, new Socket(stream))
+  );
+  const said: string[] = [];
+  const sent: string[] = [];
+  const interactive = new Interactive({
+    clients,
+    endsInCrLf,
+    say: (message) => said.push(message),
+    onSent: (to, line) => sent.push(`${nameOf(to)} ${decode(line)}`),
+    onAnswered: () => {},
+  });
+  return {
+    interactive,
+    clients,
+    streams,
+    said,
+    sent,
+    type: (text: string) => interactive.push(encode(text)),
+    /** What each has received when all is sent. */
+    async received(): Promise<string[]> {
+      for (let i = 0; i < 5; i++) {
+        for (const client of clients) client.send();
+        await turn();
+      }
+      return streams.map(({ received }) => received);
+    },
+    [Symbol.dispose]: () => clients.forEach(({ socket }) => socket.close()),
+  };
+}
+
+function nameOf(to: Target): string {
+  return "clients" in to ? `*${to.clients}` : `#${to.number}`;
+}
+
+Deno.test("Interactive.push() sends a line to all, however it is typed", async () => {
+  using one = interactiveOf(2);
+  for (const part of ["he", "llo", "\nand", " more\n"]) one.type(part);
+  assertEquals(await one.received(), ["hello\nand more\n", "hello\nand more\n"]);
+  assertEquals(one.sent, ["*2 hello", "*2 and more"]);
+});
+
+Deno.test("Interactive.push() sends a line with @3 to client 3 alone", async () => {
+  using one = interactiveOf(3);
+  one.type("@3 reset now\n@1 \n");
+  assertEquals(await one.received(), ["\n", "", "reset now\n"]);
+  assertEquals(one.sent, ["#3 reset now", "#1 "]);
+});
+
+Deno.test("Interactive.push() sends @@ as a line that begins with @", async () => {
+  using one = interactiveOf(1);
+  one.type("@@3 x\n@@\n");
+  assertEquals(await one.received(), ["@3 x\n@\n"]);
+});
+
+Deno.test("Interactive.push() explains every other form of @, and sends nothing", async () => {
+  using one = interactiveOf(1);
+  for (const wrong of ["@", "@1", "@x y", "@0 x", "@01 x", "@1\tx", "@-1 x", "@\x1B x"]) {
+    one.type(`${wrong}\n`);
+  }
+  assertEquals(await one.received(), [""]);
+  assertEquals(one.said.length, 8);
+  assertEquals(
+    one.said[7],
+    `earshot: Cannot send "@\\x1B x": expected @<number> <text>, or @@ for a line that begins with @`,
+  );
+});
+
+Deno.test("Interactive.push() says when nobody is there to take a line", async () => {
+  using nobody = interactiveOf(0);
+  nobody.type("hello\n");
+  using one = interactiveOf(1);
+  one.type("@7 x\n");
+  assertEquals(await one.received(), [""]);
+  assertEquals([...nobody.said, ...one.said], [
+    "earshot: Cannot send to anybody: nobody is connected",
+    "earshot: Cannot send to #7: no such client",
+  ]);
+  assertEquals([...nobody.sent, ...one.sent], []);
+});
+
+Deno.test("Interactive.push() leaves out a client that leaves too much unread, and names it", async () => {
+  using one = interactiveOf(2);
+  one.streams[0]!.block();
+  const long = "x".repeat(64 * 1024);
+  one.type(`${long}\n${long}\n`);
+  await one.received();
+  one.type("late\n");
+  assertEquals((await one.received())[1], `${long}\n${long}\nlate\n`);
+  assertEquals(one.said, ["earshot: Cannot send to #1: it has left 65538 bytes unread"]);
+  assertEquals(one.sent.map((line) => line.slice(0, 4)), ["*2 x", "*2 x", "*1 l"]);
+  one.streams[0]!.unblock();
+});
+
+Deno.test("Interactive.push() does not record what nobody took", () => {
+  using one = interactiveOf(1);
+  one.streams[0]!.block();
+  const long = "x".repeat(64 * 1024);
+  one.type(`${long}\n${long}\n`);
+  one.type("late\n@1 late\n");
+  assertEquals([one.sent.length, one.said.length], [2, 2]);
+  one.streams[0]!.unblock();
+});
+
+Deno.test("Interactive.push() drops a line of more than 64 KiB, and goes on behind it", async () => {
+  using one = interactiveOf(1);
+  const longest = "x".repeat(64 * 1024);
+  one.type(`${longest}\n`);
+  for (let i = 0; i < 3; i++) one.type(longest);
+  one.type("\nnext\n");
+  assertEquals(await one.received(), [`${longest}\nnext\n`]);
+  assertEquals(one.said, ["earshot: Cannot send a line of more than 65536 bytes: it is dropped"]);
+});
+
+Deno.test("Interactive.end() sends half a line as a line, and nothing if there is none", async () => {
+  using one = interactiveOf(1);
+  one.type("whole\nhalf");
+  assertEquals(await one.received(), ["whole\n"]);
+  one.interactive.end();
+  one.interactive.end();
+  assertEquals(await one.received(), ["whole\nhalf\n"]);
+});
+
+Deno.test("Interactive ends lines in CR LF when asked to, also those that had one", async () => {
+  using one = interactiveOf(1, true);
+  one.type("AT\nATZ\r\n\n");
+  assertEquals(await one.received(), ["AT\r\nATZ\r\n\r\n"]);
+  assertEquals(one.sent, ["*1 AT", "*1 ATZ\r", "*1 "]);
+});
+
+Deno.test("Interactive.push() sends binary as it is", async () => {
+  using one = interactiveOf(1);
+  const bytes = Uint8Array.of(0, 255, 13, 27, 10);
+  let received = new Uint8Array(0);
+  one.streams[0]!.write = (chunk) => {
+    received = new Uint8Array([...received, ...chunk]);
+    return Promise.resolve(chunk.length);
+  };
+  one.interactive.push(bytes);
+  await turn();
+  assertEquals(received, bytes);
+});
+
+Deno.test("Interactive.hear() tells when there is no more to hear", async () => {
+  using one = interactiveOf(1);
+  const typed = new MemoryStream("last");
+  typed.end();
+  using stdin = new Socket(typed);
+  const heard = [];
+  for (let i = 0; i < 2; i++) {
+    await select([stdin], [], []);
+    heard.push(one.interactive.hear(stdin));
+  }
+  assertEquals(heard, [true, false]);
+  assertEquals(await one.received(), ["last\n"]);
+});
+
+Deno.test("Interactive.hear() says when stdin cannot be read, once", async () => {
+  using one = interactiveOf(1);
+  const typed = new MemoryStream();
+  typed.fail(new Error("Is a directory (os error 21)"));
+  using stdin = new Socket(typed);
+  await select([stdin], [], []);
+  assertEquals(one.interactive.hear(stdin), false);
+  assertEquals(one.said, ["earshot: Cannot read stdin: is a directory; nothing can be typed"]);
+});

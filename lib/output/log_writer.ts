@@ -1,0 +1,140 @@
+/**
+ * Writes the records of a round, while the next round is read if that pays.
+ *
+ * @module
+ */
+
+import { decode } from "../bytes.ts";
+import type { Say } from "../messages.ts";
+import type { Log } from "../records/log.ts";
+import type { Output } from "./output.ts";
+
+/** A round is written early when it gets longer than this. */
+const ROUND_BYTES = 1024 * 1024;
+/** The same for what goes to stderr, which takes 64 KiB before anything of it is written. */
+const ROUND_ASIDE_BYTES = 32 * 1024;
+/** A smaller round is written before another thread would have begun it. */
+const BULK_BYTES = 64 * 1024;
+/** If more clients talk, only a real turn of the loop keeps them equal. */
+const FEW_TALKERS = 100;
+/** A round that has heard fewer has not used up a turn of the loop: nobody is kept waiting. */
+const FEW_IN_ROUND = 32;
+/** Whoever has talked in this span or the one before counts as talking. */
+const TALK_SPAN_MS = 500;
+
+/** Somebody who talks, and the span in which that was last noticed. */
+export interface Talker {
+  talkedIn: number;
+}
+
+export interface LogWriterOptions {
+  readonly log: Log;
+  readonly output: Pick<Output, "write" | "reopen" | "isFile">;
+  readonly say: Say;
+  /** Settles when what was said is written, or nobody reads it. */
+  readonly said: () => Promise<void>;
+  /** A write beside the loop has failed, which shows at the next flush. */
+  readonly onFailure: () => void;
+}
+
+export class LogWriter {
+  readonly #options: LogWriterOptions;
+  readonly #talkers = new Talkers();
+  /** How many were heard since the last write. */
+  #heard = 0;
+  /** The write of the last round, until it is known to be done. */
+  #writing: Promise<void> | undefined;
+
+  constructor(options: LogWriterOptions) {
+    this.#options = options;
+  }
+
+  /** Dates what is written from here on, and who talks. */
+  setTime(wallMs: number, nowMs: number): void {
+    this.#options.log.setTime(wallMs);
+    this.#talkers.setTime(nowMs);
+  }
+
+  talked(talker: Talker): void {
+    this.#heard++;
+    this.#talkers.add(talker);
+  }
+
+  /** Whether the round should be written before more is heard. */
+  get isLong(): boolean {
+    const { log } = this.#options;
+    return log.length >= ROUND_BYTES || log.asideLength >= ROUND_ASIDE_BYTES;
+  }
+
+  /**
+   * Writes the records of a round. With few talkers and much to write, the next
+   * round is read meanwhile; with many, the wait is the turn of the loop that keeps
+   * them equal.
+   *
+   * @returns How long nobody was listened to, in milliseconds.
+   */
+  async flush(): Promise<number> {
+    const { log, output, onFailure } = this.#options;
+    const startedAtMs = performance.now();
+    if (log.asideLength > 0) await this.#sayAside();
+    if (this.#writing) await this.settled();
+    if (log.length > 0) {
+      const isBulk = log.length >= BULK_BYTES;
+      const { areFew } = this.#talkers;
+      // Records of a flood are made while those before are written; raw bytes need not be made.
+      const isInline = areFew ? log.isRaw || !isBulk : !isBulk && this.#heard < FEW_IN_ROUND;
+      this.#heard = 0;
+      this.#writing = output.write(log.take(), isInline);
+      // Its failure shows when it is awaited, which must not take until somebody talks again.
+      if (areFew && isBulk) this.#writing.catch(onFailure);
+      else await this.settled();
+    }
+    return performance.now() - startedAtMs;
+  }
+
+  /** What raw keeps out of the output goes to the operator. */
+  async #sayAside(): Promise<void> {
+    const { log, say, said } = this.#options;
+    const isMuch = log.asideLength >= ROUND_ASIDE_BYTES;
+    for (const line of decode(log.takeAside()).split("\n").slice(0, -1)) say(line);
+    if (isMuch) await said();
+  }
+
+  /** Settles when all that was flushed is written; rejects if it could not be. */
+  async settled(): Promise<void> {
+    await this.#writing;
+    this.#writing = undefined;
+  }
+
+  /** Opens the file anew before the next record; returns false if there is no file. */
+  reopen(): boolean {
+    const { output } = this.#options;
+    if (output.isFile) output.reopen();
+    return output.isFile;
+  }
+}
+
+/** Counts who talks. */
+class Talkers {
+  #span = 0;
+  #count = 0;
+  #lastCount = 0;
+
+  setTime(nowMs: number): void {
+    const span = Math.floor(nowMs / TALK_SPAN_MS);
+    if (span === this.#span) return;
+    this.#lastCount = span === this.#span + 1 ? this.#count : 0;
+    this.#count = 0;
+    this.#span = span;
+  }
+
+  add(talker: Talker): void {
+    if (talker.talkedIn === this.#span) return;
+    talker.talkedIn = this.#span;
+    this.#count++;
+  }
+
+  get areFew(): boolean {
+    return Math.max(this.#count, this.#lastCount) <= FEW_TALKERS;
+  }
+}

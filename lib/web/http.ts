@@ -1,0 +1,263 @@
+/**
+ * HTTP beside the log, which comes first: a bounded number of connections, none of
+ * which may be silent for long, and a bounded number of requests a second.
+ *
+ * `Deno.serve` has no such limits, and ends when descriptors run out; a `node:http`
+ * server that listens goes deaf then. So connections are accepted here, as those of
+ * the log are, and `node:http` speaks on a `Duplex` over each.
+ *
+ * @module
+ */
+
+import {
+  createServer,
+  type IncomingMessage,
+  METHODS,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import { Duplex } from "node:stream";
+import { bracketed } from "../addresses.ts";
+import { Failure, reasonOf } from "../errors.ts";
+import { writeAll } from "../io.ts";
+
+/** Connections at a time; the longest unanswered one makes room for another. */
+const MAX_CONNECTIONS = 128;
+
+/** What a connection without an open stream has for a request and its answer. */
+const REQUEST_MS = 10_000;
+/** The same while descriptors are short. */
+const HURRIED_REQUEST_MS = 1_000;
+const SWEEP_MS = 1_000;
+
+/** Connections accepted at once, and how fast more are: a flood costs a few percent of a core. */
+const BURST = 100;
+const ACCEPTS_PER_SECOND = 400;
+/** How long nobody is accepted when all of these are used up. */
+const REFILL_MS = 20;
+
+/** After a failure to accept, for example without descriptors, or while the log cannot accept. */
+const PAUSE_MS = 1_000;
+
+/** How long answers may still take to be sent at the end. */
+const FAREWELL_MS = 300;
+
+const MAX_HEADER_BYTES = 8 * 1024;
+const READ_BYTES = 4 * 1024;
+
+const NOT_ALLOWED = "405 Method Not Allowed\r\nallow: GET, HEAD";
+
+/** Answers a request; returns whether the answer is a stream without an end. */
+export type Answer = (request: IncomingMessage, response: ServerResponse) => boolean;
+
+export interface HttpOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly answer: Answer;
+  /** Whether the log cannot accept connections: what is held here may be what it lacks. */
+  isLogShort(): boolean;
+}
+
+/** A port for HTTP. */
+export class HttpPort {
+  readonly #isLogShort: () => boolean;
+  readonly #listener: Deno.TcpListener;
+  readonly #server: Server;
+  /** In the order in which they came. */
+  readonly #wires = new Set<Wire>();
+  readonly #accepting: Promise<void>;
+  #sweeper: ReturnType<typeof setInterval> | undefined;
+  #endPause: (() => void) | undefined;
+  #isClosed = false;
+
+  /** Listens at once; throws a {@linkcode Failure} if it cannot. */
+  constructor({ host, port, answer, isLogShort }: HttpOptions) {
+    this.#isLogShort = isLogShort;
+    this.#listener = listen(host, port);
+    this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
+      const wire = request.socket as unknown as Wire;
+      response.shouldKeepAlive = false;
+      wire.isAsked = true;
+      wire.isStreaming = answer(request, response);
+    });
+    this.#server.on("clientError", (error, wire) => refuse(wire as Wire, statusOf(error)));
+    this.#server.on("connect", (_request, wire) => refuse(wire as Wire, NOT_ALLOWED));
+    this.#accepting = this.#accept();
+  }
+
+  /** The address listened on, with the real port. */
+  get addr(): Deno.NetAddr {
+    return this.#listener.addr;
+  }
+
+  async #accept(): Promise<void> {
+    let tokens = BURST;
+    let filledAtMs = performance.now();
+    while (!this.#isClosed) {
+      try {
+        this.#admit(await this.#listener.accept());
+        if (this.#isLogShort()) await this.#pause(PAUSE_MS);
+      } catch (error) {
+        if (!isOneClientsFault(error)) await this.#onFault();
+      }
+      const nowMs = performance.now();
+      tokens = Math.min(BURST, tokens + (nowMs - filledAtMs) * ACCEPTS_PER_SECOND / 1000) - 1;
+      filledAtMs = nowMs;
+      if (tokens < 1) await this.#pause(REFILL_MS);
+    }
+  }
+
+  /** Most likely there are no descriptors. */
+  async #onFault(): Promise<void> {
+    this.#endOlderThan(HURRIED_REQUEST_MS);
+    await this.#pause(PAUSE_MS);
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (this.#isClosed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#endPause = resolve;
+    const timer = setTimeout(resolve, ms);
+    await promise;
+    clearTimeout(timer);
+  }
+
+  #admit(conn: Deno.TcpConn): void {
+    if (this.#isClosed || !this.#hasRoom()) return conn.close();
+    const wire = new Wire(conn);
+    this.#wires.add(wire);
+    wire.on("error", () => {});
+    wire.on("close", () => this.#forget(wire));
+    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS);
+    this.#server.emit("connection", wire);
+  }
+
+  #forget(wire: Wire): void {
+    this.#wires.delete(wire);
+    if (this.#wires.size > 0) return;
+    clearInterval(this.#sweeper);
+    this.#sweeper = undefined;
+  }
+
+  #hasRoom(): boolean {
+    if (this.#wires.size < MAX_CONNECTIONS) return true;
+    for (const wire of this.#wires) {
+      if (wire.isStreaming) continue;
+      this.#wires.delete(wire);
+      wire.destroy();
+      return true;
+    }
+    return false;
+  }
+
+  #sweep(): void {
+    this.#endOlderThan(this.#isLogShort() ? HURRIED_REQUEST_MS : REQUEST_MS);
+  }
+
+  #endOlderThan(ms: number): void {
+    const beforeMs = performance.now() - ms;
+    for (const wire of this.#wires) {
+      if (!wire.isStreaming && wire.acceptedAtMs < beforeMs) wire.destroy();
+    }
+  }
+
+  /** Stops accepting, lets answers that are ended be sent, and frees everything. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#listener.close();
+    this.#endPause?.();
+    const wires = [...this.#wires];
+    for (const wire of wires) if (!wire.writableEnded && !wire.isStreaming) wire.destroy();
+    await this.#settled(wires);
+    for (const wire of wires) wire.destroy();
+    await this.#accepting;
+    await Promise.all(wires.map((wire) => wire.freed));
+  }
+
+  async #settled(wires: readonly Wire[]): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, FAREWELL_MS);
+    Promise.all(wires.map((wire) => wire.freed)).then(() => resolve());
+    await promise;
+    clearTimeout(timer);
+  }
+}
+
+function listen(hostname: string, port: number): Deno.TcpListener {
+  try {
+    return Deno.listen({ hostname, port });
+  } catch (error) {
+    throw new Failure(`Cannot listen on ${bracketed(hostname)}:${port}: ${reasonOf(error)}`);
+  }
+}
+
+/** The status of a request that `node:http` cannot read; it knows no methods but its own. */
+function statusOf(error: Error): string {
+  const { code, rawPacket } = error as Error & { code?: string; rawPacket?: Uint8Array };
+  if (code === "HPE_HEADER_OVERFLOW") return "431 Request Header Fields Too Large";
+  const [, method] = /^([A-Z]+) \S+ HTTP\/1/.exec(new TextDecoder().decode(rawPacket)) ?? [];
+  return method === undefined || METHODS.includes(method) ? "400 Bad Request" : NOT_ALLOWED;
+}
+
+/** Answers in the place of a handler, unless one has begun to. */
+function refuse(wire: Wire, status: string): void {
+  if (wire.isAsked) return void wire.destroy();
+  const head = `HTTP/1.1 ${status}\r\nx-content-type-options: nosniff\r\n`;
+  wire.end(`${head}content-length: 0\r\nconnection: close\r\n\r\n`, () => wire.destroy());
+}
+
+/** A client that has reset its connection before it was accepted has no address any more. */
+function isOneClientsFault(error: unknown): boolean {
+  return error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted;
+}
+
+/** An accepted connection as `node:http` takes it. */
+class Wire extends Duplex {
+  readonly acceptedAtMs = performance.now();
+  isAsked = false;
+  isStreaming = false;
+  readonly #conn: Deno.TcpConn;
+  readonly #freed = Promise.withResolvers<void>();
+
+  constructor(conn: Deno.TcpConn) {
+    super();
+    this.#conn = conn;
+  }
+
+  /** Resolves when its descriptor is free. */
+  get freed(): Promise<void> {
+    return this.#freed.promise;
+  }
+
+  override async _read(): Promise<void> {
+    const buffer = new Uint8Array(READ_BYTES);
+    try {
+      const count = await this.#conn.read(buffer);
+      this.push(count === null ? null : buffer.subarray(0, count));
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+
+  override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error) => void): void {
+    writeAll(this.#conn, chunk).then(() => done(), done);
+  }
+
+  override _final(done: () => void): void {
+    this.#conn.closeWrite().then(done, done);
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#conn[Symbol.dispose]();
+    this.#freed.resolve();
+    done(error);
+  }
+
+  /** What `node:http` does with a connection after its last answer. */
+  destroySoon(): void {
+    if (this.writableEnded) return;
+    this.end(() => this.destroy());
+  }
+}

@@ -1,0 +1,617 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { connect as connectTls } from "node:tls";
+import { decode, encode } from "../lib/bytes.ts";
+import { type CertificateFiles, makeCertificate } from "./support/certificates.ts";
+import { writeAll } from "../lib/io.ts";
+import { serve } from "./support/serving.ts";
+import {
+  bytesOf,
+  connectAndReset,
+  hasIpv6,
+  hasProgram,
+  noNet,
+  noProc,
+  noRun,
+  pause,
+  readUpTo,
+  tempDir,
+  untilTrue,
+} from "./support/testing.ts";
+
+Deno.test.sanitizer({ ops: true, resources: true });
+
+type Running = Awaited<ReturnType<typeof serve>>;
+
+const FROM_LOCAL = ["--time", "none", "--proxy-from", "127.0.0.0/8"];
+
+/** A test of a server with this command line. */
+function netTest(name: string, args: string[], fn: (running: Running) => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: noNet,
+    timeout: 30_000,
+    fn: async () => {
+      await using running = await serve(args);
+      await fn(running);
+    },
+  });
+}
+
+/** What a client says, and nothing more. */
+async function say(running: Running, text: string): Promise<void> {
+  using conn = await running.connect();
+  await writeAll(conn, bytesOf(text));
+  await conn.closeWrite();
+  await readUpTo(conn, 1);
+}
+
+function tcp4(host: string, port = 4711): string {
+  return `PROXY TCP4 ${host} 10.0.0.9 ${port} 1234\r\n`;
+}
+
+const V2 = "\r\n\r\n\0\r\nQUIT\n";
+
+function v2Local(): string {
+  return `${V2}\x20\0\0\0`;
+}
+
+function v2Tcp4(host: string, port: number, more = ""): string {
+  const source = host.split(".").map((part) => String.fromCharCode(Number(part))).join("");
+  const addresses = `${source}\x0A\0\0\x09${String.fromCharCode(port >> 8, port & 0xFF)}\x04\xD2`;
+  const length = addresses.length + more.length;
+  return `${V2}\x21\x11\0${String.fromCharCode(length)}${addresses}${more}`;
+}
+
+function v2Unix(path: string): string {
+  return `${V2}\x21\x31\0\xD8${path.padEnd(108, "\0")}${"\0".repeat(108)}`;
+}
+
+// -- Who it is --
+
+netTest("a server logs the client that a PROXY header names", FROM_LOCAL, async (running) => {
+  await say(running, `${tcp4("192.0.2.7")}hello\nhalf`);
+  await running.out.until("disconnected");
+  assertEquals(running.out.lines, [
+    "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
+    "#1 192.0.2.7:4711 | hello",
+    "#1 192.0.2.7:4711 + half",
+    "#1 192.0.2.7:4711 disconnected: 10 bytes, 2 lines, 0.0 s",
+  ]);
+});
+
+netTest(
+  "a server names the proxy in json, and the path of a Unix source",
+  [...FROM_LOCAL, "--format", "json"],
+  async (running) => {
+    await say(running, `${v2Tcp4("192.0.2.7", 4711, "\xE0\0\x03abc")}hello\n`);
+    await say(running, `${v2Unix("/run/app.sock")}hello\n`);
+    await running.out.until(`"disconnected"`, 2);
+    const records = running.out.text.trim().split("\n").map((line) => JSON.parse(line));
+    const [connected, line, disconnected, ...ofUnix] = records;
+    assertMatch(connected.proxy, /^127\.0\.0\.1:\d+$/);
+    const client = { connection: 1, host: "192.0.2.7", port: 4711 };
+    assertEquals(line, { event: "line", ...client, message: "hello" });
+    const { seconds, ...rest } = disconnected;
+    assert(seconds >= 0);
+    const totals = { bytes: 6, lines: 1, reason: "closed" };
+    assertEquals(rest, { event: "disconnected", ...client, ...totals });
+    assertEquals(ofUnix.map(({ path }) => path), Array(3).fill("/run/app.sock"));
+    assert(ofUnix.every((record) => !("host" in record)));
+  },
+);
+
+netTest(
+  "a server counts the offsets of hex from the data behind a PROXY header",
+  [...FROM_LOCAL, "--format", "hex"],
+  async (running) => {
+    using conn = await running.connect();
+    await conn.write(bytesOf(`${v2Tcp4("192.0.2.7", 4711)}hello`));
+    await running.out.until("> 5 bytes");
+    await conn.write(encode("world"));
+    await running.out.until("> 5 bytes", 2);
+    assertMatch(running.out.text, /> 5 bytes\n00000000 +68 65 6c 6c 6f/);
+    assertMatch(running.out.text, /> 5 bytes\n00000005 +77 6f 72 6c 64/);
+    assert(!running.out.text.includes("QUIT"));
+  },
+);
+
+netTest("a server takes a PROXY header byte by byte", FROM_LOCAL, async (running) => {
+  using conn = await running.connect();
+  for (const byte of bytesOf(`${tcp4("192.0.2.7")}hi\n`)) {
+    await conn.write(Uint8Array.of(byte));
+    await pause(0);
+  }
+  await running.out.until("| hi\n");
+  assertEquals(running.out.lines, [
+    "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
+    "#1 192.0.2.7:4711 | hi",
+  ]);
+});
+
+netTest(
+  "a header is data when its peer is no proxy",
+  ["--time", "none", "--proxy-from", "10.0.0.0/8"],
+  async (running) => {
+    await say(running, tcp4("192.0.2.7"));
+    await running.out.until("disconnected");
+    assertEquals(running.out.lines.slice(0, 2), [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT | PROXY TCP4 192.0.2.7 10.0.0.9 4711 1234",
+    ]);
+  },
+);
+
+netTest("a second PROXY header is data", FROM_LOCAL, async (running) => {
+  await say(running, tcp4("192.0.2.7") + tcp4("192.0.2.8"));
+  await running.out.until("disconnected");
+  const [, line] = running.out.lines;
+  assertEquals(line, "#1 192.0.2.7:4711 | PROXY TCP4 192.0.2.8 10.0.0.9 4711 1234");
+});
+
+netTest("a server records a bad PROXY header with the next number", FROM_LOCAL, async (running) => {
+  await say(running, "GET / HTTP/1.1\r\n\r\n");
+  await say(running, `${tcp4("192.0.2.7")}hi\n`);
+  await running.out.until("| hi");
+  const [bad, connected] = running.out.lines;
+  assertEquals(bad, "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (bad PROXY header)");
+  assertEquals(connected, "#2 192.0.2.7:4711 connected (through 127.0.0.1:PORT)");
+});
+
+netTest(
+  "a server disconnects a proxy that sends no header in time, though it dribbles",
+  [...FROM_LOCAL, "--idle-timeout", "0.3"],
+  async (running) => {
+    using conn = await running.connect();
+    await conn.write(encode("PROXY "));
+    await pause(100);
+    await conn.write(encode("TCP4 "));
+    assertEquals((await readUpTo(conn, 1)).length, 0);
+    await running.out.until("disconnected");
+    assertMatch(
+      running.out.text,
+      /^#1 127\.0\.0\.1:\d+ disconnected: 0 bytes, 0 lines, 0\.3 s \(no PROXY header within 0\.3 s\)\n$/,
+    );
+  },
+);
+
+// -- Checks --
+
+const CHECKS: [string, (running: Running) => Promise<void>][] = [
+  ["nothing, with an end", (running) => say(running, "")],
+  ["nothing, with a reset", ({ port }) => connectAndReset(port)],
+  ["the beginning of a header", (running) => say(running, "PROXY TCP4 192.0.2")],
+  ["LOCAL", (running) => say(running, v2Local())],
+  ["UNKNOWN", (running) => say(running, "PROXY UNKNOWN\r\n")],
+  ["UNSPEC", (running) => say(running, `${V2}\x21\0\0\0`)],
+  ["its own address", sayOwnAddress],
+];
+
+async function sayOwnAddress(running: Running): Promise<void> {
+  using conn = await running.connect();
+  const { port } = conn.localAddr as Deno.NetAddr;
+  await conn.write(encode(`PROXY TCP4 127.0.0.1 127.0.0.1 ${port} ${running.port}\r\n`));
+  await conn.closeWrite();
+  await readUpTo(conn, 1);
+}
+
+for (const [what, check] of CHECKS) {
+  netTest(
+    `a proxy's check that sends ${what} leaves no record and takes no number`,
+    [...FROM_LOCAL, "--max-connections", "1", "--max-per-host", "1", "--allow", "192.0.2.0/24"],
+    async (running) => {
+      await check(running);
+      await say(running, `${tcp4("192.0.2.7")}hi\n`);
+      await running.out.until("disconnected");
+      assertEquals(running.out.lines, [
+        "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
+        "#1 192.0.2.7:4711 | hi",
+        "#1 192.0.2.7:4711 disconnected: 3 bytes, 1 line, 0.0 s",
+      ]);
+    },
+  );
+}
+
+netTest(
+  "a client may have the port that its proxy has at the server",
+  FROM_LOCAL,
+  async (running) => {
+    using conn = await running.connect();
+    const { port } = conn.localAddr as Deno.NetAddr;
+    await conn.write(encode(`PROXY TCP4 127.0.0.1 127.0.0.1 ${port} 443\r\nhello\n`));
+    await running.out.until("| hello");
+    const [connected, hello] = running.out.text.split("\n");
+    assertEquals(connected, `#1 127.0.0.1:${port} connected (through 127.0.0.1:${port})`);
+    assertEquals(hello, `#1 127.0.0.1:${port} | hello`);
+  },
+);
+
+netTest("what looked like a check is a client when data comes", FROM_LOCAL, async (running) => {
+  using conn = await running.connect();
+  await conn.write(bytesOf(v2Local()));
+  await pause(20);
+  assertEquals(running.out.text, "");
+  await conn.write(encode("hello\n"));
+  await running.out.until("| hello");
+  assertEquals(running.out.lines, [
+    "#1 127.0.0.1:PORT connected",
+    "#1 127.0.0.1:PORT | hello",
+  ]);
+});
+
+// -- Rules --
+
+netTest(
+  "rules ask for the address that a PROXY header names, not for the proxy's",
+  [...FROM_LOCAL, "--allow", "192.0.2.0/24", "--deny", "192.0.2.66"],
+  async (running) => {
+    await say(running, `${tcp4("192.0.2.66")}no\n`);
+    await say(running, `${tcp4("203.0.113.1")}no\n`);
+    await say(running, `${tcp4("192.0.2.7")}yes\n`);
+    await running.out.until("disconnected");
+    assertEquals(running.out.lines.slice(0, 4), [
+      "refused 192.0.2.66:4711",
+      "refused 203.0.113.1:4711",
+      "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
+      "#1 192.0.2.7:4711 | yes",
+    ]);
+  },
+);
+
+netTest(
+  "--deny keeps a proxy out whomever it names",
+  [...FROM_LOCAL, "--deny", "127.0.0.1"],
+  async (running) => {
+    using conn = await running.connect();
+    assertEquals((await readUpTo(conn, 1)).length, 0);
+    await running.out.until("refused");
+    assertEquals(running.out.lines, ["refused 127.0.0.1:PORT"]);
+  },
+);
+
+netTest(
+  "--max-per-host counts proxied clients by the address named",
+  [...FROM_LOCAL, "--max-per-host", "2"],
+  async (running) => {
+    using clients = new DisposableStack();
+    for (let i = 1; i <= 4; i++) {
+      const conn = clients.use(await running.connect());
+      await conn.write(encode(tcp4("192.0.2.7", i)));
+      await running.out.until("\n", i);
+    }
+    const other = clients.use(await running.connect());
+    await other.write(encode(tcp4("192.0.2.8")));
+    await running.out.until("\n", 5);
+    assertEquals(running.out.lines, [
+      "#1 192.0.2.7:1 connected (through 127.0.0.1:PORT)",
+      "#2 192.0.2.7:2 connected (through 127.0.0.1:PORT)",
+      "refused 192.0.2.7:3 (2 connections already)",
+      "refused 192.0.2.7:4 (2 connections already)",
+      "#3 192.0.2.8:4711 connected (through 127.0.0.1:PORT)",
+    ]);
+  },
+);
+
+for (const header of [tcp4("192.0.2.7"), v2Local()]) {
+  const whose = header.startsWith("PROXY") ? "a named client" : "the proxy itself";
+  netTest(
+    `--max-per-host counts connections of ${whose} that come at the same moment`,
+    [...FROM_LOCAL, "--max-per-host", "3"],
+    async (running) => {
+      using clients = new DisposableStack();
+      const conns = await Promise.all(Array.from({ length: 12 }, () => running.connect()));
+      for (const conn of conns) clients.use(conn);
+      await Promise.all(conns.map((conn) => conn.write(bytesOf(`${header}hi\n`))));
+      await running.out.until("\n", 15);
+      const count = (part: string) => running.out.count(part);
+      assertEquals([count(" connected"), count("| hi"), count("refused")], [3, 3, 9]);
+      assertEquals(count("(3 connections already)"), 9);
+    },
+  );
+}
+
+netTest(
+  "a place is taken from accept on, also by a proxy that says nothing",
+  [...FROM_LOCAL, "--max-connections", "1", "--idle-timeout", "0.2"],
+  async (running) => {
+    using silent = await running.connect();
+    using waiting = await running.connect();
+    await waiting.write(encode(`${tcp4("192.0.2.7")}hi\n`));
+    assertEquals((await readUpTo(silent, 1)).length, 0);
+    await running.out.until("| hi");
+    const [first, second] = running.out.lines;
+    assertMatch(
+      first!,
+      /^#1 127\.0\.0\.1:PORT disconnected: .* \(no PROXY header within 0\.2 s\)$/,
+    );
+    assertEquals(second, "#2 192.0.2.7:4711 connected (through 127.0.0.1:PORT)");
+  },
+);
+
+Deno.test({
+  name: "--max-per-host leaves others their places when one address connects 2,000 times",
+  ignore: noNet || !hasIpv6(),
+  timeout: 60_000,
+  fn: async () => {
+    const args = ["--time", "none", "--host", "::", "--max-per-host", "5"];
+    await using running = await serve([...args, "--max-connections", "10"]);
+    using clients = new DisposableStack();
+    for (let i = 0; i < 20; i++) {
+      const batch = Array.from({ length: 100 }, () => running.connect());
+      for (const conn of await Promise.all(batch)) clients.use(conn);
+    }
+    using other = await Deno.connect({ hostname: "::1", port: running.port });
+    await other.write(encode("heard\n"));
+    await running.out.until("| heard");
+    assertEquals(running.out.count("(5 connections already)"), 1995);
+    assertEquals(running.out.count(" connected\n"), 6);
+    assertEquals(running.err.count("no more are accepted"), 0);
+  },
+});
+
+netTest(
+  "--max-per-host gives a place back when a client leaves",
+  ["--time", "none", "--max-per-host", "1"],
+  async (running) => {
+    for (let i = 1; i <= 3; i++) {
+      await say(running, "hi\n");
+      await running.out.until("disconnected", i);
+    }
+    assertEquals(running.out.count("| hi"), 3);
+    using _ = await running.connect();
+    await running.out.until(" connected", 4);
+    using second = await running.connect();
+    assertEquals((await readUpTo(second, 1)).length, 0);
+    assertEquals(running.out.lines.at(-1), "refused 127.0.0.1:PORT (1 connection already)");
+  },
+);
+
+// -- The end --
+
+netTest(
+  "a server that is stopped logs what has arrived behind PROXY headers",
+  FROM_LOCAL,
+  async (running) => {
+    const conns = await Promise.all(Array.from({ length: 30 }, () => running.connect()));
+    using clients = new DisposableStack();
+    for (const conn of conns) clients.use(conn);
+    await Promise.all(conns.map((conn) => conn.write(encode(`${tcp4("192.0.2.7")}last words\n`))));
+    running.server.stop();
+    await running.server.finished;
+    assertEquals(running.out.count("| last words"), 30);
+  },
+);
+
+netTest(
+  "a server that is stopped ends connections that have named nobody, but checks silently",
+  FROM_LOCAL,
+  async (running) => {
+    using silent = await running.connect();
+    using check = await running.connect();
+    await silent.write(encode("PROXY "));
+    await check.write(bytesOf(v2Local()));
+    await pause(50);
+    running.server.stop();
+    await running.server.finished;
+    assertEquals([(await readUpTo(silent, 1)).length, (await readUpTo(check, 1)).length], [0, 0]);
+    const [line, ...more] = running.out.lines;
+    assertMatch(line!, /^#1 127\.0\.0\.1:PORT disconnected: .* \(shutting down\)$/);
+    assertEquals(more, []);
+  },
+);
+
+// -- TLS --
+
+type TlsRunning = Running & { readonly folder: string; readonly files: CertificateFiles };
+
+/** A test of a server that speaks TLS. */
+function tlsTest(name: string, args: string[], fn: (running: TlsRunning) => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: noRun || !hasProgram("openssl"),
+    timeout: 60_000,
+    fn: async () => {
+      using folder = tempDir();
+      const files = makeCertificate(folder.path);
+      const tls = ["--tls-cert", files.cert, "--tls-key", files.key];
+      await using running = await serve(["--time", "none", ...tls, ...args]);
+      await fn({ ...running, folder: folder.path, files });
+    },
+  });
+}
+
+function caOf({ files }: TlsRunning): string {
+  return Deno.readTextFileSync(files.cert);
+}
+
+function connectSecurely(running: TlsRunning, caCerts = [caOf(running)]): Promise<Deno.TlsConn> {
+  return Deno.connectTls({ hostname: "localhost", port: running.port, caCerts });
+}
+
+tlsTest("a TLS server hears a client to its end, in order", ["--echo"], async (running) => {
+  using conn = await connectSecurely(running);
+  const text = Array.from({ length: 20_000 }, (_, i) => `line ${i}\n`).join("");
+  const writing = writeAll(conn, encode(text));
+  const echo = await readUpTo(conn, text.length);
+  await writing;
+  assertEquals(decode(echo), text);
+  await writeAll(conn, encode("half a line"));
+  await conn.closeWrite();
+  assertEquals(decode(await readUpTo(conn, 100)), "half a line");
+  await running.out.until("disconnected");
+  const lines = running.out.lines.slice(1, -2).map((line) => line.split(" | ")[1]);
+  assertEquals(lines.join("\n") + "\n", text);
+  assertMatch(running.out.lines.at(-2)!, / \+ half a line$/);
+  assertMatch(running.out.lines.at(-1)!, / 20001 lines, \d+\.\d s$/);
+});
+
+tlsTest("a TLS server says what a plain client is", [], async (running) => {
+  await say(running, "GET / HTTP/1.0\r\n\r\n");
+  await running.out.until("disconnected");
+  assertEquals(running.out.lines, [
+    "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (TLS handshake failed: not TLS)",
+  ]);
+});
+
+tlsTest(
+  "--max-per-host counts TLS clients from accept on",
+  ["--max-per-host", "1"],
+  async (running) => {
+    using _silent = await running.connect();
+    using second = await running.connect();
+    assertEquals((await readUpTo(second, 1)).length, 0);
+    await running.out.until("refused");
+    assertEquals(running.out.lines, ["refused 127.0.0.1:PORT (1 connection already)"]);
+  },
+);
+
+tlsTest(
+  "--idle-timeout begins when the handshake has ended",
+  ["--idle-timeout", "0.6", "--format", "json"],
+  async (running) => {
+    using conn = await running.connect();
+    await pause(300);
+    using secure = await Deno.startTls(conn, {
+      hostname: "localhost",
+      caCerts: [caOf(running)],
+    });
+    await secure.handshake();
+    assertEquals((await readUpTo(secure, 1)).length, 0);
+    await running.out.until("disconnected");
+    const { reason, seconds } = JSON.parse(running.out.text.trim().split("\n").at(-1)!);
+    assertEquals(reason, "idle for 0.6 s");
+    assert(seconds >= 0.6, `${seconds}`);
+  },
+);
+
+tlsTest(
+  "a TLS server frees every handshake that hangs, and hears others meanwhile",
+  ["--idle-timeout", "0.5"],
+  async (running) => {
+    const before = descriptors();
+    const hanging = await Promise.all(Array.from({ length: 50 }, () => running.connect()));
+    await Promise.all(hanging.map((conn, i) => i % 2 && conn.write(bytesOf("\x16\x03\x01"))));
+    {
+      using conn = await connectSecurely(running);
+      await conn.write(encode("heard\n"));
+      await running.out.until("| heard");
+      assertEquals(running.out.count("no TLS handshake"), 0);
+    }
+    await running.out.until("no TLS handshake within 0.5 s", 50);
+    for (const conn of hanging) conn.close();
+    await running.out.until("disconnected", 51);
+    if (before !== undefined) await untilTrue(() => descriptors()! <= before);
+  },
+);
+
+function descriptors(): number | undefined {
+  return noProc ? undefined : [...Deno.readDirSync("/proc/self/fd")].length;
+}
+
+tlsTest(
+  "a TLS server that is stopped ends handshakes, and logs whoever is through",
+  [],
+  async (running) => {
+    using hanging = await running.connect();
+    using conn = await connectSecurely(running);
+    await conn.write(encode("half"));
+    await running.out.until("connected");
+    running.server.stop();
+    await running.server.finished;
+    assertEquals((await readUpTo(hanging, 1)).length, 0);
+    const { lines } = running.out;
+    assertEquals(lines.filter((line) => line.endsWith("(shutting down)")).length, 2);
+    assertEquals(running.out.count("+ half"), 1);
+  },
+);
+
+tlsTest(
+  "a TLS server takes the PROXY header before the handshake",
+  ["--proxy-from", "127.0.0.0/8"],
+  async (running) => {
+    using conn = await running.connect();
+    await conn.write(encode(tcp4("192.0.2.7")));
+    using secure = await Deno.startTls(conn, {
+      hostname: "localhost",
+      caCerts: [caOf(running)],
+    });
+    await secure.write(encode("secret\n"));
+    await running.out.until("| secret");
+    assertEquals(running.out.lines, [
+      "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
+      "#1 192.0.2.7:4711 | secret",
+    ]);
+  },
+);
+
+/** Connects until it is told to stop; returns the serial number that each connection was shown. */
+async function keepConnecting(running: TlsRunning, isOver: () => boolean): Promise<string[]> {
+  const serials: string[] = [];
+  while (!isOver()) serials.push(await serialShown(running));
+  return serials;
+}
+
+function serialShown({ port }: Running): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const client = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false }, () => {
+    const { serialNumber } = client.getPeerCertificate();
+    client.end("hello\n");
+    client.on("close", () => resolve(serialNumber)).resume();
+  });
+  client.on("error", reject);
+  return promise;
+}
+
+tlsTest(
+  "reload() changes the certificate under clients that keep connecting, and none fails",
+  [],
+  async (running) => {
+    let isOver = false;
+    const first = await serialShown(running);
+    using open = await connectSecurely(running);
+    await open.handshake();
+    const connecting = Array.from({ length: 20 }, () => keepConnecting(running, () => isOver));
+    await running.out.until("disconnected", 40);
+    makeCertificate(running.folder);
+    assert(running.server.reload());
+    const second = await serialShown(running);
+    await running.out.until("disconnected", running.out.count("disconnected") + 40);
+    isOver = true;
+    const shown = await Promise.all(connecting);
+    assert(first !== second);
+    for (const serials of shown) {
+      const change = serials.indexOf(second);
+      assert(serials.every((serial, i) => serial === (change < 0 || i < change ? first : second)));
+    }
+    assert(shown.every((serials) => serials.at(-1) === second));
+    await open.write(encode("still open\n"));
+    await running.out.until("| still open");
+    assertEquals(running.out.count("TLS handshake failed"), 0);
+  },
+);
+
+tlsTest("reload() keeps the old certificate if the new one is of no use", [], async (running) => {
+  const first = await serialShown(running);
+  await Deno.writeTextFile(running.files.cert, "damaged");
+  assert(running.server.reload());
+  await running.err.until("the old certificates stay");
+  const [, complaint] = running.err.text.trim().split("\n");
+  assertEquals(
+    complaint,
+    `earshot: Cannot use --tls-cert ${running.files.cert}: no certificate in it; the old certificates stay`,
+  );
+  assertEquals(await serialShown(running), first);
+});
+
+Deno.test({
+  name: "startServer() names the option of a file that is of no use for TLS",
+  ignore: noRun || !hasProgram("openssl"),
+  fn: async () => {
+    using folder = tempDir();
+    const { cert, key } = makeCertificate(folder.path);
+    await assertRejects(
+      () => serve(["--tls-cert", key, "--tls-key", cert]),
+      Error,
+      `Cannot use --tls-cert ${key}: no certificate in it`,
+    );
+  },
+});

@@ -1,0 +1,516 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { encode } from "../lib/bytes.ts";
+import { writeAll } from "../lib/io.ts";
+import { spawnCli } from "./support/serving.ts";
+import {
+  Capture,
+  connectTo,
+  exists,
+  figuresOf,
+  noProc,
+  noSignals,
+  pause,
+  tempDir,
+  turn,
+  untilTrue,
+  upTo,
+} from "./support/testing.ts";
+
+Deno.test.sanitizer({ ops: true, resources: true });
+
+Deno.test({
+  name: "main() writes every line once when the reader of its pipe stops for a while",
+  ignore: noSignals,
+  timeout: 120_000,
+  async fn() {
+    // Few clients, then many: stdout is written in two ways.
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { stdout: "unread" });
+    const port = await cli.port();
+    using clients = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    const talk = async (round: number) => {
+      await Promise.all(conns.map((conn, i) => {
+        return writeAll(conn, encode(`client ${i} round ${round} ${"x".repeat(300)}\n`.repeat(20)));
+      }));
+    };
+    for (let i = 0; i < 150; i++) {
+      conns.push(clients.use(await connectTo(port)));
+      if (i === 5) await talk(0);
+    }
+    for (let round = 1; round <= 5; round++) await talk(round);
+    const reading = cli.read();
+    for (let round = 6; round <= 10; round++) {
+      await talk(round);
+      await pause(50);
+    }
+    const expected = conns.length * 10 * 20 + 6 * 20;
+    await untilTrue(() => cli.out.count("\n") >= expected);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    await reading;
+    const said = Map.groupBy(cli.out.text.split("\n").slice(0, -1), (line) => line.split(" ")[0]!);
+    assertEquals(said.size, 150);
+    for (const lines of said.values()) {
+      const found = lines.map((line) => /\| client \d+ round (\d+) x{300}$/.exec(line)?.[1]);
+      const first = lines.length > 200 ? 0 : 1;
+      const rounds = Array.from({ length: 11 - first }, (_, i) => `${first + i}`);
+      assertEquals(found, rounds.flatMap((round) => Array(20).fill(round)));
+    }
+  },
+});
+
+Deno.test({
+  name:
+    "main() writes every line once to a file that took a part of a write and no more for a while",
+  ignore: noProc,
+  timeout: 120_000,
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/log`;
+    // A limit of the file's size fails as a full disk does, and can be raised from outside.
+    const before = `trap '' XFSZ; ulimit -S -f 100; exec > "${path}"`;
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { before });
+    using conn = await connectTo(await cli.port());
+    const numbers = Array.from({ length: 3000 }, (_, i) => `${i}`);
+    await writeAll(
+      conn,
+      encode(numbers.map((number) => `${number} ${"x".repeat(100)}\n`).join("")),
+    );
+    await cli.err.until("clients wait\n");
+    const raise = ["--pid", `${cli.pid}`, "--fsize=unlimited"];
+    assert((await new Deno.Command("prlimit", { args: raise }).output()).success);
+    await cli.err.until("works again\n");
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const lines = (await Deno.readTextFile(path)).split("\n").slice(0, -1);
+    assertEquals(lines.map((line) => /\| (\d+) x{100}$/.exec(line)?.[1]), numbers);
+  },
+});
+
+Deno.test({
+  name: "main() waits without spinning when descriptors run out, and goes on when some are free",
+  ignore: noProc,
+  timeout: 120_000,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none"], { before: "ulimit -n 60" });
+    const port = await cli.port();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 100; i++) conns.push(await connectTo(port));
+    await cli.err.until("new clients wait\n");
+    // The one figure of time in these tests: a spin takes a whole core, waiting nearly nothing.
+    const before = figuresOf(cli.pid).ticks;
+    await pause(1000);
+    const ticks = figuresOf(cli.pid).ticks - before;
+    assert(ticks < 30, `${ticks} ticks of 100 while there is nothing to do`);
+    await writeAll(conns[0]!, encode("heard meanwhile\n"));
+    await cli.out.until("| heard meanwhile\n");
+    for (const [i, conn] of conns.entries()) {
+      await writeAll(conn, encode(`from ${i}\n`));
+      conn.close();
+    }
+    await cli.out.until("| from ", 100);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(new Set(cli.out.text.match(/(?<=\| from )\d+$/gm)).size, 100);
+    assertEquals(cli.err.count("new clients wait"), 1);
+  },
+});
+
+Deno.test({
+  name: "main() takes descriptors from silent HTTP connections when the log lacks them",
+  ignore: noProc,
+  timeout: 120_000,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none", "--web", "0"], { before: "ulimit -n 60" });
+    const port = await cli.port();
+    await cli.err.until("/\n");
+    const [, webPort] = /watch at .*:(\d+)/.exec(cli.err.text)!;
+    using silent = new DisposableStack();
+    for (let i = 0; i < 150; i++) silent.use(await connectTo(Number(webPort)));
+    const startMs = performance.now();
+    using client = await connectTo(port);
+    await writeAll(client, encode("hello\n"));
+    await cli.out.until("| hello\n");
+    // Any connection has 10 s for a request, and more of them wait than there are descriptors.
+    assert(performance.now() - startMs < 10_000);
+  },
+});
+
+Deno.test({
+  name: "main() holds no more memory when 100 MB come without a line end",
+  ignore: noProc,
+  timeout: 120_000,
+  async fn() {
+    using dir = tempDir();
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-o", `${dir.path}/log`]);
+    using client = await connectTo(await cli.port());
+    await writeAll(client, encode("warm\n"));
+    await untilTrue(() => Deno.statSync(`${dir.path}/log`).size > 0);
+    const { rssKb } = figuresOf(cli.pid);
+    const chunk = new Uint8Array(1_000_000).fill(0x78);
+    for (let i = 0; i < 100; i++) await writeAll(client, chunk);
+    await client.closeWrite();
+    await client.read(new Uint8Array(1));
+    const { peakKb } = figuresOf(cli.pid);
+    assert(peakKb - rssKb < 40 * 1024, `${peakKb - rssKb} KB more than before`);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const log = Deno.readTextFileSync(`${dir.path}/log`);
+    assertMatch(log, / disconnected: 100000005 bytes, 2 lines, /);
+    assertEquals(log.match(/ \+ x+$/gm)!.join("").replace(/[^x]/g, "").length, 100_000_000);
+  },
+});
+
+Deno.test({
+  name: "main() logs all that has arrived when it is stopped in the middle of a burst",
+  ignore: noSignals,
+  timeout: 120_000,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none"]);
+    const port = await cli.port();
+    using stack = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 50; i++) conns.push(stack.use(await connectTo(port)));
+    await cli.out.until(" connected\n", 50);
+    // Each less than what the kernel takes at once: it has all of it when the signal comes.
+    await Promise.all(
+      conns.map((conn) => writeAll(conn, encode(`${"x".repeat(99)}\n`.repeat(500)))),
+    );
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(cli.out.count(`| ${"x".repeat(99)}\n`), 25_000);
+    assertEquals(cli.out.count("50000 bytes, 500 lines, "), 50);
+  },
+});
+
+Deno.test({
+  name: "main() neither loses nor doubles a line in a storm of SIGHUP",
+  ignore: noSignals,
+  timeout: 120_000,
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/log`;
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-q", "-o", path]);
+    const port = await cli.port();
+    using stack = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 5; i++) conns.push(stack.use(await connectTo(port)));
+    let isSending = true;
+    const sending = Promise.all(conns.map(async (conn, i) => {
+      for (let at = 0; at < 300; at++) {
+        const lines = Array.from({ length: 50 }, (_, k) => `${i} line ${50 * at + k}\n`);
+        await writeAll(conn, encode(lines.join("")));
+      }
+      await conn.closeWrite();
+      await conn.read(new Uint8Array(1));
+    })).then(() => isSending = false);
+    let files = 0;
+    while (isSending) {
+      if (exists(path)) Deno.renameSync(path, `${path}.${++files}`);
+      for (let i = 0; i < 3; i++) cli.kill("SIGHUP");
+      await pause(5);
+    }
+    await sending;
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    const parts = Array.from({ length: files }, (_, i) => `${path}.${i + 1}`);
+    const texts = [...parts, path].filter(exists).map((part) => Deno.readTextFileSync(part));
+    for (const text of texts) assert(text === "" || text.endsWith("\n"));
+    for (let i = 0; i < 5; i++) {
+      const numbers = texts.join("").matchAll(new RegExp(`\\| ${i} line (\\d+)$`, "gm"));
+      assertEquals(Array.from(numbers, ([, number]) => Number(number)), upTo(15_000));
+    }
+    assert(files > 2, "The file was hardly ever moved");
+  },
+});
+
+Deno.test({
+  name: "main() does not call clients idle when it was stopped itself",
+  ignore: noSignals,
+  timeout: 120_000,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-i", "1.5"]);
+    const port = await cli.port();
+    using silent = await connectTo(port);
+    using talking = await connectTo(port);
+    await writeAll(talking, encode("before\n"));
+    await cli.out.until("| before\n");
+    cli.kill("SIGSTOP");
+    await pause(1000);
+    await writeAll(talking, encode("meanwhile\n"));
+    await pause(2000);
+    cli.kill("SIGCONT");
+    await cli.out.until("| meanwhile\n");
+    for (let i = 0; i < 5; i++) {
+      await writeAll(talking, encode(`after ${i}\n`));
+      await cli.out.until(`| after ${i}\n`);
+    }
+    assertEquals(await silent.read(new Uint8Array(1)), null);
+    await cli.out.until(" disconnected: ");
+    const [first] = cli.out.lines.filter((line) => line.includes("disconnected"));
+    assertEquals(
+      first,
+      "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (idle for 1.5 s)",
+    );
+  },
+});
+
+Deno.test({
+  name: "main() tells raw's stderr of each client that a stop disconnects, if it is read",
+  ignore: noSignals,
+  timeout: 60_000,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-f", "raw", "-t", "none", "-m", "2000"]);
+    const port = await cli.port();
+    using stack = new DisposableStack();
+    await Promise.all(Array.from({ length: 1500 }, async () => {
+      stack.use(await connectTo(port));
+    }));
+    await cli.err.until(" connected\n", 1500);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(cli.err.count("(shutting down)\n"), 1500);
+  },
+});
+
+/** Runs a test of the program with a figure from /proc. */
+function procTest(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, ignore: noProc, timeout: 120_000, fn });
+}
+
+/** Sends all of it and waits until the server has heard it and closed. */
+async function sayAll(conn: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
+  await writeAll(conn, bytes);
+  await conn.closeWrite();
+  await conn.read(new Uint8Array(1));
+}
+
+// Figures of time are ten times and more what it takes, and a tenth of what it once took.
+
+procTest("main() hears bytes that are no UTF-8 without a hundred times the work", async () => {
+  await using cli = spawnCli(["-p", "0", "-q", "-t", "none", "-o", "/dev/null"]);
+  const port = await cli.port();
+  const { ticks } = figuresOf(cli.pid);
+  const line = new Uint8Array(100).fill(0xFF);
+  line[99] = 0x0A;
+  const chunk = new Uint8Array(100_000).map((_, at) => line[at % 100]!);
+  await Promise.all(Array.from({ length: 100 }, async () => {
+    using conn = await connectTo(port);
+    await sayAll(conn, chunk);
+  }));
+  const spent = figuresOf(cli.pid).ticks - ticks;
+  assert(spent < 300, `${spent} ticks for 10 MB`);
+});
+
+procTest("main() hears a line of 40 MB in time that grows with its length", async () => {
+  await using cli = spawnCli(["-p", "0", "-q", "--max-line", "60000000", "-o", "/dev/null"]);
+  using conn = await connectTo(await cli.port());
+  const { ticks } = figuresOf(cli.pid);
+  await sayAll(conn, new Uint8Array(40_000_000).fill(0x78));
+  const spent = figuresOf(cli.pid).ticks - ticks;
+  assert(spent < 300, `${spent} ticks`);
+});
+
+procTest(
+  "main() holds little more memory when 50 clients send 200,000 empty lines each",
+  async () => {
+    await using cli = spawnCli(["-p", "0", "-q", "-o", "/dev/null"]);
+    const port = await cli.port();
+    using first = await connectTo(port);
+    await sayAll(first, encode("warm\n".repeat(10_000)));
+    const { rssKb } = figuresOf(cli.pid);
+    const empty = new Uint8Array(200_000).fill(0x0A);
+    await Promise.all(Array.from({ length: 50 }, async () => {
+      using conn = await connectTo(port);
+      await sayAll(conn, empty);
+    }));
+    const grownKb = figuresOf(cli.pid).peakKb - rssKb;
+    assert(grownKb < 60 * 1024, `${grownKb} KB more than before`);
+  },
+);
+
+Deno.test({
+  name: "main() ends in time, and complains of nobody, when hundreds flood hex",
+  ignore: noSignals,
+  timeout: 60_000,
+  async fn() {
+    using dir = tempDir();
+    const fifo = `${dir.path}/fifo`;
+    new Deno.Command("mkfifo", { args: [fifo] }).outputSync();
+    // A reader of its own: this process is busy with flooding. Open at both ends it waits for nobody.
+    using _held = Deno.openSync(fifo, { read: true, write: true });
+    const reader = new Deno.Command("cat", { args: [fifo], stdout: "null" }).spawn();
+    await using cli = spawnCli(["-p", "0", "-f", "hex", "-o", fifo]);
+    const port = await cli.port();
+    using stack = new DisposableStack();
+    const chunk = new Uint8Array(64 * 1024);
+    const conns = await Promise.all(Array.from({ length: 800 }, () => connectTo(port)));
+    for (const conn of conns) stack.use(conn);
+    const flooding = Promise.allSettled(conns.map(async (conn) => {
+      while (true) await conn.write(chunk);
+    }));
+    await pause(1000);
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    await flooding;
+    reader.kill("SIGKILL");
+    await reader.status;
+    assertEquals(cli.err.count("nobody takes it"), 0);
+  },
+});
+
+Deno.test({
+  name: "main() hears all that has arrived of a client that leaves its echo unread and goes",
+  ignore: noSignals,
+  timeout: 60_000,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-t", "none", "--echo"]);
+    const conn = await connectTo(await cli.port());
+    await writeAll(conn, encode("first\n"));
+    await cli.out.until("| first\n");
+    cli.kill("SIGSTOP");
+    await writeAll(conn, encode(upTo(1000).map((i) => `line ${i} ${"x".repeat(40)}\n`).join("")));
+    conn.close();
+    cli.kill("SIGCONT");
+    await cli.out.until(" disconnected: ");
+    const heard = cli.out.text.match(/(?<=\| line )\d+(?= x{40}$)/gm)!.map(Number);
+    assertEquals(heard, upTo(1000));
+  },
+});
+
+/** A Unix socket refuses a client before it listens and while its backlog is full. */
+async function connectPatiently(path: string): Promise<Deno.UnixConn> {
+  const { WouldBlock, ConnectionRefused } = Deno.errors;
+  while (true) {
+    try {
+      return await Deno.connect({ transport: "unix", path });
+    } catch (error) {
+      if (!(error instanceof WouldBlock || error instanceof ConnectionRefused)) throw error;
+      await turn();
+    }
+  }
+}
+
+Deno.test({
+  name: "main() hears, and ends at a signal, while nobody reads its stderr",
+  ignore: noSignals,
+  timeout: 60_000,
+  async fn() {
+    using dir = tempDir();
+    const [path, log] = [`${dir.path}/socket`, `${dir.path}/log`];
+    const script = new URL("../main.ts", import.meta.url).href;
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-q", "--allow-all", script, "-u", path, "-f", "raw", "-o", log],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    await untilTrue(() => exists(path));
+    // Two notices each, more than a pipe holds.
+    for (let i = 0; i < 1500; i++) (await connectPatiently(path)).close();
+    using conn = await connectPatiently(path);
+    await writeAll(conn, encode("heard\n"));
+    await untilTrue(() => Deno.statSync(log).size > 0);
+    child.kill("SIGTERM");
+    assertEquals((await child.status).code, 0);
+    await child.stderr.cancel();
+    assertEquals(Deno.readTextFileSync(log), "heard\n");
+  },
+});
+
+Deno.test({
+  name: "main() does not wait for a FIFO that nobody reads, at the start and at SIGHUP",
+  ignore: noSignals,
+  timeout: 60_000,
+  async fn() {
+    using dir = tempDir();
+    const [fifo, log] = [`${dir.path}/fifo`, `${dir.path}/log`];
+    new Deno.Command("mkfifo", { args: [fifo] }).outputSync();
+    await using refused = spawnCli(["-p", "0", "-o", fifo]);
+    assertEquals(await refused.ended(), 1);
+    const complaint = `Cannot write to ${fifo}: a FIFO that nobody reads`;
+    assertEquals(refused.err.text, `earshot: ${complaint}\n`);
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none", "-o", log]);
+    using conn = await connectTo(await cli.port());
+    Deno.renameSync(log, `${log}.old`);
+    Deno.symlinkSync(fifo, log);
+    cli.kill("SIGHUP");
+    await cli.err.until("a FIFO that nobody reads; the old file stays open\n");
+    await writeAll(conn, encode("heard\n"));
+    await untilTrue(() => Deno.readTextFileSync(`${log}.old`).endsWith("| heard\n"));
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+  },
+});
+
+Deno.test({
+  name: "main() keeps its file when the directory is gone at SIGHUP, and comes back with it",
+  ignore: noSignals,
+  timeout: 60_000,
+  async fn() {
+    using dir = tempDir();
+    const [folder, link] = [`${dir.path}/logs`, `${dir.path}/link`];
+    Deno.mkdirSync(folder);
+    // A symbolic link to what does not exist yet.
+    Deno.symlinkSync(`${folder}/log`, link);
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none", "-o", link]);
+    using conn = await connectTo(await cli.port());
+    await writeAll(conn, encode("one\n"));
+    await untilTrue(() => Deno.statSync(link).size > 0);
+    Deno.linkSync(`${folder}/log`, `${dir.path}/old`);
+    Deno.removeSync(folder, { recursive: true });
+    cli.kill("SIGHUP");
+    await cli.err.until("; the old file stays open\n");
+    await writeAll(conn, encode("two\n"));
+    await untilTrue(() => Deno.readTextFileSync(`${dir.path}/old`).endsWith("| two\n"));
+    Deno.mkdirSync(folder);
+    cli.kill("SIGHUP");
+    await untilTrue(() => exists(`${folder}/log`));
+    await writeAll(conn, encode("three\n"));
+    await untilTrue(() => Deno.readTextFileSync(link).endsWith("| three\n"));
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(Deno.readTextFileSync(`${dir.path}/old`).split("\n").length, 3);
+  },
+});
+
+Deno.test({
+  name: "main() outlives the hang-up of a service without --output, and says so once",
+  ignore: noSignals,
+  timeout: 60_000,
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none"]);
+    const port = await cli.port();
+    for (let i = 0; i < 3; i++) cli.kill("SIGHUP");
+    using conn = await connectTo(port);
+    await writeAll(conn, encode("heard\n"));
+    await cli.out.until("| heard\n");
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(cli.err.count("earshot: SIGHUP: "), 1);
+  },
+});
+
+Deno.test({
+  name: "main() exits with 1 when stdout was closed at the start",
+  ignore: noProc,
+  timeout: 60_000,
+  async fn() {
+    const script = new URL("../main.ts", import.meta.url).href;
+    const child = new Deno.Command("sh", {
+      args: ["-c", `exec "$0" run -q --allow-all "$1" -p 0 >&-`, Deno.execPath(), script],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    const err = new Capture();
+    const collecting = (async () => {
+      for await (const bytes of child.stderr) err.writeSync(bytes);
+    })();
+    await err.until("\n");
+    using _conn = await connectTo(Number(/127\.0\.0\.1:(\d+)/.exec(err.text)![1]));
+    assertEquals((await child.status).code, 1);
+    await collecting;
+    assertMatch(err.text, /Cannot write to stdout: it is closed\n$/);
+  },
+});

@@ -1,0 +1,87 @@
+import { assertEquals } from "@std/assert";
+import { lacks } from "./support/testing.ts";
+
+const ROOT = new URL("..", import.meta.url);
+const ignore = lacks("read");
+
+/** The folders of lib/, from the ground up. What lies in lib/ itself is below all of them. */
+const FLOORS = [
+  "",
+  "loop",
+  "framing",
+  "records",
+  "output",
+  "accept",
+  "clients",
+  "web",
+  "cli",
+];
+
+interface Module {
+  readonly path: string;
+  /** Paths of the project's modules that it imports. */
+  readonly imports: readonly string[];
+}
+
+function modulesOf(folder: string): Module[] {
+  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory }) => {
+    const path = `${folder}${name}`;
+    if (isDirectory) return modulesOf(`${path}/`);
+    return /(?<!_test)\.ts$/.test(name) ? [moduleAt(path)] : [];
+  });
+}
+
+function moduleAt(path: string): Module {
+  const url = new URL(path, ROOT);
+  const imports = [...Deno.readTextFileSync(url).matchAll(/(?:from|import) "(\.[^"]+)"/g)]
+    .map(([, target = ""]) => new URL(target, url).href.slice(ROOT.href.length));
+  return { path, imports };
+}
+
+/** The folder of lib/ that a module lies in. */
+function folderOf(path: string): string {
+  return /^lib\/(\w+)\//.exec(path)?.[1] ?? "";
+}
+
+const LIB = ignore ? [] : modulesOf("lib/").filter(({ path }) => path !== "lib/build.ts");
+
+Deno.test({
+  name: "A module of lib/ imports only from its own folder and those below it",
+  ignore,
+  fn() {
+    assertEquals([...new Set(LIB.map(({ path }) => folderOf(path)))].sort(), [...FLOORS].sort());
+    const upward = LIB.flatMap(({ path, imports }) =>
+      imports.filter((other) => other.startsWith("lib/"))
+        .filter((other) => FLOORS.indexOf(folderOf(other)) > FLOORS.indexOf(folderOf(path)))
+        .map((other) => `${path} imports ${other}`)
+    );
+    assertEquals(upward, []);
+  },
+});
+
+Deno.test({
+  name: "No module of lib/ imports main.ts or build.ts, and poller.ts imports nothing",
+  ignore,
+  fn() {
+    const wiring = ["main.ts", "lib/build.ts"];
+    const upward = LIB.filter(({ imports }) => imports.some((other) => wiring.includes(other)));
+    assertEquals(upward.map(({ path }) => path), []);
+    assertEquals(moduleAt("poller.ts").imports, []);
+  },
+});
+
+Deno.test({
+  name: "No circle of imports runs through lib/",
+  ignore,
+  fn() {
+    const importsOf = new Map(LIB.map(({ path, imports }) => [path, imports]));
+    const finished = new Set<string>();
+    const visit = (path: string, above: readonly string[]) => {
+      assertEquals(above.includes(path) ? [...above, path] : [], []);
+      if (finished.has(path)) return;
+      for (const other of importsOf.get(path) ?? []) visit(other, [...above, path]);
+      finished.add(path);
+    };
+    for (const { path } of LIB) visit(path, []);
+  },
+});
