@@ -158,7 +158,7 @@ function webOf(
   clients: Clients,
   admission: Admission,
 ): Web | undefined {
-  const { io, stats, output, history } = base;
+  const { io, say, stats, output, history } = base;
   if (!config.web || !history) return;
   const startMs = io.now();
   const trouble = () => output.trouble(performance.now()) ?? admission.trouble;
@@ -171,6 +171,7 @@ function webOf(
     totals: () => stats.totals(clients.size),
     trouble,
     isLogShort: () => admission.trouble !== undefined,
+    say,
     metrics: () =>
       metricsText(stats, {
         open: clients.size,

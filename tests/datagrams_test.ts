@@ -389,7 +389,7 @@ Deno.test("Datagrams.hear() says once that receiving fails, and goes on", async 
   while (stats.datagrams < 3) {
     await poller.poll();
     datagrams.hear(socket);
-    datagrams.onDue();
+    datagrams.onDue(datagrams.dueAtMs);
   }
   assertEquals(said, ["earshot: Cannot receive datagrams for now: network is down"]);
   assertEquals(decode(log.take()), "udp 192.0.2.1:514 | on\n".repeat(3));

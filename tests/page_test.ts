@@ -166,6 +166,7 @@ class Stage implements AsyncDisposable {
       metrics: () => "",
       trouble: () => undefined,
       isLogShort: () => false,
+      say: () => {},
       example: "nc 127.0.0.1 1234",
       now: Date.now,
     });

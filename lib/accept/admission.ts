@@ -7,15 +7,16 @@
 
 import { POLLIN, type ServerSocket, type Socket } from "../../poller.ts";
 import { hostKey, type Networks, type Peer } from "../addresses.ts";
-import { codeOf, Failure, reasonOf } from "../errors.ts";
+import { Failure, reasonOf } from "../errors.ts";
 import type { Say } from "../messages.ts";
 import { NOT_ALLOWED } from "../records/records.ts";
 import { plural } from "../messages.ts";
 import type { Multiplexer } from "../loop/selector.ts";
 import type { Deadline } from "../loop/deadlines.ts";
+import { FaultPause } from "../loop/fault_pause.ts";
+import { acceptFaultOf } from "./accept_errors.ts";
 
 const PAUSE_MS = 1000;
-const REPORT_MS = 60_000;
 const REOPENED_MS = 1000;
 const MAX_FAILURES = 10;
 
@@ -41,8 +42,7 @@ export class Admission implements Deadline {
   #failure: Failure | undefined;
   #isClosed = false;
   #isRegistered = false;
-  #pause: { readonly untilMs: number; readonly reason: string } | undefined;
-  #reportedAtMs = -Infinity;
+  readonly #pause: FaultPause;
   /** Failures in a row that nobody's leaving can mend. */
   #failures = 0;
   /** When, after the limit was reached, it may be said that clients are accepted again. */
@@ -50,12 +50,18 @@ export class Admission implements Deadline {
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
+    this.#pause = new FaultPause({
+      pauseMs: PAUSE_MS,
+      say: options.say,
+      onEnd: () => this.#sync(),
+    });
     this.#sync();
   }
 
   /** Why nobody is accepted although there are places, for /healthz. */
   get trouble(): string | undefined {
-    return this.#pause && `Accepting is paused: ${this.#pause.reason}`;
+    const { reason } = this.#pause;
+    return reason && `Accepting is paused: ${reason}`;
   }
 
   /** Why nobody can be accepted any more. */
@@ -108,7 +114,7 @@ export class Admission implements Deadline {
     this.#taken--;
     if (counted) this.#uncount(counted);
     // It may have been descriptors that were missing.
-    this.#pause = undefined;
+    this.#pause.end();
     if (this.#full) this.#full = { sayAtMs: performance.now() + REOPENED_MS };
     this.#sync();
   }
@@ -120,11 +126,11 @@ export class Admission implements Deadline {
   }
 
   get dueAtMs(): number {
-    return Math.min(this.#pause?.untilMs ?? Infinity, this.#full?.sayAtMs ?? Infinity);
+    return Math.min(this.#pause.dueAtMs, this.#full?.sayAtMs ?? Infinity);
   }
 
   onDue(nowMs: number): void {
-    if (this.#pause && this.#pause.untilMs <= nowMs) this.#pause = undefined;
+    this.#pause.onDue(nowMs);
     if (this.#full && this.#full.sayAtMs <= nowMs) {
       if (this.#places > 0) this.#options.say("earshot: connections are accepted again");
       this.#full = this.#places > 0 ? undefined : { sayAtMs: Infinity };
@@ -137,7 +143,7 @@ export class Admission implements Deadline {
   }
 
   get #isOpen(): boolean {
-    return !this.#isClosed && !this.#pause && this.#places > 0;
+    return !this.#isClosed && this.#pause.reason === undefined && this.#places > 0;
   }
 
   /** Watches the listeners while the admission is open. */
@@ -179,62 +185,22 @@ export class Admission implements Deadline {
     } catch (error) {
       if (error instanceof Deno.errors.WouldBlock) return;
       this.#options.onAcceptError();
-      if (!isClientFault(error)) this.#onFault(error);
+      this.#onFault(error);
     }
   }
 
   #onFault(error: unknown): void {
-    if (!isShortage(error)) this.#failures++;
-    if (isEnd(error) || this.#failures >= MAX_FAILURES) {
-      this.#failure = new Failure(`Cannot accept connections: ${reasonOf(error)}`);
+    const fault = acceptFaultOf(error);
+    if (fault === "lost client") return;
+    if (fault !== "shortage") this.#failures++;
+    const reason = reasonOf(error);
+    if (fault === "gone" || this.#failures >= MAX_FAILURES) {
+      this.#failure = new Failure(`Cannot accept connections: ${reason}`);
       this.close();
     } else {
-      this.#pauseFor(reasonOf(error));
+      const message = `earshot: Cannot accept connections for now: ${reason}; new clients wait`;
+      this.#pause.begin(reason, message);
+      this.#sync();
     }
   }
-
-  /** Out of descriptors or memory, or a network that is down: a bare retry would spin. */
-  #pauseFor(reason: string): void {
-    const nowMs = performance.now();
-    if (nowMs - this.#reportedAtMs >= REPORT_MS) {
-      this.#reportedAtMs = nowMs;
-      this.#options.say(
-        `earshot: Cannot accept connections for now: ${reason}; new clients wait`,
-      );
-    }
-    this.#pause = { untilMs: nowMs + PAUSE_MS, reason };
-    this.#sync();
-  }
-}
-
-const CLIENT_FAULTS = new Set([
-  "ENOTCONN",
-  "ECONNRESET",
-  "ECONNABORTED",
-  "EINTR",
-  "EPROTO",
-  "ETIMEDOUT",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-]);
-
-/** Faults of one client that show in accept(): it was gone before its turn came. */
-function isClientFault(error: unknown): boolean {
-  const { NotConnected, ConnectionReset, ConnectionAborted, Interrupted } = Deno.errors;
-  return CLIENT_FAULTS.has(codeOf(error) ?? "") || error instanceof NotConnected ||
-    error instanceof ConnectionReset || error instanceof ConnectionAborted ||
-    error instanceof Interrupted;
-}
-
-const SHORTAGES = new Set(["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"]);
-
-/** Whether something is missing that clients can take, and keep for as long as they like. */
-function isShortage(error: unknown): boolean {
-  return SHORTAGES.has(codeOf(error) ?? "");
-}
-
-/** Whether the listener is really gone. */
-function isEnd(error: unknown): boolean {
-  return error instanceof Deno.errors.BadResource ||
-    ["EBADF", "ENOTSOCK"].includes(codeOf(error) ?? "");
 }

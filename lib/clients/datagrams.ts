@@ -15,6 +15,7 @@ import type { History } from "../records/history.ts";
 import type { Subject } from "../records/records.ts";
 import type { Multiplexer } from "../loop/selector.ts";
 import type { Deadline } from "../loop/deadlines.ts";
+import { FaultPause } from "../loop/fault_pause.ts";
 import type { Stats } from "../stats.ts";
 
 /** Nothing larger arrives by UDP. */
@@ -23,7 +24,6 @@ const MAX_DATAGRAM_BYTES = 64 * 1024;
 const MAX_TURN_BYTES = 256 * 1024;
 /** How long a socket that failed is left alone: if it fails each time, the loop would spin. */
 const PAUSE_MS = 100;
-const REPORT_MS = 60_000;
 
 export interface DatagramOptions {
   readonly log: Log;
@@ -43,13 +43,14 @@ export class Datagrams implements Deadline {
   /** Each datagram is received into it. */
   readonly #input = new Uint8Array(MAX_DATAGRAM_BYTES);
   #sender: Sender | undefined;
-  #reportedAtMs = -Infinity;
-  /** Sockets that are left alone until {@linkcode dueAtMs}. */
+  /** Sockets that are left alone during the pause. */
   readonly #paused = new Set<DatagramSocket>();
-  dueAtMs = Infinity;
+  readonly #pause: FaultPause;
 
   constructor(options: DatagramOptions) {
     this.#options = options;
+    const onEnd = () => this.#resume();
+    this.#pause = new FaultPause({ pauseMs: PAUSE_MS, say: options.say, onEnd });
   }
 
   /**
@@ -67,16 +68,23 @@ export class Datagrams implements Deadline {
   }
 
   #onFault(socket: DatagramSocket, error: unknown): void {
-    this.#report(error);
     this.#paused.add(socket);
     this.#options.multiplexer.unregister(socket);
-    this.dueAtMs = performance.now() + PAUSE_MS;
+    const reason = reasonOf(error);
+    this.#pause.begin(reason, `earshot: Cannot receive datagrams for now: ${reason}`);
   }
 
-  onDue(): void {
-    this.dueAtMs = Infinity;
+  #resume(): void {
     for (const socket of this.#paused) this.#options.multiplexer.register(socket, POLLIN);
     this.#paused.clear();
+  }
+
+  get dueAtMs(): number {
+    return this.#pause.dueAtMs;
+  }
+
+  onDue(nowMs: number): void {
+    this.#pause.onDue(nowMs);
   }
 
   #receive(socket: DatagramSocket): number {
@@ -113,13 +121,6 @@ export class Datagrams implements Deadline {
     if (last?.port === port && last.hostname === hostname) return last;
     this.#sender = new Sender(this.#options, hostname, port);
     return this.#sender;
-  }
-
-  #report(error: unknown): void {
-    const nowMs = performance.now();
-    if (nowMs - this.#reportedAtMs < REPORT_MS) return;
-    this.#reportedAtMs = nowMs;
-    this.#options.say(`earshot: Cannot receive datagrams for now: ${reasonOf(error)}`);
   }
 }
 

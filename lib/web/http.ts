@@ -18,8 +18,11 @@ import {
 } from "node:http";
 import { Duplex } from "node:stream";
 import { bracketed } from "../addresses.ts";
+import { acceptFaultOf } from "../accept/accept_errors.ts";
 import { Failure, reasonOf } from "../errors.ts";
 import { writeAll } from "../io.ts";
+import { FaultPause } from "../loop/fault_pause.ts";
+import type { Say } from "../messages.ts";
 
 /** Connections at a time; the longest unanswered one makes room for another. */
 const MAX_CONNECTIONS = 128;
@@ -56,6 +59,7 @@ export interface HttpOptions {
   readonly answer: Answer;
   /** Whether the log cannot accept connections: what is held here may be what it lacks. */
   isLogShort(): boolean;
+  readonly say: Say;
 }
 
 /** A port for HTTP. */
@@ -68,11 +72,13 @@ export class HttpPort {
   readonly #accepting: Promise<void>;
   #sweeper: ReturnType<typeof setInterval> | undefined;
   #endPause: (() => void) | undefined;
+  readonly #faultPause: FaultPause;
   #isClosed = false;
 
   /** Listens at once; throws a {@linkcode Failure} if it cannot. */
-  constructor({ host, port, answer, isLogShort }: HttpOptions) {
+  constructor({ host, port, answer, isLogShort, say }: HttpOptions) {
     this.#isLogShort = isLogShort;
+    this.#faultPause = new FaultPause({ pauseMs: PAUSE_MS, say, onEnd: () => this.#endPause?.() });
     this.#listener = listen(host, port);
     this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
       const wire = request.socket as unknown as Wire;
@@ -98,7 +104,7 @@ export class HttpPort {
         this.#admit(await this.#listener.accept());
         if (this.#isLogShort()) await this.#pause(PAUSE_MS);
       } catch (error) {
-        if (!isOneClientsFault(error)) await this.#onFault();
+        if (acceptFaultOf(error) !== "lost client") await this.#onFault(error);
       }
       const nowMs = performance.now();
       tokens = Math.min(BURST, tokens + (nowMs - filledAtMs) * ACCEPTS_PER_SECOND / 1000) - 1;
@@ -108,9 +114,12 @@ export class HttpPort {
   }
 
   /** Most likely there are no descriptors. */
-  async #onFault(): Promise<void> {
+  async #onFault(error: unknown): Promise<void> {
     this.#endOlderThan(HURRIED_REQUEST_MS);
+    const reason = reasonOf(error);
+    this.#faultPause.begin(reason, `earshot: Cannot accept HTTP connections for now: ${reason}`);
     await this.#pause(PAUSE_MS);
+    this.#faultPause.end();
   }
 
   async #pause(ms: number): Promise<void> {
@@ -204,13 +213,6 @@ function refuse(wire: Wire, status: string): void {
   if (wire.isAsked) return void wire.destroy();
   const head = `HTTP/1.1 ${status}\r\nx-content-type-options: nosniff\r\n`;
   wire.end(`${head}content-length: 0\r\nconnection: close\r\n\r\n`, () => wire.destroy());
-}
-
-/** A client that has reset its connection before it was accepted has no address any more. */
-function isOneClientsFault(error: unknown): boolean {
-  return error instanceof Deno.errors.NotConnected ||
-    error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionAborted;
 }
 
 /** An accepted connection as `node:http` takes it. */

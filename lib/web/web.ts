@@ -12,6 +12,7 @@ import { encode } from "../bytes.ts";
 import { HttpPort } from "./http.ts";
 import page from "./page.html" with { type: "text" };
 import { EventStreams, type EventStreamsOptions } from "./event_stream.ts";
+import type { Say } from "../messages.ts";
 
 export interface WebOptions extends EventStreamsOptions {
   readonly host: string;
@@ -22,6 +23,7 @@ export interface WebOptions extends EventStreamsOptions {
   trouble(): string | undefined;
   /** Whether it is because connections cannot be accepted. */
   isLogShort(): boolean;
+  readonly say: Say;
 }
 
 const HEADERS = {
@@ -70,6 +72,7 @@ export class Web {
       port: options.port,
       answer: (request, response) => this.#answer(request, response),
       isLogShort: () => options.isLogShort(),
+      say: options.say,
     });
   }
 

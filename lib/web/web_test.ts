@@ -34,6 +34,7 @@ class Stage implements AsyncDisposable {
       metrics: () => "earshot_lines_total 2\n",
       trouble: () => this.trouble,
       isLogShort: () => false,
+      say: () => {},
       example: "nc 127.0.0.1 1234",
       now: Date.now,
       ...options,
