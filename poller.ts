@@ -119,7 +119,7 @@ export const POLLRDHUP = 0x2000;
 /** What poll(2) reports without being asked. */
 const ALWAYS_REPORTED = POLLERR | POLLHUP | POLLNVAL;
 const MAX_EVENT_MASK = 0xFFFF;
-/** What `send` holds for a slow peer before it says "not now". */
+/** What `send` holds for a slow peer before it says "not now", unless it is given another size. */
 const HIGH_WATER_BYTES = 64 * 1024;
 /** A quiet source holds one of these; a touched page of memory is paid for, so it is small. */
 const SMALL_READ_BYTES = 2 * 1024;
@@ -363,9 +363,24 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#endpoint.stream;
   }
 
-  /** Bytes that {@linkcode send} has taken and the stream has not: nothing of them is lost if it closes at 0. */
+  /** Bytes that {@linkcode send} has taken and the stream has not: {@linkcode abort} would drop them. */
   get unsentBytes(): number {
     return this.#endpoint.unsentBytes;
+  }
+
+  /**
+   * The most that {@linkcode send} holds for a slow peer, as SO_SNDBUF; 64 KiB at first.
+   * What waits already stays if it is made smaller, and there is room again below it.
+   *
+   * @throws {TypeError} If it is set to something else than an integer.
+   * @throws {RangeError} If it is set to less than 1.
+   */
+  get sendBufferBytes(): number {
+    return this.#endpoint.sendBufferBytes;
+  }
+
+  set sendBufferBytes(bytes: number) {
+    this.#endpoint.sendBufferBytes = parseBufferBytes(bytes);
   }
 
   /** Address of the peer, if the stream has one. Known after a reset, too. */
@@ -379,8 +394,8 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Settles when a closed stream is really gone, its pending read included. A
-   * stream that cannot cancel its read delays this for ever.
+   * Settles when a closed stream is really gone: what was sent has left, and the pending
+   * read has settled. A stream that cannot cancel its read delays this for ever.
    */
   get closed(): Promise<void> {
     return this.#endpoint.released;
@@ -429,8 +444,8 @@ export class Socket implements Disposable, AsyncDisposable {
 
   /**
    * Queues bytes for sending, as send(2) on a non-blocking socket: as many as
-   * fit below the high-water mark of 64 KiB. They leave in order and on their
-   * own; that they arrive is not known, as with any socket.
+   * fit below {@linkcode sendBufferBytes}. They leave in order and on their
+   * own, after {@linkcode close}, too; that they arrive is not known, as with any socket.
    *
    * @param bytes Copied, so free for reuse when this returns.
    * @returns How many bytes were taken, from the front.
@@ -451,7 +466,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * Receiving goes on. Idempotent; nothing happens if the stream has no `write`.
    *
    * @returns Settles when the FIN is on its way, or when it is clear that it
-   * never will be (broken connection, {@linkcode close}). Need not be awaited.
+   * never will be (broken connection, {@linkcode abort}). Need not be awaited.
    * It rejects with `Deno.errors.BadResource` if this socket is closed.
    */
   async shutdown(): Promise<void> {
@@ -459,15 +474,38 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Closes at once: the pending read is cancelled, and what `send` still holds
-   * is dropped. For an orderly end use {@linkcode shutdown} and close at
-   * `POLLHUP`. Idempotent.
+   * Closes, as close(2): nothing is received any more and pollers are told at once, but
+   * what {@linkcode send} has taken still leaves, in the background; then the stream is
+   * closed and {@linkcode closed} settles. Idempotent.
+   *
+   * A peer that does not read holds what was sent, at most {@linkcode sendBufferBytes},
+   * and the connection until it goes: then {@linkcode abort} it.
+   *
+   * @example
+   * ```ts
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * const client = new Socket(await Deno.connect({ port: listener.addr.port }));
+   * using peer = await listener.accept();
+   * client.send(new TextEncoder().encode("bye"));
+   * client.close();
+   * assertEquals(await new Response(peer.readable).text(), "bye");
+   * ```
    */
   close(): void {
     this.#endpoint.close();
   }
 
-  /** Same as {@linkcode close}. */
+  /**
+   * Closes at once and drops what {@linkcode send} still holds, also after
+   * {@linkcode close}. Idempotent.
+   */
+  abort(): void {
+    this.#endpoint.abort();
+  }
+
+  /** Same as {@linkcode close}: what was sent still leaves. */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -1375,6 +1413,7 @@ abstract class SendingEndpoint extends Endpoint {
   #writing: WriteState;
   /** Made when something is first sent. */
   #outbox: Outbox | undefined;
+  #sendBufferBytes = HIGH_WATER_BYTES;
   #isSending = false;
   /** What shutdown() has promised. */
   #shutdown: PromiseWithResolvers<void> | undefined;
@@ -1390,6 +1429,27 @@ abstract class SendingEndpoint extends Endpoint {
   }
 
   protected abstract readonly isClosed: boolean;
+  /** Nothing is left to be sent, or can be. */
+  protected abstract onSendingOver(): void;
+
+  get sendBufferBytes(): number {
+    return this.#sendBufferBytes;
+  }
+
+  set sendBufferBytes(bytes: number) {
+    const wasFull = this.#isFull;
+    this.#sendBufferBytes = bytes;
+    if (this.#isFull !== wasFull) this.changed();
+  }
+
+  get #isFull(): boolean {
+    return this.unsentBytes >= this.#sendBufferBytes;
+  }
+
+  /** Whether something is on its way: bytes, or the FIN. */
+  protected get isSending(): boolean {
+    return this.#isSending;
+  }
 
   /** Whether nothing will be sent any more. */
   protected get isShut(): boolean {
@@ -1402,7 +1462,7 @@ abstract class SendingEndpoint extends Endpoint {
       case "absent":
         return 0;
       case "open":
-        return this.#outbox?.isFull ? 0 : POLLOUT;
+        return this.#isFull ? 0 : POLLOUT;
       // The next send() does not wait: it throws.
       case "shutting":
       case "shut":
@@ -1418,9 +1478,9 @@ abstract class SendingEndpoint extends Endpoint {
     this.#assertSendable();
     if (bytes.length === 0) return 0;
     this.#outbox ??= new Outbox();
-    const taken = this.#outbox.add(bytes);
+    const taken = this.#outbox.add(bytes, this.#sendBufferBytes);
     if (taken === 0) {
-      throw new Deno.errors.WouldBlock(`Cannot send: ${HIGH_WATER_BYTES} bytes wait to be sent`);
+      throw new Deno.errors.WouldBlock(`Cannot send: ${this.unsentBytes} bytes wait to be sent`);
     }
     if (!this.#isSending) this.#sendQueued();
     this.changed();
@@ -1494,6 +1554,7 @@ abstract class SendingEndpoint extends Endpoint {
     } finally {
       this.#isSending = false;
       this.#shutdown?.resolve();
+      this.onSendingOver();
     }
   }
 
@@ -1503,14 +1564,14 @@ abstract class SendingEndpoint extends Endpoint {
         `Cannot send: write() of ${offered} bytes returned ${count}`,
       );
     }
-    // A failed read or close() may have dropped all that was queued.
+    // A failed read or abort() may have dropped all that was queued.
     if (!this.#outbox) return;
-    const wasFull = this.#outbox.isFull;
+    const wasFull = this.#isFull;
     this.#outbox.remove(count);
     if (wasFull) this.changed();
   }
 
-  /** A failed read or close() has told of the end already, and has the last word. */
+  /** A failed read or abort() has told of the end already, and has the last word. */
   #setWriting(state: WriteState): void {
     if (this.#writing.tag === "broken") return;
     if (state.tag === "failed") this.#breakWriting(state);
@@ -1531,6 +1592,9 @@ class StreamEndpoint extends SendingEndpoint {
   /** Whether the next read is large: after a full one, until two in a row are small. */
   #readsLarge = false;
   #smallReads = 0;
+  /** Whether the stream itself is closed: some time after close() if something was unsent. */
+  #isFreed = false;
+
   protected get isClosed(): boolean {
     return this.#reading.tag === "closed";
   }
@@ -1595,7 +1659,10 @@ class StreamEndpoint extends SendingEndpoint {
   }
 
   readonly #onReadFailed = (error: unknown): void => {
-    if (this.#reading.tag !== "pending") return this.#onCancelled();
+    if (this.#reading.tag !== "pending") {
+      this.#onCancelled();
+      return this.#free(closeUnheard);
+    }
     giveBuffer(this.#reading.buffer);
     this.#reading = { tag: "failed", error };
     this.giveUpSending();
@@ -1608,7 +1675,7 @@ class StreamEndpoint extends SendingEndpoint {
       giveBuffer(this.#reading.buffer);
       this.#reading = CLOSED;
     }
-    this.release();
+    if (this.#isFreed) this.release();
   }
 
   /** Bytes that can be taken now. */
@@ -1660,19 +1727,42 @@ class StreamEndpoint extends SendingEndpoint {
     const state = this.#reading;
     if (state.tag === "closed") return;
     this.#reading = state.tag === "pending" ? { tag: "closed", buffer: state.buffer } : CLOSED;
-    this.giveUpSending();
     if (state.tag === "ready") giveBuffer(state.buffer);
     try {
-      closeQuietly(this.stream);
+      if (!this.isSending) this.#free(closeQuietly);
     } finally {
-      if (state.tag !== "pending") this.release();
       this.changed();
+    }
+  }
+
+  abort(): void {
+    this.giveUpSending();
+    try {
+      this.close();
+    } finally {
+      this.#free(closeQuietly);
+    }
+  }
+
+  protected onSendingOver(): void {
+    if (this.isClosed) this.#free(closeUnheard);
+  }
+
+  /** Closes the stream itself. */
+  #free(close: (stream: ByteStream) => void): void {
+    if (this.#isFreed) return;
+    this.#isFreed = true;
+    this.giveUpSending();
+    try {
+      close(this.stream);
+    } finally {
+      if (this.#reading === CLOSED) this.release();
     }
   }
 }
 
 /**
- * What waits to be sent, below the high-water mark: bytes that are being written, and
+ * What waits to be sent, below a limit: bytes that are being written, and
  * behind them those that were added meanwhile, which go together next.
  */
 class Outbox {
@@ -1680,18 +1770,14 @@ class Outbox {
   #queue: Uint8Array = NOTHING;
   #queuedBytes = 0;
 
-  get isFull(): boolean {
-    return this.length >= HIGH_WATER_BYTES;
-  }
-
   /** Bytes that are unsent. */
   get length(): number {
     return this.#written.length + this.#queuedBytes;
   }
 
-  /** Copies what fits; returns how many bytes that are. */
-  add(bytes: Uint8Array): number {
-    const count = Math.min(bytes.length, HIGH_WATER_BYTES - this.length);
+  /** Copies what fits below `limit`; returns how many bytes that are. */
+  add(bytes: Uint8Array, limit: number): number {
+    const count = Math.max(0, Math.min(bytes.length, limit - this.length));
     this.#reserve(this.#queuedBytes + count);
     this.#queue.set(count < bytes.length ? bytes.subarray(0, count) : bytes, this.#queuedBytes);
     this.#queuedBytes += count;
@@ -2337,6 +2423,16 @@ function assertPlace(target: unknown, start: number, end: number): void {
     end <= target.length;
   if (isPlace) return;
   throw new RangeError(`Cannot receive into bytes ${start} to ${end} of ${target.length}`);
+}
+
+function parseBufferBytes(bytes: unknown): number {
+  if (!Number.isInteger(bytes)) {
+    throw new TypeError(`Cannot hold ${bytes} bytes: the size of a buffer is an integer`);
+  }
+  if ((bytes as number) < 1) {
+    throw new RangeError(`Cannot hold ${bytes} bytes: the size of a buffer is at least 1`);
+  }
+  return bytes as number;
 }
 
 function assertBytes(bytes: unknown): void {

@@ -1286,6 +1286,43 @@ Deno.test("Socket.send() takes as many bytes as a partial write has freed", asyn
   stream.unblock();
 });
 
+Deno.test("Socket.sendBufferBytes says how much send() takes, and when there is room", async () => {
+  const stream = new MemoryStream();
+  stream.block();
+  using source = new Socket(stream);
+  assertEquals(source.sendBufferBytes, 65536);
+  source.sendBufferBytes = 10;
+  assertEquals(source.send(encode("hello world")), 10);
+  assertThrows(() => source.send(encode("d")), Deno.errors.WouldBlock);
+  using poller = new Poller();
+  poller.register(source, POLLOUT);
+  const waiting = poller.poll(500);
+  await turn();
+  source.sendBufferBytes = 1_000_000;
+  assertEquals(await waiting, [[source, POLLOUT]]);
+  assertEquals(source.send(new Uint8Array(999_990)), 999_990);
+  source.sendBufferBytes = 1;
+  assertEquals([source.unsentBytes, await poller.poll(0)], [1_000_000, []]);
+  assertThrows(() => source.send(encode("d")), Deno.errors.WouldBlock);
+  stream.unblock();
+  assertEquals(await poller.poll(500), [[source, POLLOUT]]);
+});
+
+for (const size of ["64", null, undefined, 1.5, NaN, Infinity]) {
+  Deno.test(`Socket.sendBufferBytes rejects ${size} (${typeof size})`, () => {
+    using source = new Socket(quietStream());
+    assertThrows(() => source.sendBufferBytes = untyped(size), TypeError);
+    assertEquals(source.sendBufferBytes, 65536);
+  });
+}
+
+for (const size of [0, -1]) {
+  Deno.test(`Socket.sendBufferBytes rejects ${size}`, () => {
+    using source = new Socket(quietStream());
+    assertThrows(() => source.sendBufferBytes = size, RangeError);
+  });
+}
+
 Deno.test("Socket.send() rejects what is not a Uint8Array", () => {
   using source = new Socket(new MemoryStream());
   for (const bytes of ["x", [1], new ArrayBuffer(1), null]) {
@@ -1421,17 +1458,103 @@ Deno.test("Socket.close() may be called twice", async () => {
   assertEquals(closings, 1);
 });
 
-Deno.test("Socket.close() drops what was not sent yet", async () => {
+Deno.test("Socket.abort() drops what was not sent yet", async () => {
   const stream = new MemoryStream();
   stream.block();
   const source = new Socket(stream);
   stream.maxWrite = 5;
   source.send(encode("first and more"));
   source.send(encode("second"));
-  source.close();
+  source.abort();
+  assert(stream.closed);
+  await source.closed;
   stream.unblock();
   await turn();
   assertEquals(stream.received, "first");
+});
+
+Deno.test("Socket.close() lets what was sent leave, however little is taken at once", async () => {
+  const stream = new MemoryStream();
+  stream.block();
+  stream.maxWrite = 5;
+  const source = new Socket(stream);
+  source.send(encode("first and more, "));
+  source.send(encode("second"));
+  source.close();
+  assertThrows(() => source.recv(1), Deno.errors.BadResource);
+  assertThrows(() => source.send(encode("x")), Deno.errors.BadResource);
+  assertEquals([await eventsNow(source), source.unsentBytes], [POLLNVAL, 22]);
+  await assertPending(source.closed);
+  assert(!stream.closed);
+  stream.unblock();
+  await source.closed;
+  assertEquals([stream.received, stream.closed], ["first and more, second", true]);
+});
+
+Deno.test("Socket.close() lets the FIN of shutdown() leave", async () => {
+  const stream = new MemoryStream();
+  stream.block();
+  const source = new Socket(stream);
+  source.send(encode("bye"));
+  const shut = source.shutdown();
+  source.close();
+  stream.unblock();
+  await shut;
+  await source.closed;
+  assertEquals(stream.received, "bye.");
+});
+
+Deno.test("Socket.abort() ends what close() is still sending", async () => {
+  const stream = new MemoryStream();
+  stream.block();
+  const source = new Socket(stream);
+  source.send(encode("never read"));
+  source.close();
+  source.abort();
+  source.abort();
+  await source.closed;
+  assert(stream.closed);
+  stream.unblock();
+});
+
+Deno.test("Socket.close() frees the stream when what was sent cannot leave", async () => {
+  for (const fault of ["write", "read", "close"]) {
+    const stream = new StubbornStream();
+    if (fault === "write") stream.failWrites(new Deno.errors.BrokenPipe("broken"));
+    stream.block();
+    const source = new Socket(stream);
+    if (fault === "close") {
+      stream.close = () => {
+        throw new SyntaxError("broken");
+      };
+    }
+    await select([source], [], [], 0);
+    source.send(encode("x"));
+    source.close();
+    if (fault === "read") stream.fail();
+    else stream.unblock();
+    await turn();
+    if (fault !== "read") stream.push("too late");
+    await source.closed;
+    if (fault !== "close") assert(stream.closed, fault);
+    stream.unblock();
+  }
+});
+
+Deno.test("Socket.close() drops what arrives while it sends, and gives the buffer back", async () => {
+  const stream = new StubbornStream();
+  stream.block();
+  const source = new Socket(stream);
+  await select([source], [], [], 0);
+  source.send(encode("bye"));
+  source.close();
+  stream.push("dropped");
+  await turn();
+  await assertPending(source.closed);
+  assertEquals(stream.targets.length, 1);
+  stream.unblock();
+  await source.closed;
+  assertEquals(stream.received, "bye");
 });
 
 Deno.test("Socket.close() forgives a stream that was closed behind its back", () => {
@@ -1924,13 +2047,13 @@ Deno.test("Socket takes the count of a read() that returns no promise", async ()
   assertEquals(recvText(source).length, 3);
 });
 
-Deno.test("Socket.shutdown() settles at close() although a write is stuck", async () => {
+Deno.test("Socket.shutdown() settles at abort() although a write is stuck", async () => {
   const stream = new MemoryStream();
   stream.block();
   const source = new Socket(stream);
   source.send(encode("x"));
   const shut = source.shutdown();
-  source.close();
+  source.abort();
   await shut;
   stream.unblock();
 });

@@ -293,7 +293,7 @@ typingTest(
 );
 
 typingTest(
-  "echo and typed lines share one outbox, in which no line is torn",
+  "echo and typed lines share one send queue, in which no line is torn",
   ["--echo"],
   async (running) => {
     using clients = await connectAll(running, 1);

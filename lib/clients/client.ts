@@ -11,13 +11,12 @@ import { NO_BYTES } from "../bytes.ts";
 import type { Framer, FrameSink } from "../framing/framing.ts";
 import { reasonOf } from "../errors.ts";
 import type { Log } from "../records/log.ts";
-import { Outbox } from "./outbox.ts";
 import type { History } from "../records/history.ts";
 import type { Subject } from "../records/records.ts";
 import type { Stats } from "../stats.ts";
 
-/** Echo that a client may leave unread before it is no longer heard. */
-const MAX_ECHO_BYTES = 1024 * 1024;
+/** What a client may leave unread before it is no longer heard. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
 
 /** What all clients of a server share. */
 export interface ClientContext {
@@ -61,10 +60,10 @@ export class Client implements FrameSink, Subject {
   readonly socket: Socket;
   readonly connectedAtMs: number;
   readonly #context: ClientContext;
-  /** The next three are made when they are first needed: a quiet client costs little. */
+  /** The next two are made when they are first needed: a quiet client costs little. */
   #framer: Framer | undefined;
   #label: Uint8Array | undefined;
-  #outbox: Outbox | undefined;
+  #wasAnswered = false;
   /** Whether it is still sent anything; a failure to send ends the sending, not the hearing. */
   #isSending = true;
   /** Whether the last frame was a piece of a line that goes on. */
@@ -88,14 +87,13 @@ export class Client implements FrameSink, Subject {
 
   /** Events to wait for: a client that leaves too much unread is not heard. */
   get wants(): number {
-    const unsent = this.unsentBytes;
-    const reads = !this.isEnding && unsent < MAX_ECHO_BYTES ? POLLIN : 0;
-    return unsent > 0 ? reads | POLLOUT : reads;
+    if (this.isEnding) return 0;
+    return this.unsentBytes < MAX_UNREAD_BYTES ? POLLIN : POLLOUT;
   }
 
-  /** Bytes that its socket has not taken yet. */
+  /** Bytes that it has not made room for yet. */
   get unsentBytes(): number {
-    return this.#outbox?.length ?? 0;
+    return this.socket.unsentBytes;
   }
 
   get isSending(): boolean {
@@ -166,35 +164,24 @@ export class Client implements FrameSink, Subject {
     this.#framer?.flush(this);
   }
 
-  /** Queues bytes for it and sends what its socket takes at once. */
+  /** Sends all of it; a failure ends the sending. */
   answer(bytes: Uint8Array): void {
     if (!this.#isSending) return;
-    (this.#outbox ??= new Outbox()).add(bytes);
-    this.send();
-  }
-
-  /** Sends what its socket takes of what is queued. */
-  send(): void {
+    const { socket } = this;
+    this.#wasAnswered = true;
     try {
-      this.#outbox?.send(this.socket);
+      // What was heard is answered whole, however little room there is; then it is not heard.
+      socket.sendBufferBytes = Math.max(MAX_UNREAD_BYTES, socket.unsentBytes + bytes.length);
+      socket.send(bytes);
+      socket.sendBufferBytes = MAX_UNREAD_BYTES;
     } catch {
-      this.#stopSending();
+      this.#isSending = false;
     }
   }
 
   /** Picks up the failure of a write in the background, or receiving would throw it. */
   #noticeBrokenSending(): void {
-    if (!this.#isSending || !this.#outbox) return;
-    try {
-      this.socket.send(NO_BYTES);
-    } catch {
-      this.#stopSending();
-    }
-  }
-
-  #stopSending(): void {
-    this.#isSending = false;
-    this.#outbox = undefined;
+    if (this.#wasAnswered) this.answer(NO_BYTES);
   }
 
   /** Logs what is left of its input; it says no more. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { POLLERR, POLLHUP, POLLIN, POLLOUT, type Source } from "../../poller.ts";
+import { POLLERR, POLLHUP, POLLIN, type Source } from "../../poller.ts";
 import type { Peer } from "../addresses.ts";
 import { Client, type ClientContext, type ReadResult, reasonToLeave } from "./client.ts";
 import { BAD_OCTET_COUNT } from "../framing/framing.ts";
@@ -89,7 +89,6 @@ export class Clients implements Iterable<Client> {
     const client = this.#clients.get(source);
     if (!client) return;
     try {
-      if (events & POLLOUT) client.send();
       const hearing = this.#hear(client, events);
       if (hearing) this.#onHearing(client, hearing);
       else this.update(client);
@@ -125,8 +124,7 @@ export class Clients implements Iterable<Client> {
       case "heard":
         return this.#onHeard(client);
       case "ended":
-        client.isEnding = true;
-        return this.update(client);
+        return this.#farewell(client);
       case "failed":
         if (hearing.reason === BAD_OCTET_COUNT) this.#adviseSyslog(client);
         return this.#disconnect(client, hearing.reason);
@@ -152,21 +150,19 @@ export class Clients implements Iterable<Client> {
     this.update(client);
   }
 
-  /** Waits for what a client wants now; ends one that has ended and been sent all. */
+  /** Waits for what a client wants now. */
   update(client: Client): void {
-    if (client.isEnding && client.unsentBytes === 0) return this.#farewell(client);
     if (client.wants === client.watched) return;
     client.watched = client.wants;
     this.#options.multiplexer.modify(client.socket, client.wants);
   }
 
-  /** What its socket has taken must have left before it is closed. */
+  /** It says no more; what it is still to be sent must leave before it is disconnected. */
   #farewell(client: Client): void {
-    const { multiplexer, tasks } = this.#options;
-    if (client.socket.unsentBytes === 0) return this.#disconnect(client, "closed");
-    if (client.watched !== 0) multiplexer.modify(client.socket, 0);
-    client.watched = 0;
-    const leave = () => tasks.post(() => this.#disconnect(client, "closed"));
+    client.isEnding = true;
+    if (client.unsentBytes === 0) return this.#disconnect(client, "closed");
+    this.update(client);
+    const leave = () => this.#options.tasks.post(() => this.#disconnect(client, "closed"));
     client.socket.shutdown().then(leave, leave);
   }
 
@@ -192,7 +188,8 @@ export class Clients implements Iterable<Client> {
     this.#idle.delete(client);
     this.#prompts.delete(client);
     multiplexer.unregister(client.socket);
-    client.socket.close();
+    // Not close(): whoever reads nothing would hold a descriptor, and the place is given away.
+    client.socket.abort();
     onLeft(client.peer);
     const { connectedAtMs } = client;
     try {

@@ -12,8 +12,10 @@ import { reasonOf } from "../errors.ts";
 import type { Say } from "../messages.ts";
 import type { Target } from "../records/records.ts";
 
-/** The longest line that can be typed, and the most that a client may have unsent to get one. */
+/** The longest line that can be typed. */
 const MAX_LINE_BYTES = 64 * 1024;
+/** The most that a client may have left unread to be sent another line. */
+const MAX_UNREAD_BYTES = 2 * MAX_LINE_BYTES;
 /** How much of a line is quoted in a message. */
 const MAX_QUOTED_BYTES = 60;
 
@@ -115,7 +117,7 @@ export class Interactive {
   }
 
   #hasRoom({ number, unsentBytes }: Client): boolean {
-    const hasRoom = unsentBytes <= MAX_LINE_BYTES;
+    const hasRoom = unsentBytes <= MAX_UNREAD_BYTES;
     if (!hasRoom) this.#say(`to #${number}: it has left ${unsentBytes} bytes unread`);
     return hasRoom;
   }

@@ -1,0 +1,113 @@
+/** What close() and abort() do to real connections. */
+
+import { assert, assertEquals } from "@std/assert";
+import { POLLNVAL, Socket } from "../poller.ts";
+import { connect, eventsNow, listenLocal, noNet, pause } from "./support/testing.ts";
+
+Deno.test.sanitizer({ ops: true, resources: true });
+
+async function pair(): Promise<[Socket, Deno.TcpConn]> {
+  using listener = listenLocal();
+  const peer = await connect(listener);
+  return [new Socket(await listener.accept()), peer];
+}
+
+/** What a peer hears that begins to read after a while. */
+async function heardLate(peer: Deno.TcpConn): Promise<number> {
+  await pause(100);
+  let heard = 0;
+  for await (const bytes of peer.readable) heard += bytes.length;
+  return heard;
+}
+
+for (
+  const [what, sizes] of [["1 byte", [1]], ["64 KiB", [65536]], [
+    "ten sends",
+    Array(10).fill(5000),
+  ]] as const
+) {
+  Deno.test({
+    name: `Socket.close() delivers ${what} to a peer that reads late`,
+    ignore: noNet,
+    fn: async () => {
+      const [socket, peer] = await pair();
+      let sent = 0;
+      for (const size of sizes) sent += socket.send(new Uint8Array(size));
+      socket.close();
+      assertEquals(await eventsNow(socket), POLLNVAL);
+      assertEquals(await heardLate(peer), sent);
+      await socket.closed;
+    },
+  });
+}
+
+Deno.test({
+  name: "Socket delivers what was sent when a block with using ends",
+  ignore: noNet,
+  fn: async () => {
+    const [socket, peer] = await pair();
+    {
+      using server = socket;
+      server.send(new Uint8Array(1000));
+    }
+    assertEquals(await heardLate(peer), 1000);
+    await socket.closed;
+  },
+});
+
+/** Fills the kernel's buffers and the socket's own. */
+async function fillUp(socket: Socket): Promise<void> {
+  for (let quiet = 0; quiet < 5;) {
+    try {
+      socket.send(new Uint8Array(65536));
+      quiet = 0;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      quiet++;
+      await pause(2);
+    }
+  }
+}
+
+Deno.test({
+  name: "Socket.close() delivers all to a peer whose buffers were full",
+  ignore: noNet,
+  fn: async () => {
+    const [socket, peer] = await pair();
+    await fillUp(socket);
+    const { unsentBytes } = socket;
+    assert(unsentBytes > 0);
+    socket.close();
+    assert(await heardLate(peer) > unsentBytes);
+    await socket.closed;
+    assertEquals(socket.unsentBytes, 0);
+  },
+});
+
+Deno.test({
+  name: "Socket.abort() frees a connection whose peer never reads, after close() too",
+  ignore: noNet,
+  fn: async () => {
+    for (const closesFirst of [false, true]) {
+      const [socket, peer] = await pair();
+      using _peer = peer;
+      await fillUp(socket);
+      if (closesFirst) socket.close();
+      socket.abort();
+      await socket.closed;
+      assertEquals(socket.unsentBytes, 0);
+    }
+  },
+});
+
+Deno.test({
+  name: "Socket.close() ends by itself when the peer goes without having read",
+  ignore: noNet,
+  fn: async () => {
+    const [socket, peer] = await pair();
+    await fillUp(socket);
+    socket.close();
+    peer.close();
+    await socket.closed;
+  },
+});
