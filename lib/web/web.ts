@@ -4,13 +4,12 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { isIP } from "node:net";
 import { bracketed } from "../addresses.ts";
 import { encode } from "../bytes.ts";
 import { HttpPort } from "./http.ts";
-import page from "./page.html" with { type: "text" };
+import { PAGE, PAGE_POLICY } from "./page.ts";
 import { EventStreams, type EventStreamsOptions } from "./event_stream.ts";
 import type { Say } from "../messages.ts";
 
@@ -33,18 +32,6 @@ const HEADERS = {
   "x-content-type-options": "nosniff",
   "x-frame-options": "DENY",
 };
-
-/** Nothing but the page's own script and style, and the server's events. */
-const POLICY = [
-  "default-src 'none'",
-  `script-src ${hashOf("script")}`,
-  `style-src ${hashOf("style")}`,
-  "connect-src 'self'",
-  "img-src data:",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join("; ");
 
 const PLAIN = "text/plain; charset=utf-8";
 
@@ -141,8 +128,8 @@ export class Web {
 }
 
 function sendPage(response: ServerResponse): boolean {
-  return send(response, 200, page, "text/html; charset=utf-8", {
-    "content-security-policy": POLICY,
+  return send(response, 200, PAGE, "text/html; charset=utf-8", {
+    "content-security-policy": PAGE_POLICY,
   });
 }
 
@@ -176,10 +163,4 @@ function targetOf(url: string, host: string | undefined): { host?: string; path:
 function nameOf(host = ""): string {
   const [, ipv6, name = ""] = /^(?:\[([^\]]*)\]|([^:@]*))(?::\d*)?$/.exec(host) ?? [];
   return (ipv6 ?? name).toLowerCase();
-}
-
-/** The one script or style of the page as a source for its policy. */
-function hashOf(element: "script" | "style"): string {
-  const [, text = ""] = new RegExp(`<${element}>(.*?)</${element}>`, "s").exec(page) ?? [];
-  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 }
