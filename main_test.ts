@@ -19,15 +19,8 @@ import {
   Capture,
   connectTo,
   exists,
-  hasIpv6,
-  hasProgram,
-  lacks,
   lag,
   latin1,
-  noFiles,
-  noNet,
-  noRun,
-  noSignals,
   pause,
   pick,
   type Random,
@@ -38,6 +31,7 @@ import {
   untilTrue,
   withSeeds,
 } from "./tests/support/testing.ts";
+import { IPV6, lacks, needs, NET, RUN, TLS, UNIX } from "./tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -53,8 +47,8 @@ const MULTIPLEXERS = ["poll", "select"] as const;
 // -- records --
 
 Deno.test({
+  ...NET,
   name: "startServer() shows control characters and does not obey them",
-  ignore: noNet,
   async fn() {
     const shown: [sent: string, logged: string][] = [
       ["tab\there", "tab\there"],
@@ -91,8 +85,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() shows line ends inside a record when lines end otherwise",
-  ignore: noNet,
   async fn() {
     const lines = await logOf(["--framing", "nul"], encode("a\r\nb\0rest\n"));
     assertEquals(lines, [
@@ -107,8 +101,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() counts the pieces of a cut line as one",
-  ignore: noNet,
   async fn() {
     assertEquals(await logOf(["--max-line", "4"], encode("123456\r\nabcdefg")), [
       "#1 127.0.0.1:PORT connected",
@@ -122,8 +116,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() disconnects when an octet count is bad",
-  ignore: noNet,
   async fn() {
     assertEquals(await logOf(["--framing", "octet"], encode("2 hi hello")), [
       "#1 127.0.0.1:PORT connected",
@@ -135,8 +129,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() writes an object a line when the format is json",
-  ignore: noNet,
   async fn() {
     const input = bytesOf(`plain\nq"\\\t${latin1(encode("é\u2028\x9B"))}\n\xFF\x00\ncut`);
     const peer = `"connection":1,"host":"127.0.0.1","port":1`;
@@ -152,8 +146,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() writes json that can be parsed and loses nothing, whatever comes",
-  ignore: noNet,
   async fn() {
     const random = randomNumbers(3);
     const input = Uint8Array.from({ length: 50_000 }, () => {
@@ -172,8 +166,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() writes exactly the bytes received when the format is raw",
-  ignore: noNet,
   async fn() {
     await using running = await serve(["--format", "raw", "--time", "none"]);
     const bytes = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7);
@@ -191,8 +185,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() shows chunks with offsets when the format is hex",
-  ignore: noNet,
   async fn() {
     await using running = await serve(["--format", "hex", "--time", "none", "--quiet"]);
     using client = await running.connect();
@@ -211,8 +205,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...needs("hexdump"),
   name: "startServer() shows what hexdump -vC shows",
-  ignore: noNet || !hasProgram("hexdump"),
   async fn() {
     const bytes = Uint8Array.from({ length: 300 }, (_, i) => i < 260 ? i : 0);
     await using hexdump = new Deno.Command("hexdump", {
@@ -230,8 +224,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() dates records in each kind of time",
-  ignore: noNet,
   async fn() {
     const stamps: string[] = [];
     const objects: unknown[] = [];
@@ -258,8 +252,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() colours labels and nothing else when it is wanted",
-  ignore: noNet,
   async fn() {
     for (const wantsColor of [true, false]) {
       for (const color of ["auto", "always", "never"]) {
@@ -283,8 +277,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...IPV6,
   name: "startServer() brackets IPv6 peers and shows mapped ones as IPv4",
-  ignore: !hasIpv6(),
   async fn() {
     await using six = await serve(["--host", "::1", "-t", "none"]);
     using _six = await six.connect();
@@ -302,296 +296,360 @@ Deno.test({
 // -- server --
 
 for (const multiplexer of MULTIPLEXERS) {
-  const test = (name: string, fn: (extra: string[]) => Promise<void>) => {
-    Deno.test({
-      name: `startServer() ${name} (${multiplexer})`,
-      ignore: noNet,
-      fn: () => fn(["--multiplexer", multiplexer, "--time", "none"]),
-    });
-  };
+  const extra = ["--multiplexer", multiplexer, "--time", "none"];
 
-  test("gives whole labelled lines when clients are interleaved", async (extra) => {
-    await using running = await serve(extra);
-    using clients = new DisposableStack();
-    const conns: Deno.Conn[] = [];
-    for (let i = 0; i < 8; i++) conns.push(clients.use(await running.connect()));
-    const [talkers, rounds] = [conns.length, 20];
-    for (let round = 0; round < rounds; round++) {
-      await Promise.all(conns.map((conn, i) => writeAll(conn, encode(`from ${i}, `))));
-      await Promise.all(conns.map((conn, i) => writeAll(conn, encode(`round ${round} of ${i}\n`))));
-    }
-    await running.out.until(" | from", talkers * rounds);
-    const said = Map.groupBy(running.out.text.split("\n").slice(0, -1), (line) => {
-      return line.split(" ").slice(0, 2).join(" ");
-    });
-    assertEquals(said.size, talkers);
-    for (const [i, conn] of conns.entries()) {
-      const { port } = conn.localAddr as Deno.NetAddr;
-      const [label, lines] = [...said].find(([label]) => label.endsWith(`:${port}`))!;
-      const expected = Array.from(
-        { length: rounds },
-        (_, round) => `${label} | from ${i}, round ${round} of ${i}`,
-      );
-      assertEquals(lines, [`${label} connected`, ...expected]);
-    }
+  Deno.test({
+    ...NET,
+    name: `startServer() gives whole labelled lines when clients are interleaved (${multiplexer})`,
+    async fn() {
+      await using running = await serve(extra);
+      using clients = new DisposableStack();
+      const conns: Deno.Conn[] = [];
+      for (let i = 0; i < 8; i++) conns.push(clients.use(await running.connect()));
+      const [talkers, rounds] = [conns.length, 20];
+      for (let round = 0; round < rounds; round++) {
+        await Promise.all(conns.map((conn, i) => writeAll(conn, encode(`from ${i}, `))));
+        await Promise.all(
+          conns.map((conn, i) => writeAll(conn, encode(`round ${round} of ${i}\n`))),
+        );
+      }
+      await running.out.until(" | from", talkers * rounds);
+      const said = Map.groupBy(running.out.text.split("\n").slice(0, -1), (line) => {
+        return line.split(" ").slice(0, 2).join(" ");
+      });
+      assertEquals(said.size, talkers);
+      for (const [i, conn] of conns.entries()) {
+        const { port } = conn.localAddr as Deno.NetAddr;
+        const [label, lines] = [...said].find(([label]) => label.endsWith(`:${port}`))!;
+        const expected = Array.from(
+          { length: rounds },
+          (_, round) => `${label} | from ${i}, round ${round} of ${i}`,
+        );
+        assertEquals(lines, [`${label} connected`, ...expected]);
+      }
+    },
   });
 
-  test("logs the last line without an end when a client half-closes", async (extra) => {
-    await using running = await serve(extra);
-    using client = await running.connect();
-    await writeAll(client, encode("whole\nlast"));
-    await client.closeWrite();
-    assertEquals(await client.read(new Uint8Array(1)), null);
-    await running.out.until("disconnected");
-    assertEquals(running.out.lines, [
-      "#1 127.0.0.1:PORT connected",
-      "#1 127.0.0.1:PORT | whole",
-      "#1 127.0.0.1:PORT + last",
-      "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s",
-    ]);
+  Deno.test({
+    ...NET,
+    name:
+      `startServer() logs the last line without an end when a client half-closes (${multiplexer})`,
+    async fn() {
+      await using running = await serve(extra);
+      using client = await running.connect();
+      await writeAll(client, encode("whole\nlast"));
+      await client.closeWrite();
+      assertEquals(await client.read(new Uint8Array(1)), null);
+      await running.out.until("disconnected");
+      assertEquals(running.out.lines, [
+        "#1 127.0.0.1:PORT connected",
+        "#1 127.0.0.1:PORT | whole",
+        "#1 127.0.0.1:PORT + last",
+        "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s",
+      ]);
+    },
   });
 
-  test("logs the cut line and the reason when a client resets", async (extra) => {
-    await using running = await serve(extra);
-    const client = createConnection(running.port, "127.0.0.1");
-    client.write("whole\npart");
-    await running.out.until("| whole\n");
-    const closed = once(client, "close");
-    client.resetAndDestroy();
-    await closed;
-    await running.out.until("disconnected");
-    assertEquals(running.out.lines, [
-      "#1 127.0.0.1:PORT connected",
-      "#1 127.0.0.1:PORT | whole",
-      "#1 127.0.0.1:PORT + part",
-      "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s (reset by peer)",
-    ]);
+  Deno.test({
+    ...NET,
+    name: `startServer() logs the cut line and the reason when a client resets (${multiplexer})`,
+    async fn() {
+      await using running = await serve(extra);
+      const client = createConnection(running.port, "127.0.0.1");
+      client.write("whole\npart");
+      await running.out.until("| whole\n");
+      const closed = once(client, "close");
+      client.resetAndDestroy();
+      await closed;
+      await running.out.until("disconnected");
+      assertEquals(running.out.lines, [
+        "#1 127.0.0.1:PORT connected",
+        "#1 127.0.0.1:PORT | whole",
+        "#1 127.0.0.1:PORT + part",
+        "#1 127.0.0.1:PORT disconnected: 10 bytes, 2 lines, 0.0 s (reset by peer)",
+      ]);
+    },
   });
 
-  test("holds the third client of two until one leaves, and loses nothing", async (extra) => {
-    await using running = await serve(["--max-connections", "2", ...extra]);
-    using first = await running.connect();
-    using second = await running.connect();
-    await running.out.until("connected\n", 2);
-    await running.err.until("2 connections, no more are accepted (--max-connections)\n");
-    {
-      using third = await running.connect();
-      await writeAll(third, encode("from the third\n"));
-    }
-    for (const client of [first, second, first]) await writeAll(client, encode("hello\n"));
-    await running.out.until("| hello\n", 3);
-    assertEquals(running.out.count("#3"), 0);
-    await first.closeWrite();
-    await running.out.until("disconnected", 2);
-    assertEquals(running.out.lines.slice(-3), [
-      "#3 127.0.0.1:PORT connected",
-      "#3 127.0.0.1:PORT | from the third",
-      "#3 127.0.0.1:PORT disconnected: 15 bytes, 1 line, 0.0 s",
-    ]);
-    await running.err.until("earshot: connections are accepted again\n");
-    assertEquals(running.err.count("no more are accepted"), 1);
+  Deno.test({
+    ...NET,
+    name:
+      `startServer() holds the third client of two until one leaves, and loses nothing (${multiplexer})`,
+    async fn() {
+      await using running = await serve(["--max-connections", "2", ...extra]);
+      using first = await running.connect();
+      using second = await running.connect();
+      await running.out.until("connected\n", 2);
+      await running.err.until("2 connections, no more are accepted (--max-connections)\n");
+      {
+        using third = await running.connect();
+        await writeAll(third, encode("from the third\n"));
+      }
+      for (const client of [first, second, first]) await writeAll(client, encode("hello\n"));
+      await running.out.until("| hello\n", 3);
+      assertEquals(running.out.count("#3"), 0);
+      await first.closeWrite();
+      await running.out.until("disconnected", 2);
+      assertEquals(running.out.lines.slice(-3), [
+        "#3 127.0.0.1:PORT connected",
+        "#3 127.0.0.1:PORT | from the third",
+        "#3 127.0.0.1:PORT disconnected: 15 bytes, 1 line, 0.0 s",
+      ]);
+      await running.err.until("earshot: connections are accepted again\n");
+      assertEquals(running.err.count("no more are accepted"), 1);
+    },
   });
 
-  test("disconnects the silent client and keeps the talking one", async (extra) => {
-    await using running = await serve(["--idle-timeout", "0.3", ...extra]);
-    using talking = await running.connect();
-    using _silent = await running.connect();
-    while (!running.out.text.includes("disconnected")) {
-      await writeAll(talking, encode("x\n"));
-      await pause(10);
-    }
-    const ends = running.out.lines.filter((line) => line.includes("disconnected"));
-    assertEquals(ends, [
-      "#2 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (idle for 0.3 s)",
-    ]);
+  Deno.test({
+    ...NET,
+    name: `startServer() disconnects the silent client and keeps the talking one (${multiplexer})`,
+    async fn() {
+      await using running = await serve(["--idle-timeout", "0.3", ...extra]);
+      using talking = await running.connect();
+      using _silent = await running.connect();
+      while (!running.out.text.includes("disconnected")) {
+        await writeAll(talking, encode("x\n"));
+        await pause(10);
+      }
+      const ends = running.out.lines.filter((line) => line.includes("disconnected"));
+      assertEquals(ends, [
+        "#2 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (idle for 0.3 s)",
+      ]);
+    },
   });
 
-  test("refuses peers kept out by the rules", async (extra) => {
-    const rules: [rules: string[], isWelcome: boolean][] = [
-      [["--deny", "127.0.0.0/8"], false],
-      [["--deny", "127.0.0.1"], false],
-      [["--deny", "0.0.0.0/0"], false],
-      [["--deny", "::ffff:127.0.0.0/104"], false],
-      [["--allow", "10.0.0.0/8"], false],
-      [["--allow", "::/0"], false],
-      [["--allow", "127.0.0.0/8", "--deny", "127.0.0.1"], false],
-      [["--allow", "10.0.0.0/8", "--allow", "127.0.0.1"], true],
-      [["--allow", "0.0.0.0/0"], true],
-      [["--deny", "127.0.0.2", "--deny", "::/0"], true],
-    ];
-    for (const [args, isWelcome] of rules) {
-      await using running = await serve([...args, ...extra]);
+  Deno.test({
+    ...NET,
+    name: `startServer() refuses peers kept out by the rules (${multiplexer})`,
+    async fn() {
+      const rules: [rules: string[], isWelcome: boolean][] = [
+        [["--deny", "127.0.0.0/8"], false],
+        [["--deny", "127.0.0.1"], false],
+        [["--deny", "0.0.0.0/0"], false],
+        [["--deny", "::ffff:127.0.0.0/104"], false],
+        [["--allow", "10.0.0.0/8"], false],
+        [["--allow", "::/0"], false],
+        [["--allow", "127.0.0.0/8", "--deny", "127.0.0.1"], false],
+        [["--allow", "10.0.0.0/8", "--allow", "127.0.0.1"], true],
+        [["--allow", "0.0.0.0/0"], true],
+        [["--deny", "127.0.0.2", "--deny", "::/0"], true],
+      ];
+      for (const [args, isWelcome] of rules) {
+        await using running = await serve([...args, ...extra]);
+        using _client = await running.connect();
+        await running.out.until("\n");
+        const expected = isWelcome ? "#1 127.0.0.1:PORT connected" : "refused 127.0.0.1:PORT";
+        assertEquals(running.out.lines, [expected], args.join(" "));
+      }
+      await using running = await serve(["--deny", "127.0.0.1", "-f", "json", ...extra]);
       using _client = await running.connect();
       await running.out.until("\n");
-      const expected = isWelcome ? "#1 127.0.0.1:PORT connected" : "refused 127.0.0.1:PORT";
-      assertEquals(running.out.lines, [expected], args.join(" "));
-    }
-    await using running = await serve(["--deny", "127.0.0.1", "-f", "json", ...extra]);
-    using _client = await running.connect();
-    await running.out.until("\n");
-    assertEquals(running.out.lines, [
-      `{"event":"refused","host":"127.0.0.1","port":1,"reason":"not allowed"}`,
-    ]);
+      assertEquals(running.out.lines, [
+        `{"event":"refused","host":"127.0.0.1","port":1,"reason":"not allowed"}`,
+      ]);
+    },
   });
 
-  test("writes no records of connects, disconnects and refusals when quiet", async (extra) => {
-    await using running = await serve(["--quiet", ...extra]);
-    {
+  Deno.test({
+    ...NET,
+    name:
+      `startServer() writes no records of connects, disconnects and refusals when quiet (${multiplexer})`,
+    async fn() {
+      await using running = await serve(["--quiet", ...extra]);
+      {
+        using client = await running.connect();
+        await writeAll(client, encode("one\ntwo"));
+      }
+      await running.out.until("two\n");
+      await running.server[Symbol.asyncDispose]();
+      assertEquals(running.out.lines, ["#1 127.0.0.1:PORT | one", "#1 127.0.0.1:PORT + two"]);
+    },
+  });
+
+  Deno.test({
+    ...NET,
+    name: `startServer() sends 3 MB back as they came (${multiplexer})`,
+    async fn() {
+      await using running = await serve(["--echo", "--format", "hex", ...extra], {
+        stdout: { write: (bytes) => Promise.resolve(bytes.length) },
+      });
+      using client = await running.connect();
+      const random = randomNumbers(4);
+      const sent = Uint8Array.from({ length: 3_000_000 }, () => random(256));
+      const sending = writeAll(client, sent).then(() => client.closeWrite());
+      const received = await readUpTo(client, sent.length + 1);
+      await sending;
+      assertEquals(received.length, sent.length);
+      assert(received.every((byte, i) => byte === sent[i]));
+    },
+  });
+
+  Deno.test({
+    ...NET,
+    name: `startServer() serves others when a client never reads its echo (${multiplexer})`,
+    async fn() {
+      await using running = await serve(["--echo", "--format", "raw", "--quiet", ...extra], {
+        stdout: { write: (bytes) => Promise.resolve(bytes.length) },
+      });
+      using greedy = await running.connect();
+      using other = await running.connect();
+      const size = 20_000_000;
+      let isSent = false;
+      const sending = writeAll(greedy, new Uint8Array(size)).then(() => isSent = true);
+      for (let i = 0; i < 200; i++) {
+        await writeAll(other, encode("ping\n"));
+        assertEquals(latin1(await readUpTo(other, 5)), "ping\n");
+      }
+      assertEquals(isSent, false);
+      assertEquals((await readUpTo(greedy, size)).length, size);
+      await sending;
+    },
+  });
+
+  Deno.test({
+    ...NET,
+    name: `startServer() logs what had arrived when it is stopped (${multiplexer})`,
+    async fn() {
+      await using running = await serve(extra);
       using client = await running.connect();
       await writeAll(client, encode("one\ntwo"));
-    }
-    await running.out.until("two\n");
-    await running.server[Symbol.asyncDispose]();
-    assertEquals(running.out.lines, ["#1 127.0.0.1:PORT | one", "#1 127.0.0.1:PORT + two"]);
+      running.server.stop();
+      await running.server.finished;
+      assertEquals(running.out.lines, [
+        "#1 127.0.0.1:PORT connected",
+        "#1 127.0.0.1:PORT | one",
+        "#1 127.0.0.1:PORT + two",
+        "#1 127.0.0.1:PORT disconnected: 7 bytes, 2 lines, 0.0 s (shutting down)",
+      ]);
+    },
   });
 
-  test("sends 3 MB back as they came", async (extra) => {
-    await using running = await serve(["--echo", "--format", "hex", ...extra], {
-      stdout: { write: (bytes) => Promise.resolve(bytes.length) },
-    });
-    using client = await running.connect();
-    const random = randomNumbers(4);
-    const sent = Uint8Array.from({ length: 3_000_000 }, () => random(256));
-    const sending = writeAll(client, sent).then(() => client.closeWrite());
-    const received = await readUpTo(client, sent.length + 1);
-    await sending;
-    assertEquals(received.length, sent.length);
-    assert(received.every((byte, i) => byte === sent[i]));
+  Deno.test({
+    ...NET,
+    name:
+      `startServer() logs what had arrived when it is stopped, though the runtime is late (${multiplexer})`,
+    async fn() {
+      const texts = ["one\n"];
+      const late: ByteStream = {
+        async read(target) {
+          const text = texts.shift();
+          await (text ? pause(5) : new Promise(() => {}));
+          target.set(encode(text!));
+          return text!.length;
+        },
+        close() {},
+      };
+      const listener = new MemoryListener();
+      await using running = await serveFrom(listener, extra);
+      listener.connect(late);
+      await running.out.until(" connected\n");
+      running.server.stop();
+      await running.server.finished;
+      assertEquals(running.out.count(" | one\n"), 1);
+    },
   });
 
-  test("serves others when a client never reads its echo", async (extra) => {
-    await using running = await serve(["--echo", "--format", "raw", "--quiet", ...extra], {
-      stdout: { write: (bytes) => Promise.resolve(bytes.length) },
-    });
-    using greedy = await running.connect();
-    using other = await running.connect();
-    const size = 20_000_000;
-    let isSent = false;
-    const sending = writeAll(greedy, new Uint8Array(size)).then(() => isSent = true);
-    for (let i = 0; i < 200; i++) {
-      await writeAll(other, encode("ping\n"));
-      assertEquals(latin1(await readUpTo(other, 5)), "ping\n");
-    }
-    assertEquals(isSent, false);
-    assertEquals((await readUpTo(greedy, size)).length, size);
-    await sending;
+  Deno.test({
+    ...NET,
+    name: `startServer() loses nothing and says so once when the disk is full (${multiplexer})`,
+    async fn() {
+      const out = new Capture();
+      let failures = 2;
+      const fullDisk = {
+        write(bytes: Uint8Array): Promise<number> {
+          if (failures-- <= 0) return out.write(bytes.subarray(0, 100));
+          const error = new Error("No space left on device (os error 28)");
+          return Promise.reject(Object.assign(error, { code: "ENOSPC" }));
+        },
+      };
+      await using running = await serve(extra, { stdout: fullDisk });
+      using client = await running.connect();
+      for (let i = 0; i < 100; i++) await writeAll(client, encode(`line ${i}\n`));
+      await out.until("line 99\n");
+      assertEquals(
+        out.lines.slice(1),
+        Array.from({ length: 100 }, (_, i) => `#1 127.0.0.1:PORT | line ${i}`),
+      );
+      assertEquals(running.err.lines.slice(1), [
+        "earshot: Cannot write to stdout: no space left on device; clients wait",
+        "earshot: stdout works again",
+      ]);
+    },
   });
 
-  test("logs what had arrived when it is stopped", async (extra) => {
-    await using running = await serve(extra);
-    using client = await running.connect();
-    await writeAll(client, encode("one\ntwo"));
-    running.server.stop();
-    await running.server.finished;
-    assertEquals(running.out.lines, [
-      "#1 127.0.0.1:PORT connected",
-      "#1 127.0.0.1:PORT | one",
-      "#1 127.0.0.1:PORT + two",
-      "#1 127.0.0.1:PORT disconnected: 7 bytes, 2 lines, 0.0 s (shutting down)",
-    ]);
+  Deno.test({
+    ...NET,
+    name: `startServer() ends with a Failure when the disk is full until the end (${multiplexer})`,
+    async fn() {
+      const { promise: tried, resolve } = Promise.withResolvers<void>();
+      const fullDisk = {
+        write(): Promise<number> {
+          resolve();
+          return Promise.reject(Object.assign(new Error("No space left"), { code: "ENOSPC" }));
+        },
+      };
+      await using running = await serve(extra, { stdout: fullDisk });
+      using _client = await running.connect();
+      await tried;
+      running.server.stop();
+      await assertRejects(() => running.server.finished, Failure, "Cannot write to stdout");
+    },
   });
 
-  test("logs what had arrived when it is stopped, though the runtime is late", async (extra) => {
-    const texts = ["one\n"];
-    const late: ByteStream = {
-      async read(target) {
-        const text = texts.shift();
-        await (text ? pause(5) : new Promise(() => {}));
-        target.set(encode(text!));
-        return text!.length;
-      },
-      close() {},
-    };
-    const listener = new MemoryListener();
-    await using running = await serveFrom(listener, extra);
-    listener.connect(late);
-    await running.out.until(" connected\n");
-    running.server.stop();
-    await running.server.finished;
-    assertEquals(running.out.count(" | one\n"), 1);
+  Deno.test({
+    ...NET,
+    name: `startServer() ends with a Failure when nobody takes its output (${multiplexer})`,
+    async fn() {
+      const { promise: tried, resolve } = Promise.withResolvers<void>();
+      const stuck = {
+        write(): Promise<number> {
+          resolve();
+          return new Promise(() => {});
+        },
+      };
+      await using running = await serve(extra, { stdout: stuck });
+      using _client = await running.connect();
+      await tried;
+      running.server.stop();
+      await assertRejects(() => running.server.finished, Failure, "nobody takes it");
+    },
   });
 
-  test("loses nothing and says so once when the disk is full", async (extra) => {
-    const out = new Capture();
-    let failures = 2;
-    const fullDisk = {
-      write(bytes: Uint8Array): Promise<number> {
-        if (failures-- <= 0) return out.write(bytes.subarray(0, 100));
-        const error = new Error("No space left on device (os error 28)");
-        return Promise.reject(Object.assign(error, { code: "ENOSPC" }));
-      },
-    };
-    await using running = await serve(extra, { stdout: fullDisk });
-    using client = await running.connect();
-    for (let i = 0; i < 100; i++) await writeAll(client, encode(`line ${i}\n`));
-    await out.until("line 99\n");
-    assertEquals(
-      out.lines.slice(1),
-      Array.from({ length: 100 }, (_, i) => `#1 127.0.0.1:PORT | line ${i}`),
-    );
-    assertEquals(running.err.lines.slice(1), [
-      "earshot: Cannot write to stdout: no space left on device; clients wait",
-      "earshot: stdout works again",
-    ]);
+  Deno.test({
+    ...NET,
+    name: `startServer() ends with a Failure when its output is a broken pipe (${multiplexer})`,
+    async fn() {
+      const broken = { write: () => Promise.reject(new Deno.errors.BrokenPipe("Broken pipe")) };
+      await using running = await serve(extra, { stdout: broken });
+      using _client = await running.connect();
+      await assertRejects(
+        () => running.server.finished,
+        Failure,
+        "Cannot write to stdout: broken pipe",
+      );
+    },
   });
 
-  test("ends with a Failure when the disk is full until the end", async (extra) => {
-    const { promise: tried, resolve } = Promise.withResolvers<void>();
-    const fullDisk = {
-      write(): Promise<number> {
-        resolve();
-        return Promise.reject(Object.assign(new Error("No space left"), { code: "ENOSPC" }));
-      },
-    };
-    await using running = await serve(extra, { stdout: fullDisk });
-    using _client = await running.connect();
-    await tried;
-    running.server.stop();
-    await assertRejects(() => running.server.finished, Failure, "Cannot write to stdout");
-  });
-
-  test("ends with a Failure when nobody takes its output", async (extra) => {
-    const { promise: tried, resolve } = Promise.withResolvers<void>();
-    const stuck = {
-      write(): Promise<number> {
-        resolve();
-        return new Promise(() => {});
-      },
-    };
-    await using running = await serve(extra, { stdout: stuck });
-    using _client = await running.connect();
-    await tried;
-    running.server.stop();
-    await assertRejects(() => running.server.finished, Failure, "nobody takes it");
-  });
-
-  test("ends with a Failure when its output is a broken pipe", async (extra) => {
-    const broken = { write: () => Promise.reject(new Deno.errors.BrokenPipe("Broken pipe")) };
-    await using running = await serve(extra, { stdout: broken });
-    using _client = await running.connect();
-    await assertRejects(
-      () => running.server.finished,
-      Failure,
-      "Cannot write to stdout: broken pipe",
-    );
-  });
-
-  test("prints a summary when asked to", async (extra) => {
-    await using running = await serve(extra);
-    using client = await running.connect();
-    await writeAll(client, encode("one\ntwo\n"));
-    await running.out.until("| two\n");
-    running.server.reportStats();
-    assertMatch(
-      running.err.lines.at(-1)!,
-      /^stats: up \d+ s, connections 1 open 1 total 0 refused, 2 lines, 8 bytes, 0 cut, 0 accept errors, [\d.]+ lines\/s$/,
-    );
+  Deno.test({
+    ...NET,
+    name: `startServer() prints a summary when asked to (${multiplexer})`,
+    async fn() {
+      await using running = await serve(extra);
+      using client = await running.connect();
+      await writeAll(client, encode("one\ntwo\n"));
+      await running.out.until("| two\n");
+      running.server.reportStats();
+      assertMatch(
+        running.err.lines.at(-1)!,
+        /^stats: up \d+ s, connections 1 open 1 total 0 refused, 2 lines, 8 bytes, 0 cut, 0 accept errors, [\d.]+ lines\/s$/,
+      );
+    },
   });
 }
 
 Deno.test({
+  ...NET,
   name: "startServer() takes mapped IPv4 rules in hexadecimal, too",
-  ignore: noNet,
   async fn() {
     for (const rule of ["::ffff:7f00:1", "::ffff:7f00:0/104", "::ffff:0:0/96"]) {
       await using running = await serve(["--deny", rule, "-t", "none"]);
@@ -603,8 +661,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() listens on every port and says where",
-  ignore: noNet,
   async fn() {
     await using running = await serve(["--port", "0"]);
     const ports = running.server.addrs.map((addr) => (addr as Deno.NetAddr).port);
@@ -623,8 +681,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "startServer() replaces a stale socket file and removes its own",
-  ignore: noFiles || Deno.build.os === "windows",
   async fn() {
     using dir = tempDir();
     const path = `${dir.path}/socket`;
@@ -645,8 +703,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "startServer() names the path of a Unix socket when the format is json",
-  ignore: noFiles || Deno.build.os === "windows",
   async fn() {
     using dir = tempDir();
     const path = `${dir.path}/socket`;
@@ -658,8 +716,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "startServer() tells each thing in one line, whatever is in a path",
-  ignore: noFiles || Deno.build.os === "windows",
   async fn() {
     using dir = tempDir();
     const [socket, log] = [`${dir.path}/a\n\x1b[2J`, `${dir.path}/b\nlistening on`];
@@ -677,8 +735,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "startServer() fails when a socket is in use or another file is there",
-  ignore: noFiles || Deno.build.os === "windows",
   async fn() {
     using dir = tempDir();
     const [path, file] = [`${dir.path}/socket`, `${dir.path}/file`];
@@ -710,8 +768,8 @@ function makeCertificate(folder: string): [cert: string, key: string] {
 }
 
 Deno.test({
+  ...TLS,
   name: "startServer() serves TLS, and junk costs one record",
-  ignore: noRun || !hasProgram("openssl"),
   async fn() {
     using dir = tempDir();
     const [cert, key] = makeCertificate(dir.path);
@@ -745,8 +803,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...TLS,
   name: "startServer() gives a silent TLS client no longer than the idle timeout",
-  ignore: noRun || !hasProgram("openssl"),
   async fn() {
     using dir = tempDir();
     const [cert, key] = makeCertificate(dir.path);
@@ -782,8 +840,8 @@ Deno.test({
 // -- CLI --
 
 Deno.test({
+  ...RUN,
   name: "main() prints help and version to stdout",
-  ignore: noRun,
   async fn() {
     for (const [option, start] of [["--help", usage()], ["--version", "earshot "]] as const) {
       await using cli = spawnCli([option], { permissions: [] });
@@ -795,8 +853,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...RUN,
   name: "main() exits with 2 and prints one line to stderr for an unknown option",
-  ignore: noRun,
   async fn() {
     await using cli = spawnCli(["--prot", "1"], { permissions: [] });
     assertEquals(await cli.ended(), 2);
@@ -809,8 +867,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...RUN,
   name: "main() exits with 1 when the port is in use",
-  ignore: noRun,
   async fn() {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = taken.addr as Deno.NetAddr;
@@ -825,8 +883,8 @@ Deno.test({
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   Deno.test({
+    ...UNIX,
     name: `main() logs what has arrived and exits with 0 at ${signal}`,
-    ignore: noSignals,
     async fn() {
       await using cli = spawnCli(["-p", "0", "-t", "none"], { permissions: ["--allow-net"] });
       using client = await connectTo(await cli.port());
@@ -846,8 +904,8 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 }
 
 Deno.test({
+  ...UNIX,
   name: "main() obeys a signal as soon as it says that it listens",
-  ignore: noSignals,
   async fn() {
     for (let run = 0; run < 5; run++) {
       await using cli = spawnCli(["-p", "0"], { permissions: ["--allow-net"] });
@@ -892,8 +950,8 @@ async function spawnStuckCli() {
 }
 
 Deno.test({
+  ...UNIX,
   name: "main() exits with 1 when nobody reads stdout after a signal",
-  ignore: noSignals,
   async fn() {
     await using cli = await spawnStuckCli();
     cli.kill("SIGTERM");
@@ -905,8 +963,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() exits with 128 and the signal's number at a second signal",
-  ignore: noSignals,
   async fn() {
     for (const [signal, number] of [["SIGINT", 2], ["SIGTERM", 15]] as const) {
       await using cli = await spawnStuckCli();
@@ -920,8 +978,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() exits with 1 and one line when stdout is closed",
-  ignore: noSignals,
   async fn() {
     await using cli = spawnCli(["-p", "0"], { stdout: "closed" });
     using _client = await connectTo(await cli.port());
@@ -931,8 +989,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() opens --output anew at SIGHUP and neither loses nor doubles a line",
-  ignore: noSignals,
   async fn() {
     using dir = tempDir();
     const [path, moved] = [`${dir.path}/log`, `${dir.path}/log.1`];
@@ -958,8 +1016,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() keeps the old file when --output cannot be opened anew",
-  ignore: noSignals,
   async fn() {
     using dir = tempDir();
     const [path, moved] = [`${dir.path}/log`, `${dir.path}/log.1`];
@@ -979,8 +1037,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...RUN,
   name: "main() names the flag to add when a permission is missing",
-  ignore: noRun,
   async fn() {
     using dir = tempDir();
     const file = `${dir.path}/file`;
@@ -1013,8 +1071,8 @@ const CLIENTS: [program: string, args: string[], framing: "newline" | "octet"][]
 
 for (const [program, args, framing] of CLIENTS) {
   Deno.test({
+    ...needs(program),
     name: `startServer() hears ${program} ${args.join(" ")}`,
-    ignore: noRun || !hasProgram(program),
     async fn() {
       await using running = await serve(["--framing", framing, "-t", "none"]);
       await using client = new Deno.Command(program, {
@@ -1331,8 +1389,8 @@ Deno.test("startServer() writes json that gives every random byte back, in every
 // -- Bundle --
 
 Deno.test({
+  ...UNIX,
   name: "deno task bundle makes one file that runs in an empty folder",
-  ignore: noSignals,
   async fn() {
     using dir = tempDir();
     const deno = (args: string[], cwd: string | URL) =>
@@ -1368,8 +1426,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...needs("bash"),
   name: "main() prints help to a reader that has seen enough, and does not complain",
-  ignore: noSignals || !hasProgram("bash"),
   async fn() {
     const script = new URL("./main.ts", import.meta.url).href;
     const { stdout, stderr } = await new Deno.Command("bash", {

@@ -38,12 +38,8 @@ import {
   eventsNow,
   eventsOf,
   fill,
-  hasProgram,
   HIGH_WATER_BYTES,
   listenLocal,
-  netTest,
-  noFiles,
-  noRun,
   pause,
   pollerOf,
   recvText,
@@ -281,48 +277,64 @@ for (const [name, wait] of [["select()", waitBySelect], ["Poller.poll()", waitBy
     assertEquals(recvText(source), "x");
   });
 
-  netTest(`${name} reports data, then end of file of a TCP connection`, async () => {
-    using pair = await tcpPair();
-    using source = new Socket(pair.server);
-    await pair.client.write(encode("hello"));
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "hello");
-    await pair.client.closeWrite();
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "");
+  Deno.test({
+    ...NET,
+    name: `${name} reports data, then end of file of a TCP connection`,
+    async fn() {
+      using pair = await tcpPair();
+      using source = new Socket(pair.server);
+      await pair.client.write(encode("hello"));
+      assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
+      assertEquals(recvText(source), "hello");
+      await pair.client.closeWrite();
+      assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
+      assertEquals(recvText(source), "");
+    },
   });
 
-  netTest(`${name} reports a reset TCP connection until the error is taken`, async () => {
-    using source = new Socket(await resetConnection());
-    const { remoteAddr } = source;
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN | POLLERR]]);
-    assertThrows(() => source.recvInto(new Uint8Array(10)), Deno.errors.ConnectionReset);
-    assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
-    assertEquals(recvText(source), "");
-    assertThrows(() => source.send(encode("x")), Deno.errors.BrokenPipe);
-    assertEquals(source.remoteAddr, remoteAddr);
+  Deno.test({
+    ...NET,
+    name: `${name} reports a reset TCP connection until the error is taken`,
+    async fn() {
+      using source = new Socket(await resetConnection());
+      const { remoteAddr } = source;
+      assertEquals(await wait([source], POLLIN), [[source, POLLIN | POLLERR]]);
+      assertThrows(() => source.recvInto(new Uint8Array(10)), Deno.errors.ConnectionReset);
+      assertEquals(await wait([source], POLLIN), [[source, POLLIN]]);
+      assertEquals(recvText(source), "");
+      assertThrows(() => source.send(encode("x")), Deno.errors.BrokenPipe);
+      assertEquals(source.remoteAddr, remoteAddr);
+    },
   });
 
-  netTest(`${name} reports a TCP listener with a waiting client`, async () => {
-    const listener = listenLocal();
-    await using server = new ServerSocket(listener);
-    assertEquals(await wait([server], POLLIN, 0), []);
-    const waiting = wait([server], POLLIN);
-    using client = await connect(listener);
-    assertEquals(await waiting, [[server, POLLIN]]);
-    using peer = server.accept();
-    assertEquals([peer.remoteAddr, peer.localAddr], [client.localAddr, server.addr]);
+  Deno.test({
+    ...NET,
+    name: `${name} reports a TCP listener with a waiting client`,
+    async fn() {
+      const listener = listenLocal();
+      await using server = new ServerSocket(listener);
+      assertEquals(await wait([server], POLLIN, 0), []);
+      const waiting = wait([server], POLLIN);
+      using client = await connect(listener);
+      assertEquals(await waiting, [[server, POLLIN]]);
+      using peer = server.accept();
+      assertEquals([peer.remoteAddr, peer.localAddr], [client.localAddr, server.addr]);
+    },
   });
 
-  netTest(`${name} reports no room to send until the TCP peer reads`, async () => {
-    using pair = await tcpPair();
-    using source = new Socket(pair.server);
-    const sent = await fill(source);
-    const waiting = wait([source], POLLOUT);
-    await assertPending(waiting);
-    const target = new Uint8Array(HIGH_WATER_BYTES);
-    for (let got = 0; got < sent;) got += await pair.client.read(target) ?? sent;
-    assertEquals(await waiting, [[source, POLLOUT]]);
+  Deno.test({
+    ...NET,
+    name: `${name} reports no room to send until the TCP peer reads`,
+    async fn() {
+      using pair = await tcpPair();
+      using source = new Socket(pair.server);
+      const sent = await fill(source);
+      const waiting = wait([source], POLLOUT);
+      await assertPending(waiting);
+      const target = new Uint8Array(HIGH_WATER_BYTES);
+      for (let got = 0; got < sent;) got += await pair.client.read(target) ?? sent;
+      assertEquals(await waiting, [[source, POLLOUT]]);
+    },
   });
 }
 
@@ -1424,16 +1436,20 @@ Deno.test("Socket.shutdown() resolves when the FIN cannot be sent, and send() te
   assertThrows(() => source.send(encode("x")), Deno.errors.ConnectionAborted);
 });
 
-netTest("Socket.shutdown() ends a TCP connection after all that was sent", async () => {
-  using pair = await tcpPair();
-  using source = new Socket(pair.server);
-  assertEquals(source.send(encode("goodbye")), 7);
-  await source.shutdown();
-  assertEquals(await new Response(pair.client.readable).text(), "goodbye");
-  assertEquals(
-    await eventsOf(source, ALL_EVENTS, POLLRDHUP),
-    POLLIN | POLLOUT | POLLHUP | POLLRDHUP,
-  );
+Deno.test({
+  ...NET,
+  name: "Socket.shutdown() ends a TCP connection after all that was sent",
+  async fn() {
+    using pair = await tcpPair();
+    using source = new Socket(pair.server);
+    assertEquals(source.send(encode("goodbye")), 7);
+    await source.shutdown();
+    assertEquals(await new Response(pair.client.readable).text(), "goodbye");
+    assertEquals(
+      await eventsOf(source, ALL_EVENTS, POLLRDHUP),
+      POLLIN | POLLOUT | POLLHUP | POLLRDHUP,
+    );
+  },
 });
 
 // -- Sources: closing --
@@ -1704,26 +1720,34 @@ Deno.test("Sources have ids that are positive and unique", () => {
   assertEquals(ids.size, 200);
 });
 
-netTest("ServerSocket.closed settles when its port is free", async () => {
-  for (let i = 0; i < 20; i++) {
-    const server = new ServerSocket(listenLocal());
-    await select([server], [], [], 0);
-    const { port } = server.addr as Deno.NetAddr;
-    server.close();
-    await server.closed;
-    Deno.listen({ hostname: "127.0.0.1", port }).close();
-  }
+Deno.test({
+  ...NET,
+  name: "ServerSocket.closed settles when its port is free",
+  async fn() {
+    for (let i = 0; i < 20; i++) {
+      const server = new ServerSocket(listenLocal());
+      await select([server], [], [], 0);
+      const { port } = server.addr as Deno.NetAddr;
+      server.close();
+      await server.closed;
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+    }
+  },
 });
 
-netTest("Socket.close() cancels the pending read of a TCP connection", async () => {
-  using pair = await tcpPair();
-  await using source = new Socket(pair.server);
-  using poller = pollerOf(source);
-  const waiting = poller.poll();
-  await assertPending(waiting);
-  source.close();
-  assertEquals(await waiting, [[source, POLLNVAL]]);
-  assertEquals(await pair.client.read(new Uint8Array(1)), null);
+Deno.test({
+  ...NET,
+  name: "Socket.close() cancels the pending read of a TCP connection",
+  async fn() {
+    using pair = await tcpPair();
+    await using source = new Socket(pair.server);
+    using poller = pollerOf(source);
+    const waiting = poller.poll();
+    await assertPending(waiting);
+    source.close();
+    assertEquals(await waiting, [[source, POLLNVAL]]);
+    assertEquals(await pair.client.read(new Uint8Array(1)), null);
+  },
 });
 
 Deno.test("Sources cannot be made of what has no method to read", () => {
@@ -1810,8 +1834,8 @@ async function heapGrowth(body: string): Promise<number> {
 }
 
 Deno.test({
+  ...RUN,
   name: "Poller.poll() keeps nothing of 1,000,000 events beside 100 quiet sources",
-  ignore: noRun,
   fn: async () => {
     const growth = await heapGrowth(`
       const events = 1_000_000;
@@ -1827,8 +1851,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...RUN,
   name: "Socket.send() keeps 60,000 single bytes in little more than their room",
-  ignore: noRun,
   fn: async () => {
     const growth = await heapGrowth(`
       const events = 60_000;
@@ -1842,8 +1866,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...RUN,
   name: "select() leaves nothing on the losers of 5,000 races",
-  ignore: noRun,
   fn: async () => {
     const growth = await heapGrowth(`
       const events = 5000;
@@ -1926,6 +1950,7 @@ def scenarios():
 
 print(json.dumps(dict(scenarios())))
 `;
+import { FILES, needs, NET, RUN } from "./tests/support/needs.ts";
 
 /** As `events` of the scenarios above: the event mask, then what select() says. */
 async function mixedEvents(source: Source, wanted?: number): Promise<number[]> {
@@ -1985,8 +2010,8 @@ async function scenarios(): Promise<Record<string, number[]>> {
 }
 
 Deno.test({
+  ...needs("python3"),
   name: "select() and Poller report the same events as Python's select module",
-  ignore: !hasProgram("python3"),
   fn: async () => {
     const { stdout } = await new Deno.Command("python3", { args: ["-c", PYTHON_SCENARIOS] })
       .output();
@@ -2081,8 +2106,8 @@ function nothing(): never {
 const MANUAL = "./docs/library.md";
 
 Deno.test({
+  ...FILES,
   name: "The manual and the module have one table of differences from Python",
-  ignore: noFiles,
   async fn() {
     const tableIn = async (path: string) => {
       const text = await Deno.readTextFile(new URL(path, import.meta.url));

@@ -1,14 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
-import {
-  Capture,
-  connectTo,
-  hasProgram,
-  latin1,
-  noRun,
-  readUpTo,
-} from "../tests/support/testing.ts";
+import { Capture, connectTo, latin1, readUpTo } from "../tests/support/testing.ts";
+import { needs, RUN } from "../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -73,9 +67,8 @@ async function echoed(conn: Deno.Conn, text: string): Promise<string> {
 
 for (const name of ["select_server.ts", "poll_server.ts"]) {
   Deno.test({
+    ...RUN,
     name: `${name} echoes to several clients at once, to their end`,
-    ignore: noRun,
-    timeout: 60_000,
     async fn() {
       await using server = spawnExample(name, "0");
       const port = await server.port();
@@ -94,9 +87,8 @@ for (const name of ["select_server.ts", "poll_server.ts"]) {
   });
 
   Deno.test({
+    ...needs("python3"),
     name: `${name} outlives a client that is reset`,
-    ignore: noRun || !hasProgram("python3"),
-    timeout: 60_000,
     async fn() {
       await using server = spawnExample(name, "0");
       const port = await server.port();
@@ -112,9 +104,8 @@ for (const name of ["select_server.ts", "poll_server.ts"]) {
 }
 
 Deno.test({
+  ...needs("telnet"),
   name: "select_server.ts talks to telnet",
-  ignore: noRun || !hasProgram("telnet"),
-  timeout: 60_000,
   async fn() {
     await using server = spawnExample("select_server.ts", "0");
     const port = await server.port();
@@ -139,9 +130,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...RUN,
   name: "chat.ts passes lines on, and puts out who says nothing",
-  ignore: noRun,
-  timeout: 60_000,
   async fn() {
     await using chat = spawnExample("chat.ts", "0", "2");
     const port = await chat.port();
@@ -168,9 +158,8 @@ async function hear(conn: Deno.Conn, capture: Capture): Promise<void> {
 }
 
 Deno.test({
+  ...RUN,
   name: "proxy.ts passes on both directions, their ends, and more than buffers hold",
-  ignore: noRun,
-  timeout: 60_000,
   async fn() {
     using origin = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     await using proxy = spawnExample("proxy.ts", "127.0.0.1", `${origin.addr.port}`, "0");
@@ -194,9 +183,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...RUN,
   name: "proxy.ts hangs up when the target cannot be reached, and goes on",
-  ignore: noRun,
-  timeout: 60_000,
   async fn() {
     const gone = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     gone.close();
@@ -210,9 +198,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...RUN,
   name: "netcat.ts sends what is typed, prints what is heard, and ends with the server",
-  ignore: noRun,
-  timeout: 60_000,
   async fn() {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     await using netcat = spawnExample("netcat.ts", `${listener.addr.port}`);

@@ -7,35 +7,18 @@ import { serve } from "./support/serving.ts";
 import {
   bytesOf,
   connectAndReset,
-  hasIpv6,
-  hasProgram,
-  noNet,
-  noProc,
-  noRun,
   pause,
   readUpTo,
   tempDir,
   untilTrue,
 } from "./support/testing.ts";
+import { IPV6, NET, PROC, TLS } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
 type Running = Awaited<ReturnType<typeof serve>>;
 
 const FROM_LOCAL = ["--time", "none", "--proxy-from", "127.0.0.0/8"];
-
-/** A test of a server with this command line. */
-function netTest(name: string, args: string[], fn: (running: Running) => Promise<void>): void {
-  Deno.test({
-    name,
-    ignore: noNet,
-    timeout: 30_000,
-    fn: async () => {
-      await using running = await serve(args);
-      await fn(running);
-    },
-  });
-}
 
 /** What a client says, and nothing more. */
 async function say(running: Running, text: string): Promise<void> {
@@ -68,21 +51,27 @@ function v2Unix(path: string): string {
 
 // -- Who it is --
 
-netTest("a server logs the client that a PROXY header names", FROM_LOCAL, async (running) => {
-  await say(running, `${tcp4("192.0.2.7")}hello\nhalf`);
-  await running.out.until("disconnected");
-  assertEquals(running.out.lines, [
-    "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
-    "#1 192.0.2.7:4711 | hello",
-    "#1 192.0.2.7:4711 + half",
-    "#1 192.0.2.7:4711 disconnected: 10 bytes, 2 lines, 0.0 s",
-  ]);
+Deno.test({
+  ...NET,
+  name: "a server logs the client that a PROXY header names",
+  async fn() {
+    await using running = await serve(FROM_LOCAL);
+    await say(running, `${tcp4("192.0.2.7")}hello\nhalf`);
+    await running.out.until("disconnected");
+    assertEquals(running.out.lines, [
+      "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
+      "#1 192.0.2.7:4711 | hello",
+      "#1 192.0.2.7:4711 + half",
+      "#1 192.0.2.7:4711 disconnected: 10 bytes, 2 lines, 0.0 s",
+    ]);
+  },
 });
 
-netTest(
-  "a server names the proxy in json, and the path of a Unix source",
-  [...FROM_LOCAL, "--format", "json"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a server names the proxy in json, and the path of a Unix source",
+  async fn() {
+    await using running = await serve([...FROM_LOCAL, "--format", "json"]);
     await say(running, `${v2Tcp4("192.0.2.7", 4711, "\xE0\0\x03abc")}hello\n`);
     await say(running, `${v2Unix("/run/app.sock")}hello\n`);
     await running.out.until(`"disconnected"`, 2);
@@ -98,12 +87,13 @@ netTest(
     assertEquals(ofUnix.map(({ path }) => path), Array(3).fill("/run/app.sock"));
     assert(ofUnix.every((record) => !("host" in record)));
   },
-);
+});
 
-netTest(
-  "a server counts the offsets of hex from the data behind a PROXY header",
-  [...FROM_LOCAL, "--format", "hex"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a server counts the offsets of hex from the data behind a PROXY header",
+  async fn() {
+    await using running = await serve([...FROM_LOCAL, "--format", "hex"]);
     using conn = await running.connect();
     await conn.write(bytesOf(`${v2Tcp4("192.0.2.7", 4711)}hello`));
     await running.out.until("> 5 bytes");
@@ -113,25 +103,31 @@ netTest(
     assertMatch(running.out.text, /> 5 bytes\n00000005 +77 6f 72 6c 64/);
     assert(!running.out.text.includes("QUIT"));
   },
-);
-
-netTest("a server takes a PROXY header byte by byte", FROM_LOCAL, async (running) => {
-  using conn = await running.connect();
-  for (const byte of bytesOf(`${tcp4("192.0.2.7")}hi\n`)) {
-    await conn.write(Uint8Array.of(byte));
-    await pause(0);
-  }
-  await running.out.until("| hi\n");
-  assertEquals(running.out.lines, [
-    "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
-    "#1 192.0.2.7:4711 | hi",
-  ]);
 });
 
-netTest(
-  "a header is data when its peer is no proxy",
-  ["--time", "none", "--proxy-from", "10.0.0.0/8"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a server takes a PROXY header byte by byte",
+  async fn() {
+    await using running = await serve(FROM_LOCAL);
+    using conn = await running.connect();
+    for (const byte of bytesOf(`${tcp4("192.0.2.7")}hi\n`)) {
+      await conn.write(Uint8Array.of(byte));
+      await pause(0);
+    }
+    await running.out.until("| hi\n");
+    assertEquals(running.out.lines, [
+      "#1 192.0.2.7:4711 connected (through 127.0.0.1:PORT)",
+      "#1 192.0.2.7:4711 | hi",
+    ]);
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "a header is data when its peer is no proxy",
+  async fn() {
+    await using running = await serve(["--time", "none", "--proxy-from", "10.0.0.0/8"]);
     await say(running, tcp4("192.0.2.7"));
     await running.out.until("disconnected");
     assertEquals(running.out.lines.slice(0, 2), [
@@ -139,28 +135,39 @@ netTest(
       "#1 127.0.0.1:PORT | PROXY TCP4 192.0.2.7 10.0.0.9 4711 1234",
     ]);
   },
-);
-
-netTest("a second PROXY header is data", FROM_LOCAL, async (running) => {
-  await say(running, tcp4("192.0.2.7") + tcp4("192.0.2.8"));
-  await running.out.until("disconnected");
-  const [, line] = running.out.lines;
-  assertEquals(line, "#1 192.0.2.7:4711 | PROXY TCP4 192.0.2.8 10.0.0.9 4711 1234");
 });
 
-netTest("a server records a bad PROXY header with the next number", FROM_LOCAL, async (running) => {
-  await say(running, "GET / HTTP/1.1\r\n\r\n");
-  await say(running, `${tcp4("192.0.2.7")}hi\n`);
-  await running.out.until("| hi");
-  const [bad, connected] = running.out.lines;
-  assertEquals(bad, "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (bad PROXY header)");
-  assertEquals(connected, "#2 192.0.2.7:4711 connected (through 127.0.0.1:PORT)");
+Deno.test({
+  ...NET,
+  name: "a second PROXY header is data",
+  async fn() {
+    await using running = await serve(FROM_LOCAL);
+    await say(running, tcp4("192.0.2.7") + tcp4("192.0.2.8"));
+    await running.out.until("disconnected");
+    const [, line] = running.out.lines;
+    assertEquals(line, "#1 192.0.2.7:4711 | PROXY TCP4 192.0.2.8 10.0.0.9 4711 1234");
+  },
 });
 
-netTest(
-  "a server disconnects a proxy that sends no header in time, though it dribbles",
-  [...FROM_LOCAL, "--idle-timeout", "0.3"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a server records a bad PROXY header with the next number",
+  async fn() {
+    await using running = await serve(FROM_LOCAL);
+    await say(running, "GET / HTTP/1.1\r\n\r\n");
+    await say(running, `${tcp4("192.0.2.7")}hi\n`);
+    await running.out.until("| hi");
+    const [bad, connected] = running.out.lines;
+    assertEquals(bad, "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (bad PROXY header)");
+    assertEquals(connected, "#2 192.0.2.7:4711 connected (through 127.0.0.1:PORT)");
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "a server disconnects a proxy that sends no header in time, though it dribbles",
+  async fn() {
+    await using running = await serve([...FROM_LOCAL, "--idle-timeout", "0.3"]);
     using conn = await running.connect();
     await conn.write(encode("PROXY "));
     await pause(100);
@@ -172,7 +179,7 @@ netTest(
       /^#1 127\.0\.0\.1:\d+ disconnected: 0 bytes, 0 lines, 0\.3 s \(no PROXY header within 0\.3 s\)\n$/,
     );
   },
-);
+});
 
 // -- Checks --
 
@@ -195,10 +202,19 @@ async function sayOwnAddress(running: Running): Promise<void> {
 }
 
 for (const [what, check] of CHECKS) {
-  netTest(
-    `a proxy's check that sends ${what} leaves no record and takes no number`,
-    [...FROM_LOCAL, "--max-connections", "1", "--max-per-host", "1", "--allow", "192.0.2.0/24"],
-    async (running) => {
+  Deno.test({
+    ...NET,
+    name: `a proxy's check that sends ${what} leaves no record and takes no number`,
+    async fn() {
+      await using running = await serve([
+        ...FROM_LOCAL,
+        "--max-connections",
+        "1",
+        "--max-per-host",
+        "1",
+        "--allow",
+        "192.0.2.0/24",
+      ]);
       await check(running);
       await say(running, `${tcp4("192.0.2.7")}hi\n`);
       await running.out.until("disconnected");
@@ -208,13 +224,14 @@ for (const [what, check] of CHECKS) {
         "#1 192.0.2.7:4711 disconnected: 3 bytes, 1 line, 0.0 s",
       ]);
     },
-  );
+  });
 }
 
-netTest(
-  "a client may have the port that its proxy has at the server",
-  FROM_LOCAL,
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a client may have the port that its proxy has at the server",
+  async fn() {
+    await using running = await serve(FROM_LOCAL);
     using conn = await running.connect();
     const { port } = conn.localAddr as Deno.NetAddr;
     await conn.write(encode(`PROXY TCP4 127.0.0.1 127.0.0.1 ${port} 443\r\nhello\n`));
@@ -223,27 +240,39 @@ netTest(
     assertEquals(connected, `#1 127.0.0.1:${port} connected (through 127.0.0.1:${port})`);
     assertEquals(hello, `#1 127.0.0.1:${port} | hello`);
   },
-);
+});
 
-netTest("what looked like a check is a client when data comes", FROM_LOCAL, async (running) => {
-  using conn = await running.connect();
-  await conn.write(bytesOf(v2Local()));
-  await pause(20);
-  assertEquals(running.out.text, "");
-  await conn.write(encode("hello\n"));
-  await running.out.until("| hello");
-  assertEquals(running.out.lines, [
-    "#1 127.0.0.1:PORT connected",
-    "#1 127.0.0.1:PORT | hello",
-  ]);
+Deno.test({
+  ...NET,
+  name: "what looked like a check is a client when data comes",
+  async fn() {
+    await using running = await serve(FROM_LOCAL);
+    using conn = await running.connect();
+    await conn.write(bytesOf(v2Local()));
+    await pause(20);
+    assertEquals(running.out.text, "");
+    await conn.write(encode("hello\n"));
+    await running.out.until("| hello");
+    assertEquals(running.out.lines, [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT | hello",
+    ]);
+  },
 });
 
 // -- Rules --
 
-netTest(
-  "rules ask for the address that a PROXY header names, not for the proxy's",
-  [...FROM_LOCAL, "--allow", "192.0.2.0/24", "--deny", "192.0.2.66"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "rules ask for the address that a PROXY header names, not for the proxy's",
+  async fn() {
+    await using running = await serve([
+      ...FROM_LOCAL,
+      "--allow",
+      "192.0.2.0/24",
+      "--deny",
+      "192.0.2.66",
+    ]);
     await say(running, `${tcp4("192.0.2.66")}no\n`);
     await say(running, `${tcp4("203.0.113.1")}no\n`);
     await say(running, `${tcp4("192.0.2.7")}yes\n`);
@@ -255,23 +284,25 @@ netTest(
       "#1 192.0.2.7:4711 | yes",
     ]);
   },
-);
+});
 
-netTest(
-  "--deny keeps a proxy out whomever it names",
-  [...FROM_LOCAL, "--deny", "127.0.0.1"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "--deny keeps a proxy out whomever it names",
+  async fn() {
+    await using running = await serve([...FROM_LOCAL, "--deny", "127.0.0.1"]);
     using conn = await running.connect();
     assertEquals((await readUpTo(conn, 1)).length, 0);
     await running.out.until("refused");
     assertEquals(running.out.lines, ["refused 127.0.0.1:PORT"]);
   },
-);
+});
 
-netTest(
-  "--max-per-host counts proxied clients by the address named",
-  [...FROM_LOCAL, "--max-per-host", "2"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "--max-per-host counts proxied clients by the address named",
+  async fn() {
+    await using running = await serve([...FROM_LOCAL, "--max-per-host", "2"]);
     using clients = new DisposableStack();
     for (let i = 1; i <= 4; i++) {
       const conn = clients.use(await running.connect());
@@ -289,14 +320,15 @@ netTest(
       "#3 192.0.2.8:4711 connected (through 127.0.0.1:PORT)",
     ]);
   },
-);
+});
 
 for (const header of [tcp4("192.0.2.7"), v2Local()]) {
   const whose = header.startsWith("PROXY") ? "a named client" : "the proxy itself";
-  netTest(
-    `--max-per-host counts connections of ${whose} that come at the same moment`,
-    [...FROM_LOCAL, "--max-per-host", "3"],
-    async (running) => {
+  Deno.test({
+    ...NET,
+    name: `--max-per-host counts connections of ${whose} that come at the same moment`,
+    async fn() {
+      await using running = await serve([...FROM_LOCAL, "--max-per-host", "3"]);
       using clients = new DisposableStack();
       const conns = await Promise.all(Array.from({ length: 12 }, () => running.connect()));
       for (const conn of conns) clients.use(conn);
@@ -306,13 +338,20 @@ for (const header of [tcp4("192.0.2.7"), v2Local()]) {
       assertEquals([count(" connected"), count("| hi"), count("refused")], [3, 3, 9]);
       assertEquals(count("(3 connections already)"), 9);
     },
-  );
+  });
 }
 
-netTest(
-  "a place is taken from accept on, also by a proxy that says nothing",
-  [...FROM_LOCAL, "--max-connections", "1", "--idle-timeout", "0.2"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a place is taken from accept on, also by a proxy that says nothing",
+  async fn() {
+    await using running = await serve([
+      ...FROM_LOCAL,
+      "--max-connections",
+      "1",
+      "--idle-timeout",
+      "0.2",
+    ]);
     using silent = await running.connect();
     using waiting = await running.connect();
     await waiting.write(encode(`${tcp4("192.0.2.7")}hi\n`));
@@ -325,12 +364,11 @@ netTest(
     );
     assertEquals(second, "#2 192.0.2.7:4711 connected (through 127.0.0.1:PORT)");
   },
-);
+});
 
 Deno.test({
+  ...IPV6,
   name: "--max-per-host leaves others their places when one address connects 2,000 times",
-  ignore: noNet || !hasIpv6(),
-  timeout: 60_000,
   fn: async () => {
     const args = ["--time", "none", "--host", "::", "--max-per-host", "5"];
     await using running = await serve([...args, "--max-connections", "10"]);
@@ -348,10 +386,11 @@ Deno.test({
   },
 });
 
-netTest(
-  "--max-per-host gives a place back when a client leaves",
-  ["--time", "none", "--max-per-host", "1"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "--max-per-host gives a place back when a client leaves",
+  async fn() {
+    await using running = await serve(["--time", "none", "--max-per-host", "1"]);
     for (let i = 1; i <= 3; i++) {
       await say(running, "hi\n");
       await running.out.until("disconnected", i);
@@ -363,14 +402,15 @@ netTest(
     assertEquals((await readUpTo(second, 1)).length, 0);
     assertEquals(running.out.lines.at(-1), "refused 127.0.0.1:PORT (1 connection already)");
   },
-);
+});
 
 // -- The end --
 
-netTest(
-  "a server that is stopped logs what has arrived behind PROXY headers",
-  FROM_LOCAL,
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a server that is stopped logs what has arrived behind PROXY headers",
+  async fn() {
+    await using running = await serve(FROM_LOCAL);
     const conns = await Promise.all(Array.from({ length: 30 }, () => running.connect()));
     using clients = new DisposableStack();
     for (const conn of conns) clients.use(conn);
@@ -379,12 +419,13 @@ netTest(
     await running.server.finished;
     assertEquals(running.out.count("| last words"), 30);
   },
-);
+});
 
-netTest(
-  "a server that is stopped ends connections that have named nobody, but checks silently",
-  FROM_LOCAL,
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a server that is stopped ends connections that have named nobody, but checks silently",
+  async fn() {
+    await using running = await serve(FROM_LOCAL);
     using silent = await running.connect();
     using check = await running.connect();
     await silent.write(encode("PROXY "));
@@ -397,26 +438,27 @@ netTest(
     assertMatch(line!, /^#1 127\.0\.0\.1:PORT disconnected: .* \(shutting down\)$/);
     assertEquals(more, []);
   },
-);
+});
 
 // -- TLS --
 
 type TlsRunning = Running & { readonly folder: string; readonly files: CertificateFiles };
 
-/** A test of a server that speaks TLS. */
-function tlsTest(name: string, args: string[], fn: (running: TlsRunning) => Promise<void>): void {
-  Deno.test({
-    name,
-    ignore: noRun || !hasProgram("openssl"),
-    timeout: 60_000,
-    fn: async () => {
-      using folder = tempDir();
-      const files = makeCertificate(folder.path);
-      const tls = ["--tls-cert", files.cert, "--tls-key", files.key];
-      await using running = await serve(["--time", "none", ...tls, ...args]);
-      await fn({ ...running, folder: folder.path, files });
+/** A server that speaks TLS; its certificate lies in `folder`. */
+async function serveTls(args: readonly string[]): Promise<TlsRunning> {
+  const folder = tempDir();
+  const files = makeCertificate(folder.path);
+  const tls = ["--tls-cert", files.cert, "--tls-key", files.key];
+  const running = await serve(["--time", "none", ...tls, ...args]);
+  return {
+    ...running,
+    folder: folder.path,
+    files,
+    async [Symbol.asyncDispose]() {
+      await running[Symbol.asyncDispose]();
+      folder[Symbol.dispose]();
     },
-  });
+  };
 }
 
 function caOf({ files }: TlsRunning): string {
@@ -427,47 +469,59 @@ function connectSecurely(running: TlsRunning, caCerts = [caOf(running)]): Promis
   return Deno.connectTls({ hostname: "localhost", port: running.port, caCerts });
 }
 
-tlsTest("a TLS server hears a client to its end, in order", ["--echo"], async (running) => {
-  using conn = await connectSecurely(running);
-  const text = Array.from({ length: 20_000 }, (_, i) => `line ${i}\n`).join("");
-  const writing = writeAll(conn, encode(text));
-  const echo = await readUpTo(conn, text.length);
-  await writing;
-  assertEquals(decode(echo), text);
-  await writeAll(conn, encode("half a line"));
-  await conn.closeWrite();
-  assertEquals(decode(await readUpTo(conn, 100)), "half a line");
-  await running.out.until("disconnected");
-  const lines = running.out.lines.slice(1, -2).map((line) => line.split(" | ")[1]);
-  assertEquals(lines.join("\n") + "\n", text);
-  assertMatch(running.out.lines.at(-2)!, / \+ half a line$/);
-  assertMatch(running.out.lines.at(-1)!, / 20001 lines, \d+\.\d s$/);
+Deno.test({
+  ...TLS,
+  name: "a TLS server hears a client to its end, in order",
+  async fn() {
+    await using running = await serveTls(["--echo"]);
+    using conn = await connectSecurely(running);
+    const text = Array.from({ length: 20_000 }, (_, i) => `line ${i}\n`).join("");
+    const writing = writeAll(conn, encode(text));
+    const echo = await readUpTo(conn, text.length);
+    await writing;
+    assertEquals(decode(echo), text);
+    await writeAll(conn, encode("half a line"));
+    await conn.closeWrite();
+    assertEquals(decode(await readUpTo(conn, 100)), "half a line");
+    await running.out.until("disconnected");
+    const lines = running.out.lines.slice(1, -2).map((line) => line.split(" | ")[1]);
+    assertEquals(lines.join("\n") + "\n", text);
+    assertMatch(running.out.lines.at(-2)!, / \+ half a line$/);
+    assertMatch(running.out.lines.at(-1)!, / 20001 lines, \d+\.\d s$/);
+  },
 });
 
-tlsTest("a TLS server says what a plain client is", [], async (running) => {
-  await say(running, "GET / HTTP/1.0\r\n\r\n");
-  await running.out.until("disconnected");
-  assertEquals(running.out.lines, [
-    "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (TLS handshake failed: not TLS)",
-  ]);
+Deno.test({
+  ...TLS,
+  name: "a TLS server says what a plain client is",
+  async fn() {
+    await using running = await serveTls([]);
+    await say(running, "GET / HTTP/1.0\r\n\r\n");
+    await running.out.until("disconnected");
+    assertEquals(running.out.lines, [
+      "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (TLS handshake failed: not TLS)",
+    ]);
+  },
 });
 
-tlsTest(
-  "--max-per-host counts TLS clients from accept on",
-  ["--max-per-host", "1"],
-  async (running) => {
+Deno.test({
+  ...TLS,
+  name: "--max-per-host counts TLS clients from accept on",
+  async fn() {
+    await using running = await serveTls(["--max-per-host", "1"]);
     using _silent = await running.connect();
     using second = await running.connect();
     assertEquals((await readUpTo(second, 1)).length, 0);
     await running.out.until("refused");
     assertEquals(running.out.lines, ["refused 127.0.0.1:PORT (1 connection already)"]);
   },
-);
+});
 
-tlsTest(
-  "--idle-timeout begins when the handshake has ended",
-  ["--idle-timeout", "0.6", "--format", "json"],
-  async (running) => {
+Deno.test({
+  ...TLS,
+  name: "--idle-timeout begins when the handshake has ended",
+  async fn() {
+    await using running = await serveTls(["--idle-timeout", "0.6", "--format", "json"]);
     using conn = await running.connect();
     await pause(300);
     using secure = await Deno.startTls(conn, {
@@ -481,12 +535,13 @@ tlsTest(
     assertEquals(reason, "idle for 0.6 s");
     assert(seconds >= 0.6, `${seconds}`);
   },
-);
+});
 
-tlsTest(
-  "a TLS server frees every handshake that hangs, and hears others meanwhile",
-  ["--idle-timeout", "0.5"],
-  async (running) => {
+Deno.test({
+  ...TLS,
+  name: "a TLS server frees every handshake that hangs, and hears others meanwhile",
+  async fn() {
+    await using running = await serveTls(["--idle-timeout", "0.5"]);
     const before = descriptors();
     const hanging = await Promise.all(Array.from({ length: 50 }, () => running.connect()));
     await Promise.all(hanging.map((conn, i) => i % 2 && conn.write(bytesOf("\x16\x03\x01"))));
@@ -501,16 +556,17 @@ tlsTest(
     await running.out.until("disconnected", 51);
     if (before !== undefined) await untilTrue(() => descriptors()! <= before);
   },
-);
+});
 
 function descriptors(): number | undefined {
-  return noProc ? undefined : [...Deno.readDirSync("/proc/self/fd")].length;
+  return PROC.ignore ? undefined : [...Deno.readDirSync("/proc/self/fd")].length;
 }
 
-tlsTest(
-  "a TLS server that is stopped ends handshakes, and logs whoever is through",
-  [],
-  async (running) => {
+Deno.test({
+  ...TLS,
+  name: "a TLS server that is stopped ends handshakes, and logs whoever is through",
+  async fn() {
+    await using running = await serveTls([]);
     using hanging = await running.connect();
     using conn = await connectSecurely(running);
     await conn.write(encode("half"));
@@ -522,12 +578,13 @@ tlsTest(
     assertEquals(lines.filter((line) => line.endsWith("(shutting down)")).length, 2);
     assertEquals(running.out.count("+ half"), 1);
   },
-);
+});
 
-tlsTest(
-  "a TLS server takes the PROXY header before the handshake",
-  ["--proxy-from", "127.0.0.0/8"],
-  async (running) => {
+Deno.test({
+  ...TLS,
+  name: "a TLS server takes the PROXY header before the handshake",
+  async fn() {
+    await using running = await serveTls(["--proxy-from", "127.0.0.0/8"]);
     using conn = await running.connect();
     await conn.write(encode(tcp4("192.0.2.7")));
     using secure = await Deno.startTls(conn, {
@@ -541,7 +598,7 @@ tlsTest(
       "#1 192.0.2.7:4711 | secret",
     ]);
   },
-);
+});
 
 /** Connects until it is told to stop; returns the serial number that each connection was shown. */
 async function keepConnecting(running: TlsRunning, isOver: () => boolean): Promise<string[]> {
@@ -561,10 +618,11 @@ function serialShown({ port }: Running): Promise<string> {
   return promise;
 }
 
-tlsTest(
-  "reload() changes the certificate under clients that keep connecting, and none fails",
-  [],
-  async (running) => {
+Deno.test({
+  ...TLS,
+  name: "reload() changes the certificate under clients that keep connecting, and none fails",
+  async fn() {
+    await using running = await serveTls([]);
     let isOver = false;
     const first = await serialShown(running);
     using open = await connectSecurely(running);
@@ -587,24 +645,29 @@ tlsTest(
     await running.out.until("| still open");
     assertEquals(running.out.count("TLS handshake failed"), 0);
   },
-);
-
-tlsTest("reload() keeps the old certificate if the new one is of no use", [], async (running) => {
-  const first = await serialShown(running);
-  await Deno.writeTextFile(running.files.cert, "damaged");
-  assert(running.server.reload());
-  await running.err.until("the old certificates stay");
-  const [, complaint] = running.err.text.trim().split("\n");
-  assertEquals(
-    complaint,
-    `earshot: Cannot use --tls-cert ${running.files.cert}: no certificate in it; the old certificates stay`,
-  );
-  assertEquals(await serialShown(running), first);
 });
 
 Deno.test({
+  ...TLS,
+  name: "reload() keeps the old certificate if the new one is of no use",
+  async fn() {
+    await using running = await serveTls([]);
+    const first = await serialShown(running);
+    await Deno.writeTextFile(running.files.cert, "damaged");
+    assert(running.server.reload());
+    await running.err.until("the old certificates stay");
+    const [, complaint] = running.err.text.trim().split("\n");
+    assertEquals(
+      complaint,
+      `earshot: Cannot use --tls-cert ${running.files.cert}: no certificate in it; the old certificates stay`,
+    );
+    assertEquals(await serialShown(running), first);
+  },
+});
+
+Deno.test({
+  ...TLS,
   name: "startServer() names the option of a file that is of no use for TLS",
-  ignore: noRun || !hasProgram("openssl"),
   fn: async () => {
     using folder = tempDir();
     const { cert, key } = makeCertificate(folder.path);

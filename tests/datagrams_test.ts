@@ -8,23 +8,10 @@ import { serve, spawnCli } from "./support/serving.ts";
 import { Log } from "../lib/records/log.ts";
 import { History } from "../lib/records/history.ts";
 import { Stats } from "../lib/stats.ts";
-import {
-  hasIpv6,
-  lacks,
-  noSignals,
-  pause,
-  pollerOf,
-  replaced,
-  tempDir,
-} from "./support/testing.ts";
+import { pause, pollerOf, replaced, tempDir } from "./support/testing.ts";
+import { IPV6, UDP, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
-
-const noUdp = lacks("net") || typeof Deno.listenDatagram !== "function";
-
-function udpTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, ignore: noUdp, timeout: 30_000, fn });
-}
 
 /** Sends from one port to another until it is disposed. */
 function udpSender(port: number, hostname = "127.0.0.1") {
@@ -66,31 +53,39 @@ async function recordsOf(args: string[], ...datagrams: (string | Uint8Array)[]):
 
 // -- Records --
 
-udpTest("startServer() logs a datagram as a record without a number", async () => {
-  await using heard = await hearing("-t", "utc");
-  await heard.sender.send("<13>hello");
-  await heard.out.until("\n");
-  const { port } = heard.sender;
-  assertEquals(
-    heard.out.text,
-    `2026-11-22T23:31:05.123Z udp 127.0.0.1:${port} | <13>hello\n`,
-  );
+Deno.test({
+  ...UDP,
+  name: "startServer() logs a datagram as a record without a number",
+  async fn() {
+    await using heard = await hearing("-t", "utc");
+    await heard.sender.send("<13>hello");
+    await heard.out.until("\n");
+    const { port } = heard.sender;
+    assertEquals(
+      heard.out.text,
+      `2026-11-22T23:31:05.123Z udp 127.0.0.1:${port} | <13>hello\n`,
+    );
+  },
 });
 
-udpTest("startServer() logs a datagram as an object of JSON", async () => {
-  await using heard = await hearing("-t", "utc", "-f", "json");
-  await heard.sender.send("<13>hello\n", Uint8Array.of(0xFF));
-  await heard.out.until("\n", 2);
-  const about = {
-    timestamp: "2026-11-22T23:31:05.123Z",
-    event: "datagram",
-    transport: "udp",
-    host: "127.0.0.1",
-    port: heard.sender.port,
-  };
-  const [text, bytes] = heard.out.text.trim().split("\n").map((line) => JSON.parse(line));
-  assertEquals(text, { ...about, message: "<13>hello" });
-  assertEquals(bytes, { ...about, message_base64: "/w==" });
+Deno.test({
+  ...UDP,
+  name: "startServer() logs a datagram as an object of JSON",
+  async fn() {
+    await using heard = await hearing("-t", "utc", "-f", "json");
+    await heard.sender.send("<13>hello\n", Uint8Array.of(0xFF));
+    await heard.out.until("\n", 2);
+    const about = {
+      timestamp: "2026-11-22T23:31:05.123Z",
+      event: "datagram",
+      transport: "udp",
+      host: "127.0.0.1",
+      port: heard.sender.port,
+    };
+    const [text, bytes] = heard.out.text.trim().split("\n").map((line) => JSON.parse(line));
+    assertEquals(text, { ...about, message: "<13>hello" });
+    assertEquals(bytes, { ...about, message_base64: "/w==" });
+  },
 });
 
 const ENDS: [datagram: string, shown: string][] = [
@@ -110,48 +105,69 @@ const ENDS: [datagram: string, shown: string][] = [
 ];
 
 for (const [datagram, shown] of ENDS) {
-  udpTest(`startServer() logs the datagram ${JSON.stringify(datagram)} as "${shown}"`, async () => {
-    // What came before must not show through.
-    const [, record] = await recordsOf([], "before\r\n", datagram);
-    assertEquals(record, `udp 127.0.0.1:PORT | ${shown}`);
+  Deno.test({
+    ...UDP,
+    name: `startServer() logs the datagram ${JSON.stringify(datagram)} as "${shown}"`,
+    async fn() {
+      // What came before must not show through.
+      const [, record] = await recordsOf([], "before\r\n", datagram);
+      assertEquals(record, `udp 127.0.0.1:PORT | ${shown}`);
+    },
   });
 }
 
-udpTest("startServer() logs a datagram longer than --max-line in pieces", async () => {
-  assertEquals(
-    await recordsOf(["--max-line", "4"], "abcd\r\n", "abcdefghi\n", "xxxé!", "ok"),
-    ["| abcd", "+ abcd", "+ efgh", "| i", "+ xxx", "| é!", "| ok"]
-      .map((record) => `udp 127.0.0.1:PORT ${record}`),
-  );
+Deno.test({
+  ...UDP,
+  name: "startServer() logs a datagram longer than --max-line in pieces",
+  async fn() {
+    assertEquals(
+      await recordsOf(["--max-line", "4"], "abcd\r\n", "abcdefghi\n", "xxxé!", "ok"),
+      ["| abcd", "+ abcd", "+ efgh", "| i", "+ xxx", "| é!", "| ok"]
+        .map((record) => `udp 127.0.0.1:PORT ${record}`),
+    );
+  },
 });
 
-udpTest("startServer() logs the longest datagram there is", async () => {
-  const longest = "x".repeat(65_507);
-  assertEquals(await recordsOf([], longest), [`udp 127.0.0.1:PORT | ${longest}`]);
+Deno.test({
+  ...UDP,
+  name: "startServer() logs the longest datagram there is",
+  async fn() {
+    const longest = "x".repeat(65_507);
+    assertEquals(await recordsOf([], longest), [`udp 127.0.0.1:PORT | ${longest}`]);
+  },
 });
 
-udpTest("startServer() dumps each datagram from offset 0 with --format hex", async () => {
-  assertEquals(await recordsOf(["-f", "hex"], "hello\n", "", "again"), [
-    "udp 127.0.0.1:PORT > 6 bytes",
-    "00000000  68 65 6c 6c 6f 0a                                 |hello.|",
-    "udp 127.0.0.1:PORT > 0 bytes",
-    "udp 127.0.0.1:PORT > 5 bytes",
-    "00000000  61 67 61 69 6e                                    |again|",
-    "udp 127.0.0.1:PORT > 3 bytes",
-  ]);
+Deno.test({
+  ...UDP,
+  name: "startServer() dumps each datagram from offset 0 with --format hex",
+  async fn() {
+    assertEquals(await recordsOf(["-f", "hex"], "hello\n", "", "again"), [
+      "udp 127.0.0.1:PORT > 6 bytes",
+      "00000000  68 65 6c 6c 6f 0a                                 |hello.|",
+      "udp 127.0.0.1:PORT > 0 bytes",
+      "udp 127.0.0.1:PORT > 5 bytes",
+      "00000000  61 67 61 69 6e                                    |again|",
+      "udp 127.0.0.1:PORT > 3 bytes",
+    ]);
+  },
 });
 
-udpTest("startServer() writes just what datagrams have with --format raw", async () => {
-  await using heard = await hearing("-f", "raw");
-  await heard.sender.send("a\r\n", "", Uint8Array.of(0, 0xFF, 0x0A), "end");
-  await heard.out.until("end");
-  assertEquals(heard.out.binary, "a\r\n\0\xFF\nend");
-  assertEquals(heard.err.lines.length, 1);
+Deno.test({
+  ...UDP,
+  name: "startServer() writes just what datagrams have with --format raw",
+  async fn() {
+    await using heard = await hearing("-f", "raw");
+    await heard.sender.send("a\r\n", "", Uint8Array.of(0, 0xFF, 0x0A), "end");
+    await heard.out.until("end");
+    assertEquals(heard.out.binary, "a\r\n\0\xFF\nend");
+    assertEquals(heard.err.lines.length, 1);
+  },
 });
 
-udpTest(
-  "startServer() gives datagrams the colour of their sender's address, not its port",
-  async () => {
+Deno.test({
+  ...UDP,
+  name: "startServer() gives datagrams the colour of their sender's address, not its port",
+  async fn() {
     await using heard = await hearing("--color", "always");
     using neighbour = udpSender(heard.port);
     await heard.sender.send("one");
@@ -161,39 +177,48 @@ udpTest(
     assertMatch(one!, /\[38;5;\d+m$/);
     assertEquals(other, one);
   },
-);
-
-udpTest("startServer() labels datagrams of several senders each with its own address", async () => {
-  await using heard = await hearing();
-  using other = udpSender(heard.port);
-  for (const text of ["1", "2", "3"]) {
-    await heard.sender.send(`a${text}`);
-    await other.send(`b${text}`);
-  }
-  await heard.out.until("\n", 6);
-  const records = (port: number, name: string) =>
-    ["1", "2", "3"].map((text) => `udp 127.0.0.1:${port} | ${name}${text}`);
-  assertEquals(
-    heard.out.text.trim().split("\n").toSorted(),
-    [...records(heard.sender.port, "a"), ...records(other.port, "b")].toSorted(),
-  );
 });
 
-udpTest("startServer() answers no datagram, not even with --echo", async () => {
-  await using heard = await hearing("--echo");
-  await heard.sender.send("heard");
-  await heard.out.until("heard");
-  const { sender } = heard;
-  await sender.conn.send(encode("its own"), sender.conn.addr);
-  const [bytes] = await sender.conn.receive();
-  assertEquals(bytes, encode("its own"));
+Deno.test({
+  ...UDP,
+  name: "startServer() labels datagrams of several senders each with its own address",
+  async fn() {
+    await using heard = await hearing();
+    using other = udpSender(heard.port);
+    for (const text of ["1", "2", "3"]) {
+      await heard.sender.send(`a${text}`);
+      await other.send(`b${text}`);
+    }
+    await heard.out.until("\n", 6);
+    const records = (port: number, name: string) =>
+      ["1", "2", "3"].map((text) => `udp 127.0.0.1:${port} | ${name}${text}`);
+    assertEquals(
+      heard.out.text.trim().split("\n").toSorted(),
+      [...records(heard.sender.port, "a"), ...records(other.port, "b")].toSorted(),
+    );
+  },
+});
+
+Deno.test({
+  ...UDP,
+  name: "startServer() answers no datagram, not even with --echo",
+  async fn() {
+    await using heard = await hearing("--echo");
+    await heard.sender.send("heard");
+    await heard.out.until("heard");
+    const { sender } = heard;
+    await sender.conn.send(encode("its own"), sender.conn.addr);
+    const [bytes] = await sender.conn.receive();
+    assertEquals(bytes, encode("its own"));
+  },
 });
 
 // -- Rules, counters and places --
 
-udpTest(
-  "startServer() keeps datagrams out by the rules, counts them and says nothing",
-  async () => {
+Deno.test({
+  ...UDP,
+  name: "startServer() keeps datagrams out by the rules, counts them and says nothing",
+  async fn() {
     for (const args of [["--deny", "127.0.0.0/8"], ["--allow", "10.0.0.0/8"]]) {
       await using running = await serve(["--udp", "0", "-p", "0", "-t", "none", ...args]);
       const [, udp] = running.server.addrs as Deno.NetAddr[];
@@ -204,7 +229,7 @@ udpTest(
       assertMatch(running.err.text, / 0 datagrams\n$/);
     }
   },
-);
+});
 
 /** Asks for summaries until one has `part`. */
 async function untilStats(
@@ -217,18 +242,23 @@ async function untilStats(
   }
 }
 
-udpTest("startServer() counts datagrams, their bytes, and what is cut of them", async () => {
-  await using heard = await hearing("--max-line", "4");
-  await heard.sender.send("four", "more than four", "");
-  await heard.out.until("| \n");
-  heard.server.reportStats();
-  await heard.err.until("datagrams");
-  assertMatch(heard.err.text, / 0 lines, 18 bytes, 1 cut, .*, 3 datagrams\n$/);
+Deno.test({
+  ...UDP,
+  name: "startServer() counts datagrams, their bytes, and what is cut of them",
+  async fn() {
+    await using heard = await hearing("--max-line", "4");
+    await heard.sender.send("four", "more than four", "");
+    await heard.out.until("| \n");
+    heard.server.reportStats();
+    await heard.err.until("datagrams");
+    assertMatch(heard.err.text, / 0 lines, 18 bytes, 1 cut, .*, 3 datagrams\n$/);
+  },
 });
 
-udpTest(
-  "startServer() hears datagrams on every UDP port at every address, beside TCP",
-  async () => {
+Deno.test({
+  ...UDP,
+  name: "startServer() hears datagrams on every UDP port at every address, beside TCP",
+  async fn() {
     const args = ["-p", "0", "--udp", "0", "--udp", "0", "-H", "127.0.0.1", "-H", "127.0.0.2"];
     await using running = await serve([...args, "-t", "none"]);
     const places = (running.server.addrs as Deno.NetAddr[])
@@ -244,24 +274,28 @@ udpTest(
       await running.out.until(`| to ${port}\n`);
     }
   },
-);
-
-udpTest("startServer() greets for UDP in a line of its own", async () => {
-  await using running = await serve(["--udp", "0", "-p", "0"]);
-  const [tcp, udp] = running.server.addrs as Deno.NetAddr[];
-  const hint = "(this machine only; --host 0.0.0.0 for every interface)";
-  await running.err.until("\n", 2);
-  assertEquals(
-    running.err.text,
-    `listening on 127.0.0.1:${tcp!.port} ${hint}\nlistening on udp 127.0.0.1:${
-      udp!.port
-    } ${hint}\n`,
-  );
 });
 
 Deno.test({
+  ...UDP,
+  name: "startServer() greets for UDP in a line of its own",
+  async fn() {
+    await using running = await serve(["--udp", "0", "-p", "0"]);
+    const [tcp, udp] = running.server.addrs as Deno.NetAddr[];
+    const hint = "(this machine only; --host 0.0.0.0 for every interface)";
+    await running.err.until("\n", 2);
+    assertEquals(
+      running.err.text,
+      `listening on 127.0.0.1:${tcp!.port} ${hint}\nlistening on udp 127.0.0.1:${
+        udp!.port
+      } ${hint}\n`,
+    );
+  },
+});
+
+Deno.test({
+  ...IPV6,
   name: "startServer() knows an IPv4 sender at a socket for both families",
-  ignore: noUdp || !hasIpv6(),
   async fn() {
     await using running = await serve(
       ["--udp", "0", "--host", "::", "-t", "none", "--allow", "127.0.0.0/8", "--allow", "::1"],
@@ -279,23 +313,34 @@ Deno.test({
   },
 });
 
-udpTest("startServer() says which UDP port it cannot have", async () => {
-  const conn = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
-  const { port } = conn.addr as Deno.NetAddr;
-  const message = await serve(["--udp", `${port}`]).then(() => "started", (error) => error.message);
-  conn.close();
-  assertMatch(message, new RegExp(`^Cannot listen on udp 127\\.0\\.0\\.1:${port}: .*in use`));
+Deno.test({
+  ...UDP,
+  name: "startServer() says which UDP port it cannot have",
+  async fn() {
+    const conn = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+    const { port } = conn.addr as Deno.NetAddr;
+    const message = await serve(["--udp", `${port}`]).then(
+      () => "started",
+      (error) => error.message,
+    );
+    conn.close();
+    assertMatch(message, new RegExp(`^Cannot listen on udp 127\\.0\\.0\\.1:${port}: .*in use`));
+  },
 });
 
 // -- Bursts, floods and crowds --
 
 const BURST = Array.from({ length: 200 }, (_, i) => `datagram ${i}`.padEnd(100, "."));
 
-udpTest("startServer() hears a burst of 200 datagrams whole and in order", async () => {
-  await using heard = await hearing();
-  await heard.sender.send(...BURST);
-  await heard.out.until("\n", BURST.length);
-  assertEquals(heard.out.lines, BURST.map((text) => `udp 127.0.0.1:PORT | ${text}`));
+Deno.test({
+  ...UDP,
+  name: "startServer() hears a burst of 200 datagrams whole and in order",
+  async fn() {
+    await using heard = await hearing();
+    await heard.sender.send(...BURST);
+    await heard.out.until("\n", BURST.length);
+    assertEquals(heard.out.lines, BURST.map((text) => `udp 127.0.0.1:PORT | ${text}`));
+  },
 });
 
 /** The port that a command says it hears datagrams on. */
@@ -305,9 +350,8 @@ async function udpPortOf({ err }: ReturnType<typeof spawnCli>): Promise<number> 
 }
 
 Deno.test({
+  ...UNIX,
   name: "main() hears what has arrived while it was stopped, and then ends",
-  ignore: noUdp || noSignals,
-  timeout: 60_000,
   async fn() {
     await using cli = spawnCli(["--udp", "0", "-t", "none"]);
     using sender = udpSender(await udpPortOf(cli));
@@ -336,19 +380,23 @@ class EndlessPort implements DatagramPort {
   close(): void {}
 }
 
-udpTest("startServer() hears TCP clients while datagrams never end", async () => {
-  const port = new EndlessPort();
-  using out = tempDir();
-  using replacement = replaced("listenDatagram", () => port);
-  const args = ["--udp", "0", "-p", "0", "-o", `${out.path}/log`, "--echo"];
-  await using running = await serve(args);
-  replacement[Symbol.dispose]();
-  using client = await running.connect();
-  for (let i = 0; i < 3; i++) {
-    await client.write(encode("still here\n"));
-    assertEquals(await client.read(new Uint8Array(100)), 11);
-  }
-  assert(port.received > 100);
+Deno.test({
+  ...UDP,
+  name: "startServer() hears TCP clients while datagrams never end",
+  async fn() {
+    const port = new EndlessPort();
+    using out = tempDir();
+    using replacement = replaced("listenDatagram", () => port);
+    const args = ["--udp", "0", "-p", "0", "-o", `${out.path}/log`, "--echo"];
+    await using running = await serve(args);
+    replacement[Symbol.dispose]();
+    using client = await running.connect();
+    for (let i = 0; i < 3; i++) {
+      await client.write(encode("still here\n"));
+      assertEquals(await client.read(new Uint8Array(100)), 11);
+    }
+    assert(port.received > 100);
+  },
 });
 
 /** A room by itself, over a port in memory, that has been told what to `say`. */
@@ -395,9 +443,10 @@ Deno.test("Datagrams.hear() says once that receiving fails, and goes on", async 
   assertEquals(decode(log.take()), "udp 192.0.2.1:514 | on\n".repeat(3));
 });
 
-udpTest(
-  "startServer() does not spin when receiving fails each time, and goes on after it",
-  async () => {
+Deno.test({
+  ...UDP,
+  name: "startServer() does not spin when receiving fails each time, and goes on after it",
+  async fn() {
     let failures = 0;
     let isBroken = true;
     const port: DatagramPort = {
@@ -421,7 +470,7 @@ udpTest(
     // It has more for ever.
     isBroken = true;
   },
-);
+});
 
 Deno.test("Datagrams.hear() takes all that waits, so that the next wait is for news", async () => {
   const { datagrams, socket } = room(new EndlessPort());

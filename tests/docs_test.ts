@@ -2,11 +2,9 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseConfig } from "../main.ts";
-import { lacks } from "./support/testing.ts";
+import { FILES } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
-
-const ignore = lacks("net", "read", "write");
 
 const ROOT = new URL("..", import.meta.url);
 const PAGES = [
@@ -58,8 +56,8 @@ function commandsOf(page: string): string[] {
 }
 
 Deno.test({
+  ...FILES,
   name: "The pages name only tasks that exist",
-  ignore,
   fn() {
     const { tasks } = JSON.parse(read("deno.json"));
     const named = PAGES.flatMap((page) => [...read(page).matchAll(/\bdeno task ([a-z:]+[a-z])/g)])
@@ -70,8 +68,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...FILES,
   name: "The pages link only to files and headings that exist",
-  ignore,
   fn() {
     const links = PAGES.flatMap(linksOf);
     assert(links.length > 40);
@@ -83,8 +81,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...FILES,
   name: "README and every page of docs/ can be reached from README",
-  ignore,
   fn() {
     const linked = linksOf("README.md").map(({ path }) => path);
     const pages = [...Deno.readDirSync(new URL("docs", ROOT))].map(({ name }) => `docs/${name}`);
@@ -93,8 +91,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...FILES,
   name: "Every section of a page is in its list of contents",
-  ignore,
   fn() {
     for (const page of ["README.md", "docs/recipes.md", "docs/library.md", "docs/internals.md"]) {
       const listed = linksOf(page).filter(({ path }) => path === page).map(({ anchor }) => anchor);
@@ -105,8 +103,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...FILES,
   name: "parseConfig() takes every command line of the pages",
-  ignore,
   fn() {
     const commands = PAGES.filter((page) => page !== "CHANGELOG.md").flatMap(commandsOf);
     assert(commands.length > 20);
@@ -115,8 +113,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...FILES,
   name: "The unit and the logrotate stanza of the recipes write and move the same file",
-  ignore,
   fn() {
     const recipes = read("docs/recipes.md");
     const [, output] = /^ExecStart=.* --output (\S+)$/m.exec(recipes)!;
@@ -126,8 +124,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...FILES,
   name: "CHANGELOG begins with the version of deno.json",
-  ignore,
   fn() {
     const { version } = JSON.parse(read("deno.json"));
     const versions = [...read("CHANGELOG.md").matchAll(/^## (\S+)$/gm)].map(([, name]) => name);

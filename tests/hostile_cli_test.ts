@@ -7,20 +7,19 @@ import {
   connectTo,
   exists,
   figuresOf,
-  noProc,
-  noSignals,
   pause,
   tempDir,
   turn,
   untilTrue,
   upTo,
 } from "./support/testing.ts";
+import { PROC, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
 Deno.test({
+  ...UNIX,
   name: "main() writes every line once when the reader of its pipe stops for a while",
-  ignore: noSignals,
   timeout: 120_000,
   async fn() {
     // Few clients, then many: stdout is written in two ways.
@@ -60,10 +59,9 @@ Deno.test({
 });
 
 Deno.test({
+  ...PROC,
   name:
     "main() writes every line once to a file that took a part of a write and no more for a while",
-  ignore: noProc,
-  timeout: 120_000,
   async fn() {
     using dir = tempDir();
     const path = `${dir.path}/log`;
@@ -88,9 +86,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...PROC,
   name: "main() waits without spinning when descriptors run out, and goes on when some are free",
-  ignore: noProc,
-  timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none"], { before: "ulimit -n 60" });
     const port = await cli.port();
@@ -117,9 +114,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...PROC,
   name: "main() takes descriptors from silent HTTP connections when the log lacks them",
-  ignore: noProc,
-  timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none", "--web", "0"], { before: "ulimit -n 60" });
     const port = await cli.port();
@@ -137,9 +133,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...PROC,
   name: "main() holds no more memory when 100 MB come without a line end",
-  ignore: noProc,
-  timeout: 120_000,
   async fn() {
     using dir = tempDir();
     await using cli = spawnCli(["-p", "0", "-t", "none", "-o", `${dir.path}/log`]);
@@ -162,8 +157,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() logs all that has arrived when it is stopped in the middle of a burst",
-  ignore: noSignals,
   timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none"]);
@@ -184,8 +179,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() neither loses nor doubles a line in a storm of SIGHUP",
-  ignore: noSignals,
   timeout: 120_000,
   async fn() {
     using dir = tempDir();
@@ -225,8 +220,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() does not call clients idle when it was stopped itself",
-  ignore: noSignals,
   timeout: 120_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none", "-i", "1.5"]);
@@ -256,9 +251,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() tells raw's stderr of each client that a stop disconnects, if it is read",
-  ignore: noSignals,
-  timeout: 60_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-f", "raw", "-t", "none", "-m", "2000"]);
     const port = await cli.port();
@@ -273,11 +267,6 @@ Deno.test({
   },
 });
 
-/** Runs a test of the program with a figure from /proc. */
-function procTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, ignore: noProc, timeout: 120_000, fn });
-}
-
 /** Sends all of it and waits until the server has heard it and closed. */
 async function sayAll(conn: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
   await writeAll(conn, bytes);
@@ -287,33 +276,42 @@ async function sayAll(conn: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
 
 // Figures of time are ten times and more what it takes, and a tenth of what it once took.
 
-procTest("main() hears bytes that are no UTF-8 without a hundred times the work", async () => {
-  await using cli = spawnCli(["-p", "0", "-q", "-t", "none", "-o", "/dev/null"]);
-  const port = await cli.port();
-  const { ticks } = figuresOf(cli.pid);
-  const line = new Uint8Array(100).fill(0xFF);
-  line[99] = 0x0A;
-  const chunk = new Uint8Array(100_000).map((_, at) => line[at % 100]!);
-  await Promise.all(Array.from({ length: 100 }, async () => {
-    using conn = await connectTo(port);
-    await sayAll(conn, chunk);
-  }));
-  const spent = figuresOf(cli.pid).ticks - ticks;
-  assert(spent < 300, `${spent} ticks for 10 MB`);
+Deno.test({
+  ...PROC,
+  name: "main() hears bytes that are no UTF-8 without a hundred times the work",
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-q", "-t", "none", "-o", "/dev/null"]);
+    const port = await cli.port();
+    const { ticks } = figuresOf(cli.pid);
+    const line = new Uint8Array(100).fill(0xFF);
+    line[99] = 0x0A;
+    const chunk = new Uint8Array(100_000).map((_, at) => line[at % 100]!);
+    await Promise.all(Array.from({ length: 100 }, async () => {
+      using conn = await connectTo(port);
+      await sayAll(conn, chunk);
+    }));
+    const spent = figuresOf(cli.pid).ticks - ticks;
+    assert(spent < 300, `${spent} ticks for 10 MB`);
+  },
 });
 
-procTest("main() hears a line of 40 MB in time that grows with its length", async () => {
-  await using cli = spawnCli(["-p", "0", "-q", "--max-line", "60000000", "-o", "/dev/null"]);
-  using conn = await connectTo(await cli.port());
-  const { ticks } = figuresOf(cli.pid);
-  await sayAll(conn, new Uint8Array(40_000_000).fill(0x78));
-  const spent = figuresOf(cli.pid).ticks - ticks;
-  assert(spent < 300, `${spent} ticks`);
+Deno.test({
+  ...PROC,
+  name: "main() hears a line of 40 MB in time that grows with its length",
+  async fn() {
+    await using cli = spawnCli(["-p", "0", "-q", "--max-line", "60000000", "-o", "/dev/null"]);
+    using conn = await connectTo(await cli.port());
+    const { ticks } = figuresOf(cli.pid);
+    await sayAll(conn, new Uint8Array(40_000_000).fill(0x78));
+    const spent = figuresOf(cli.pid).ticks - ticks;
+    assert(spent < 300, `${spent} ticks`);
+  },
 });
 
-procTest(
-  "main() holds little more memory when 50 clients send 200,000 empty lines each",
-  async () => {
+Deno.test({
+  ...PROC,
+  name: "main() holds little more memory when 50 clients send 200,000 empty lines each",
+  async fn() {
     await using cli = spawnCli(["-p", "0", "-q", "-o", "/dev/null"]);
     const port = await cli.port();
     using first = await connectTo(port);
@@ -327,12 +325,11 @@ procTest(
     const grownKb = figuresOf(cli.pid).peakKb - rssKb;
     assert(grownKb < 60 * 1024, `${grownKb} KB more than before`);
   },
-);
+});
 
 Deno.test({
+  ...UNIX,
   name: "main() ends in time, and complains of nobody, when hundreds flood hex",
-  ignore: noSignals,
-  timeout: 60_000,
   async fn() {
     using dir = tempDir();
     const fifo = `${dir.path}/fifo`;
@@ -360,9 +357,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() hears all that has arrived of a client that leaves its echo unread and goes",
-  ignore: noSignals,
-  timeout: 60_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-t", "none", "--echo"]);
     const conn = await connectTo(await cli.port());
@@ -392,9 +388,8 @@ async function connectPatiently(path: string): Promise<Deno.UnixConn> {
 }
 
 Deno.test({
+  ...UNIX,
   name: "main() hears, and ends at a signal, while nobody reads its stderr",
-  ignore: noSignals,
-  timeout: 60_000,
   async fn() {
     using dir = tempDir();
     const [path, log] = [`${dir.path}/socket`, `${dir.path}/log`];
@@ -419,9 +414,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() does not wait for a FIFO that nobody reads, at the start and at SIGHUP",
-  ignore: noSignals,
-  timeout: 60_000,
   async fn() {
     using dir = tempDir();
     const [fifo, log] = [`${dir.path}/fifo`, `${dir.path}/log`];
@@ -444,9 +438,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() keeps its file when the directory is gone at SIGHUP, and comes back with it",
-  ignore: noSignals,
-  timeout: 60_000,
   async fn() {
     using dir = tempDir();
     const [folder, link] = [`${dir.path}/logs`, `${dir.path}/link`];
@@ -475,9 +468,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...UNIX,
   name: "main() outlives the hang-up of a service without --output, and says so once",
-  ignore: noSignals,
-  timeout: 60_000,
   async fn() {
     await using cli = spawnCli(["-p", "0", "-q", "-t", "none"]);
     const port = await cli.port();
@@ -492,9 +484,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...PROC,
   name: "main() exits with 1 when stdout was closed at the start",
-  ignore: noProc,
-  timeout: 60_000,
   async fn() {
     const script = new URL("../main.ts", import.meta.url).href;
     const child = new Deno.Command("sh", {

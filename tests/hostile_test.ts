@@ -4,17 +4,8 @@ import { makeCertificate } from "./support/certificates.ts";
 import { Feed, MemoryListener } from "./support/fakes.ts";
 import { writeAll } from "../lib/io.ts";
 import { logOf, NOW_MS, serve, serveFrom } from "./support/serving.ts";
-import {
-  bytesOf,
-  connectAndReset,
-  hasProgram,
-  latin1,
-  noNet,
-  noRun,
-  pause,
-  tempDir,
-  untilTrue,
-} from "./support/testing.ts";
+import { bytesOf, connectAndReset, latin1, pause, tempDir, untilTrue } from "./support/testing.ts";
+import { NET, TLS } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -22,9 +13,9 @@ const MULTIPLEXERS = ["poll", "select"] as const;
 
 for (const multiplexer of MULTIPLEXERS) {
   Deno.test({
+    ...NET,
     name:
       `startServer() outlives hundreds of clients that reset before they are accepted (${multiplexer})`,
-    ignore: noNet,
     timeout: 120_000,
     async fn() {
       await using running = await serve(["-t", "none", "--multiplexer", multiplexer]);
@@ -40,8 +31,8 @@ for (const multiplexer of MULTIPLEXERS) {
   });
 
   Deno.test({
+    ...NET,
     name: `startServer() serves a fast client among hundreds that drip (${multiplexer})`,
-    ignore: noNet,
     timeout: 120_000,
     async fn() {
       await using running = await serve(["-q", "-t", "none", "--multiplexer", multiplexer]);
@@ -62,8 +53,8 @@ for (const multiplexer of MULTIPLEXERS) {
 }
 
 Deno.test({
+  ...NET,
   name: "startServer() hears 2,000 clients at once",
-  ignore: noNet,
   timeout: 120_000,
   async fn() {
     await using running = await serve(["-q", "-t", "none", "-m", "2000"]);
@@ -78,8 +69,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() never lets a client forge a label",
-  ignore: noNet,
   timeout: 120_000,
   async fn() {
     for (const color of ["always", "never"]) {
@@ -111,8 +102,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() goes on when the clock jumps back",
-  ignore: noNet,
   timeout: 120_000,
   async fn() {
     let nowMs = NOW_MS;
@@ -130,8 +121,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...TLS,
   name: "startServer() hears TLS clients beside idleQueue, junk and half a handshake",
-  ignore: noRun || !hasProgram("openssl"),
   timeout: 120_000,
   async fn() {
     using dir = tempDir();
@@ -223,9 +214,8 @@ for (
   ] as const
 ) {
   Deno.test({
+    ...NET,
     name: `startServer() bounds what it holds when many with half a line ${moment}`,
-    ignore: noNet,
-    timeout: 60_000,
     async fn() {
       const out = new SizedOutput(60);
       await using running = await serve(["-q", "-t", "none", ...args], { stdout: out });
@@ -312,9 +302,8 @@ for (const multiplexer of MULTIPLEXERS) {
 }
 
 Deno.test({
+  ...TLS,
   name: "startServer() has a place for an honest TLS client after silent ones took all",
-  ignore: noRun || !hasProgram("openssl"),
-  timeout: 60_000,
   async fn() {
     using dir = tempDir();
     const { cert, key } = makeCertificate(dir.path);
@@ -334,9 +323,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...TLS,
   name: "startServer() counts a TLS client's idleQueue from the end of its handshake",
-  ignore: noRun || !hasProgram("openssl"),
-  timeout: 60_000,
   async fn() {
     using dir = tempDir();
     const { cert, key } = makeCertificate(dir.path);

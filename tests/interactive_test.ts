@@ -4,54 +4,19 @@ import { encode } from "../lib/bytes.ts";
 import { Feed, MemoryStream } from "./support/fakes.ts";
 import { writeAll } from "../lib/io.ts";
 import { serve } from "./support/serving.ts";
-import {
-  connectTo,
-  hasProgram,
-  latin1,
-  noNet,
-  noSignals,
-  readUpTo,
-  tempDir,
-  turn,
-  untilTrue,
-} from "./support/testing.ts";
+import { connectTo, latin1, readUpTo, tempDir, turn, untilTrue } from "./support/testing.ts";
+import { needs, NET } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
 // -- In this process --
 
 type Server = Awaited<ReturnType<typeof serve>>;
-type Running<S = MemoryStream> = Server & { readonly stdin: S };
 
-function typingTest(name: string, args: string[], fn: (running: Running) => Promise<void>): void {
-  typingTestWith(() => new MemoryStream(), name, args, fn);
-}
-
-/** What is typed is taken in portions of any size. */
-function longTypingTest(
-  name: string,
-  args: string[],
-  fn: (running: Running<Feed>) => Promise<void>,
-): void {
-  typingTestWith(() => new Feed(), name, args, fn);
-}
-
-function typingTestWith<S extends ByteStream>(
-  newStdin: () => S,
-  name: string,
-  args: string[],
-  fn: (running: Running<S>) => Promise<void>,
-): void {
-  Deno.test({
-    name,
-    ignore: noNet,
-    timeout: 30_000,
-    fn: async () => {
-      const stdin = newStdin();
-      await using running = await serve(["--time", "none", "--interactive", ...args], { stdin });
-      await fn({ ...running, stdin });
-    },
-  });
+/** A server, with what is typed into it: portions of any size if `stdin` is a `Feed`. */
+async function serveTyping<S extends ByteStream>(args: readonly string[], stdin: S) {
+  const running = await serve(["--time", "none", "--interactive", ...args], { stdin });
+  return { ...running, stdin };
 }
 
 /** Connects clients 1 to `count`, one after the other. */
@@ -80,59 +45,74 @@ function complaints({ err }: Server): string[] {
   return err.text.split("\n").filter((line) => line.startsWith("earshot: "));
 }
 
-typingTest("a typed line goes to all, one with @3 to client 3 alone", [], async (running) => {
-  using clients = await connectAll(running, 3);
-  running.stdin.push("hello\n@3 reset\n@@home\n\n@2 \n");
-  const [first, second, third] = clients.conns as [Deno.TcpConn, Deno.TcpConn, Deno.TcpConn];
-  await heard(first, "hello\n@home\n\n");
-  await heard(second, "hello\n@home\n\n\n");
-  await heard(third, "hello\nreset\n@home\n\n");
-  await running.out.until(" < ", 5);
-  assertEquals(running.out.lines.slice(3), [
-    "* all < hello",
-    "#3 127.0.0.1:PORT < reset",
-    "* all < @home",
-    "* all < ",
-    "#2 127.0.0.1:PORT < ",
-  ]);
-  assertEquals(complaints(running), []);
-});
-
-typingTest("a typed line that nobody can take is told, and not recorded", [], async (running) => {
-  running.stdin.push("hello\n");
-  await running.err.until("nobody is connected");
-  using clients = await connectAll(running, 1);
-  running.stdin.push("@2 x\n@\n@x\n@01 x\n@1\n@0 x\n@1x\nlast\n");
-  await heard(clients.conns[0]!, "last\n");
-  await running.out.until("last");
-  const usage = "expected @<number> <text>, or @@ for a line that begins with @";
-  assertEquals(complaints(running), [
-    "earshot: Cannot send to anybody: nobody is connected",
-    "earshot: Cannot send to #2: no such client",
-    ...["@", "@x", "@01 x", "@1", "@0 x", "@1x"].map((typed) =>
-      `earshot: Cannot send "${typed}": ${usage}`
-    ),
-  ]);
-  assertEquals(running.out.lines.slice(1), ["* all < last"]);
-});
-
-typingTest("half a line waits for its end, or for the end of stdin", [], async (running) => {
-  using clients = await connectAll(running, 1);
-  running.stdin.push("he");
-  await turn();
-  await turn();
-  assertEquals(running.out.count(" < "), 0);
-  running.stdin.push("llo\nhalf");
-  await heard(clients.conns[0]!, "hello\n");
-  running.stdin.end();
-  await heard(clients.conns[0]!, "half\n");
-  await clients.conns[0]!.write(encode("still heard\n"));
-  await running.out.until("| still heard");
+Deno.test({
+  ...NET,
+  name: "a typed line goes to all, one with @3 to client 3 alone",
+  async fn() {
+    await using running = await serveTyping([], new MemoryStream());
+    using clients = await connectAll(running, 3);
+    running.stdin.push("hello\n@3 reset\n@@home\n\n@2 \n");
+    const [first, second, third] = clients.conns as [Deno.TcpConn, Deno.TcpConn, Deno.TcpConn];
+    await heard(first, "hello\n@home\n\n");
+    await heard(second, "hello\n@home\n\n\n");
+    await heard(third, "hello\nreset\n@home\n\n");
+    await running.out.until(" < ", 5);
+    assertEquals(running.out.lines.slice(3), [
+      "* all < hello",
+      "#3 127.0.0.1:PORT < reset",
+      "* all < @home",
+      "* all < ",
+      "#2 127.0.0.1:PORT < ",
+    ]);
+    assertEquals(complaints(running), []);
+  },
 });
 
 Deno.test({
+  ...NET,
+  name: "a typed line that nobody can take is told, and not recorded",
+  async fn() {
+    await using running = await serveTyping([], new MemoryStream());
+    running.stdin.push("hello\n");
+    await running.err.until("nobody is connected");
+    using clients = await connectAll(running, 1);
+    running.stdin.push("@2 x\n@\n@x\n@01 x\n@1\n@0 x\n@1x\nlast\n");
+    await heard(clients.conns[0]!, "last\n");
+    await running.out.until("last");
+    const usage = "expected @<number> <text>, or @@ for a line that begins with @";
+    assertEquals(complaints(running), [
+      "earshot: Cannot send to anybody: nobody is connected",
+      "earshot: Cannot send to #2: no such client",
+      ...["@", "@x", "@01 x", "@1", "@0 x", "@1x"].map((typed) =>
+        `earshot: Cannot send "${typed}": ${usage}`
+      ),
+    ]);
+    assertEquals(running.out.lines.slice(1), ["* all < last"]);
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "half a line waits for its end, or for the end of stdin",
+  async fn() {
+    await using running = await serveTyping([], new MemoryStream());
+    using clients = await connectAll(running, 1);
+    running.stdin.push("he");
+    await turn();
+    await turn();
+    assertEquals(running.out.count(" < "), 0);
+    running.stdin.push("llo\nhalf");
+    await heard(clients.conns[0]!, "hello\n");
+    running.stdin.end();
+    await heard(clients.conns[0]!, "half\n");
+    await clients.conns[0]!.write(encode("still heard\n"));
+    await running.out.until("| still heard");
+  },
+});
+
+Deno.test({
+  ...NET,
   name: "the end of stdin costs nothing afterwards",
-  ignore: noNet,
   fn: async () => {
     const stdin = new MemoryStream("half");
     stdin.end();
@@ -147,10 +127,11 @@ Deno.test({
   },
 });
 
-typingTest(
-  "a stdin that cannot be read is told once, and the server goes on",
-  [],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a stdin that cannot be read is told once, and the server goes on",
+  async fn() {
+    await using running = await serveTyping([], new MemoryStream());
     running.stdin.fail(new Error("Is a directory (os error 21)"));
     await running.err.until("nothing can be typed");
     using clients = await connectAll(running, 1);
@@ -160,36 +141,56 @@ typingTest(
       "earshot: Cannot read stdin: is a directory; nothing can be typed",
     ]);
   },
-);
-
-typingTest("--crlf ends typed lines in CR LF, which no record has", ["--crlf"], async (running) => {
-  using clients = await connectAll(running, 1);
-  running.stdin.push("one\n@1 two\n\n");
-  await heard(clients.conns[0]!, "one\r\ntwo\r\n\r\n");
-  await running.out.until(" < ", 3);
-  assertEquals(running.out.lines.slice(1), ["* all < one", "#1 127.0.0.1:PORT < two", "* all < "]);
 });
 
-typingTest("--quiet leaves the records of what was typed", ["--quiet"], async (running) => {
-  using conn = await running.connect();
-  await conn.write(encode("ready\n"));
-  await running.out.until("ready");
-  running.stdin.push("go\n");
-  await running.out.until("go\n");
-  assertEquals(running.out.lines, ["#1 127.0.0.1:PORT | ready", "* all < go"]);
+Deno.test({
+  ...NET,
+  name: "--crlf ends typed lines in CR LF, which no record has",
+  async fn() {
+    await using running = await serveTyping(["--crlf"], new MemoryStream());
+    using clients = await connectAll(running, 1);
+    running.stdin.push("one\n@1 two\n\n");
+    await heard(clients.conns[0]!, "one\r\ntwo\r\n\r\n");
+    await running.out.until(" < ", 3);
+    assertEquals(running.out.lines.slice(1), [
+      "* all < one",
+      "#1 127.0.0.1:PORT < two",
+      "* all < ",
+    ]);
+  },
 });
 
-longTypingTest("what is typed is sent as it is, whatever its bytes", [], async (running) => {
-  using clients = await connectAll(running, 1);
-  const typed = latin1(Uint8Array.from({ length: 513 }, (_, i) => i));
-  running.stdin.push(`${typed}\n`);
-  await heard(clients.conns[0]!, `${typed}\n`);
+Deno.test({
+  ...NET,
+  name: "--quiet leaves the records of what was typed",
+  async fn() {
+    await using running = await serveTyping(["--quiet"], new MemoryStream());
+    using conn = await running.connect();
+    await conn.write(encode("ready\n"));
+    await running.out.until("ready");
+    running.stdin.push("go\n");
+    await running.out.until("go\n");
+    assertEquals(running.out.lines, ["#1 127.0.0.1:PORT | ready", "* all < go"]);
+  },
 });
 
-longTypingTest(
-  "a typed line of 64 KiB is sent, a longer one told and dropped",
-  [],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "what is typed is sent as it is, whatever its bytes",
+  async fn() {
+    await using running = await serveTyping([], new Feed());
+    using clients = await connectAll(running, 1);
+    const typed = latin1(Uint8Array.from({ length: 513 }, (_, i) => i));
+    running.stdin.push(`${typed}\n`);
+    await heard(clients.conns[0]!, `${typed}\n`);
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "a typed line of 64 KiB is sent, a longer one told and dropped",
+  async fn() {
+    await using running = await serveTyping([], new Feed());
     using clients = await connectAll(running, 1);
     const longest = "x".repeat(64 * 1024);
     running.stdin.push(`${longest}x\n${longest}\nshort\n`);
@@ -198,12 +199,13 @@ longTypingTest(
       "earshot: Cannot send a line of more than 65536 bytes: it is dropped",
     ]);
   },
-);
+});
 
-typingTest(
-  "what was typed is a record of its own kind in json",
-  ["-f", "json"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "what was typed is a record of its own kind in json",
+  async fn() {
+    await using running = await serveTyping(["-f", "json"], new MemoryStream());
     using _ = await connectOne(running, `"connected"`);
     running.stdin.push("all \x01\n@1 one\n");
     await running.out.until(`"sent"`, 2);
@@ -213,32 +215,43 @@ typingTest(
     assert(port > 0);
     assertEquals(rest, { event: "sent", connection: 1, host: "127.0.0.1", message: "one" });
   },
-);
-
-typingTest("what was typed has a header and a dump in hex", ["-f", "hex"], async (running) => {
-  using _ = await connectOne(running, " connected");
-  running.stdin.push("@1 one\n");
-  await running.out.until("|one");
-  const [, header, dump] = running.out.lines;
-  assertEquals(header, "#1 127.0.0.1:PORT < 3 bytes");
-  assertMatch(dump!, /^00000000 +6f 6e 65 +\|one\|$/);
 });
 
-typingTest("what was typed goes to stderr with raw", ["-f", "raw"], async (running) => {
-  using conn = await running.connect();
-  await conn.write(encode("raw"));
-  await running.out.until("raw");
-  running.stdin.push("@1 one\n");
-  await heard(conn, "one\n");
-  await running.err.until(" < one\n");
-  assertMatch(running.err.text, /^#1 127\.0\.0\.1:\d+ < one$/m);
-  assertEquals(running.out.binary, "raw");
+Deno.test({
+  ...NET,
+  name: "what was typed has a header and a dump in hex",
+  async fn() {
+    await using running = await serveTyping(["-f", "hex"], new MemoryStream());
+    using _ = await connectOne(running, " connected");
+    running.stdin.push("@1 one\n");
+    await running.out.until("|one");
+    const [, header, dump] = running.out.lines;
+    assertEquals(header, "#1 127.0.0.1:PORT < 3 bytes");
+    assertMatch(dump!, /^00000000 +6f 6e 65 +\|one\|$/);
+  },
 });
 
-typingTest(
-  "blanks at the end of what was typed are told, too, with raw",
-  ["-f", "raw"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "what was typed goes to stderr with raw",
+  async fn() {
+    await using running = await serveTyping(["-f", "raw"], new MemoryStream());
+    using conn = await running.connect();
+    await conn.write(encode("raw"));
+    await running.out.until("raw");
+    running.stdin.push("@1 one\n");
+    await heard(conn, "one\n");
+    await running.err.until(" < one\n");
+    assertMatch(running.err.text, /^#1 127\.0\.0\.1:\d+ < one$/m);
+    assertEquals(running.out.binary, "raw");
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "blanks at the end of what was typed are told, too, with raw",
+  async fn() {
+    await using running = await serveTyping(["-f", "raw"], new MemoryStream());
     using conn = await running.connect();
     await running.err.until(" connected");
     running.stdin.push("two  \n");
@@ -249,12 +262,13 @@ typingTest(
     await running.err.until("< end");
     assertEquals(running.err.text.match(/^\* all < .*/gm), ["* all < two  ", "* all < "]);
   },
-);
+});
 
-longTypingTest(
-  "a client that does not read is left out and named, and others get the line",
-  [],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "a client that does not read is left out and named, and others get the line",
+  async fn() {
+    await using running = await serveTyping([], new Feed());
     using clients = await connectAll(running, 2);
     const [, reader] = clients.conns as [Deno.TcpConn, Deno.TcpConn];
     const line = "x".repeat(60_000);
@@ -272,12 +286,13 @@ longTypingTest(
     await heard(reader, "fine\n");
     assertEquals(running.out.count("* all < "), sent);
   },
-);
+});
 
-typingTest(
-  "echo and typed lines leave in the order in which they came",
-  ["--echo"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "echo and typed lines leave in the order in which they came",
+  async fn() {
+    await using running = await serveTyping(["--echo"], new MemoryStream());
     using clients = await connectAll(running, 1);
     const [conn] = clients.conns as [Deno.TcpConn];
     const parts: string[] = [];
@@ -290,12 +305,13 @@ typingTest(
     }
     await heard(conn, parts.join(""));
   },
-);
+});
 
-typingTest(
-  "echo and typed lines share one send queue, in which no line is torn",
-  ["--echo"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "echo and typed lines share one send queue, in which no line is torn",
+  async fn() {
+    await using running = await serveTyping(["--echo"], new MemoryStream());
     using clients = await connectAll(running, 1);
     const [conn] = clients.conns as [Deno.TcpConn];
     const said = "s".repeat(4_000_000);
@@ -306,12 +322,16 @@ typingTest(
     await saying;
     assertEquals(got.replace("typed\n", ""), `${said}\n`);
   },
-);
+});
 
-typingTest(
-  "typing does not keep a client from being idle",
-  ["--idle-timeout", "0.4", "-f", "json"],
-  async (running) => {
+Deno.test({
+  ...NET,
+  name: "typing does not keep a client from being idle",
+  async fn() {
+    await using running = await serveTyping(
+      ["--idle-timeout", "0.4", "-f", "json"],
+      new MemoryStream(),
+    );
     using _conn = await connectOne(running, `"connected"`);
     const typing = setInterval(() => running.stdin.push("ping\n"), 50);
     await running.out.until("disconnected");
@@ -320,11 +340,11 @@ typingTest(
     assertEquals(JSON.parse(record!).reason, "idle for 0.4 s");
     assert(running.out.count(`"sent"`) > 0);
   },
-);
+});
 
 Deno.test({
+  ...NET,
   name: "stdin is not touched without --interactive",
-  ignore: noNet,
   fn: async () => {
     const stdin = new MemoryStream("typed\n");
     await using running = await serve(["--time", "none"], { stdin });
@@ -338,11 +358,15 @@ Deno.test({
 
 // -- In a terminal --
 
-const noTmux = noSignals || !hasProgram("tmux");
-
 /** A shell in a terminal of its own, which a test types into and looks at. */
 class Terminal {
   readonly #folder = tempDir();
+
+  static async open(): Promise<Terminal> {
+    const terminal = new Terminal();
+    await terminal.until("$");
+    return terminal;
+  }
 
   constructor() {
     this.#tmux("new-session", "-d", "-x", "200", "-y", "50", "env PS1='$ ' bash --norc");
@@ -386,38 +410,32 @@ class Terminal {
   }
 }
 
-function terminalTest(name: string, fn: (terminal: Terminal) => Promise<void>): void {
-  Deno.test({
-    name,
-    ignore: noTmux,
-    timeout: 60_000,
-    fn: async () => {
-      using terminal = new Terminal();
-      await terminal.until("$");
-      await fn(terminal);
-    },
-  });
-}
-
-terminalTest("in a terminal, Ctrl-Z stops the command and fg goes on", async (terminal) => {
-  const port = await terminal.start("--interactive");
-  using conn = await connectTo(port);
-  await terminal.until("connected");
-  terminal.press("before", "Enter");
-  await heard(conn, "before\n");
-  terminal.press("C-z");
-  await terminal.until("Stopped");
-  await conn.write(encode("said meanwhile\n"));
-  terminal.press("fg", "Enter");
-  await terminal.until("| said meanwhile");
-  terminal.press("after", "Enter");
-  await heard(conn, "after\n");
-  await terminal.until("* all < after");
+Deno.test({
+  ...needs("tmux"),
+  name: "in a terminal, Ctrl-Z stops the command and fg goes on",
+  async fn() {
+    using terminal = await Terminal.open();
+    const port = await terminal.start("--interactive");
+    using conn = await connectTo(port);
+    await terminal.until("connected");
+    terminal.press("before", "Enter");
+    await heard(conn, "before\n");
+    terminal.press("C-z");
+    await terminal.until("Stopped");
+    await conn.write(encode("said meanwhile\n"));
+    terminal.press("fg", "Enter");
+    await terminal.until("| said meanwhile");
+    terminal.press("after", "Enter");
+    await heard(conn, "after\n");
+    await terminal.until("* all < after");
+  },
 });
 
-terminalTest(
-  "in a terminal, Ctrl-D ends the typing and Ctrl-C the server",
-  async (terminal) => {
+Deno.test({
+  ...needs("tmux"),
+  name: "in a terminal, Ctrl-D ends the typing and Ctrl-C the server",
+  async fn() {
+    using terminal = await Terminal.open();
     const port = await terminal.start("--interactive");
     using conn = await connectTo(port);
     await terminal.until("connected");
@@ -431,16 +449,21 @@ terminalTest(
     terminal.press("echo status $?", "Enter");
     await terminal.until("status 0");
   },
-);
+});
 
-terminalTest("in the background, a server that is not to be typed to runs on", async (terminal) => {
-  const port = await terminal.start("", "&");
-  terminal.press("echo for the shell", "Enter");
-  using conn = await connectTo(port);
-  await conn.write(encode("hello\n"));
-  await terminal.until("| hello");
-  terminal.press("jobs", "Enter");
-  await terminal.until("Running");
-  terminal.press("kill %1", "Enter");
-  await terminal.until("(shutting down)");
+Deno.test({
+  ...needs("tmux"),
+  name: "in the background, a server that is not to be typed to runs on",
+  async fn() {
+    using terminal = await Terminal.open();
+    const port = await terminal.start("", "&");
+    terminal.press("echo for the shell", "Enter");
+    using conn = await connectTo(port);
+    await conn.write(encode("hello\n"));
+    await terminal.until("| hello");
+    terminal.press("jobs", "Enter");
+    await terminal.until("Running");
+    terminal.press("kill %1", "Enter");
+    await terminal.until("(shutting down)");
+  },
 });

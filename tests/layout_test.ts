@@ -1,9 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { lacks } from "./support/testing.ts";
+import { READ } from "./support/needs.ts";
 
 const ROOT = new URL("..", import.meta.url);
-const ignore = lacks("read");
-
 /** The folders of lib/, from the ground up. What lies in lib/ itself is below all of them. */
 const FLOORS = [
   "",
@@ -43,11 +41,11 @@ function folderOf(path: string): string {
   return /^lib\/(\w+)\//.exec(path)?.[1] ?? "";
 }
 
-const LIB = ignore ? [] : modulesOf("lib/").filter(({ path }) => path !== "lib/build.ts");
+const LIB = READ.ignore ? [] : modulesOf("lib/").filter(({ path }) => path !== "lib/build.ts");
 
 Deno.test({
+  ...READ,
   name: "A module of lib/ imports only from its own folder and those below it",
-  ignore,
   fn() {
     assertEquals([...new Set(LIB.map(({ path }) => folderOf(path)))].sort(), [...FLOORS].sort());
     const upward = LIB.flatMap(({ path, imports }) =>
@@ -60,8 +58,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...READ,
   name: "No module of lib/ imports main.ts or build.ts, and poller.ts imports nothing",
-  ignore,
   fn() {
     const wiring = ["main.ts", "lib/build.ts"];
     const upward = LIB.filter(({ imports }) => imports.some((other) => wiring.includes(other)));
@@ -71,8 +69,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...READ,
   name: "No circle of imports runs through lib/",
-  ignore,
   fn() {
     const importsOf = new Map(LIB.map(({ path, imports }) => [path, imports]));
     const finished = new Set<string>();

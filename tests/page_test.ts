@@ -2,9 +2,10 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { History } from "../lib/records/history.ts";
 import type { Subject } from "../lib/records/records.ts";
-import { hasProgram, noRun, pause } from "./support/testing.ts";
+import { pause } from "./support/testing.ts";
 import type { Watched } from "../lib/web/event_stream.ts";
 import { Web } from "../lib/web/web.ts";
+import { needs } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -229,22 +230,12 @@ function type(text: string): string {
   }`;
 }
 
-function pageTest(name: string, fn: (browser: Browser, stage: Stage) => Promise<void>): void {
-  Deno.test({
-    name: `page ${name}`,
-    ignore: noRun || !hasProgram(CHROMIUM),
-    timeout: 60_000,
-    async fn() {
-      await using stage = new Stage();
-      await using browser = await Browser.start();
-      await fn(browser, stage);
-    },
-  });
-}
-
-pageTest(
-  "shows the line to try, and then who is there and what is said",
-  async (browser, stage) => {
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page shows the line to try, and then who is there and what is said",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
     await browser.open(stage.url);
     assertStringIncludes(await browser.value("document.body.innerText"), "nc 127.0.0.1 1234");
     const alice = stage.connect(1);
@@ -260,32 +251,44 @@ pageTest(
     await browser.until(logHas("#1 127.0.0.1:50001 disconnected: 11 bytes, 1 line, 0.9 s"));
     await browser.until(`document.querySelector("#clients").innerText.includes("disconnected")`);
   },
-);
-
-pageTest("offers its parts by name", async (browser, stage) => {
-  stage.say(stage.connect(1), "hello");
-  await browser.open(stage.url);
-  await browser.until(`document.querySelector("#clients button")`);
-  const { nodes } = await browser.call("Accessibility.getFullAXTree") as {
-    nodes: { role?: { value: string }; name?: { value: string } }[];
-  };
-  const names = nodes.map(({ role, name }) => `${role?.value} ${name?.value}`);
-  for (
-    const name of [
-      "list Clients",
-      "log Log",
-      "searchbox Filter",
-      "button Pause",
-      "checkbox Follow",
-      "button Clear",
-    ]
-  ) assert(names.includes(name), `${name} in ${names.join(", ")}`);
-  assert(names.some((name) => /^button #1 127.0.0.1:50001 .*1 line/.test(name)), names.join(", "));
 });
 
-pageTest(
-  "shows one client's lines when it is chosen, and all the second time",
-  async (browser, stage) => {
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page offers its parts by name",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    stage.say(stage.connect(1), "hello");
+    await browser.open(stage.url);
+    await browser.until(`document.querySelector("#clients button")`);
+    const { nodes } = await browser.call("Accessibility.getFullAXTree") as {
+      nodes: { role?: { value: string }; name?: { value: string } }[];
+    };
+    const names = nodes.map(({ role, name }) => `${role?.value} ${name?.value}`);
+    for (
+      const name of [
+        "list Clients",
+        "log Log",
+        "searchbox Filter",
+        "button Pause",
+        "checkbox Follow",
+        "button Clear",
+      ]
+    ) assert(names.includes(name), `${name} in ${names.join(", ")}`);
+    assert(
+      names.some((name) => /^button #1 127.0.0.1:50001 .*1 line/.test(name)),
+      names.join(", "),
+    );
+  },
+});
+
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page shows one client's lines when it is chosen, and all the second time",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
     const [alice, bob] = [stage.connect(1), stage.connect(2)];
     stage.say(alice, "from alice");
     stage.say(bob, "from bob");
@@ -304,120 +307,183 @@ pageTest(
     await browser.value(click("#clients button"));
     await browser.until(`${logHas("from bob")} && ${logHas("bob again")}`);
   },
-);
-
-pageTest("filters by literal text", async (browser, stage) => {
-  const alice = stage.connect(1);
-  for (const line of ["a.c", "abc", "(x"]) stage.say(alice, line);
-  await browser.open(stage.url);
-  await browser.until(logHas("| (x"));
-  await browser.value(type("a.c"));
-  await browser.until(`!${logHas("| abc")} && ${logHas("| a.c")}`);
-  await browser.value(type("(x"));
-  await browser.until(`!${logHas("| a.c")} && ${logHas("| (x")}`);
-  await browser.value(type(""));
-  await browser.until(logHas("| abc"));
 });
 
-pageTest("stands still while paused and catches up", async (browser, stage) => {
-  const alice = stage.connect(1);
-  stage.say(alice, "before");
-  await browser.open(stage.url);
-  await browser.until(logHas("| before"));
-  await browser.value(click("#pause"));
-  assertEquals(await browser.value("document.querySelector('#pause').textContent"), "Resume");
-  stage.say(alice, "meanwhile");
-  await browser.until(`document.querySelector("#clients").innerText.includes("2 lines")`);
-  assertEquals(await browser.value(logHas("meanwhile")), false);
-  await browser.value(click("#pause"));
-  await browser.until(logHas("| meanwhile"));
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page filters by literal text",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    const alice = stage.connect(1);
+    for (const line of ["a.c", "abc", "(x"]) stage.say(alice, line);
+    await browser.open(stage.url);
+    await browser.until(logHas("| (x"));
+    await browser.value(type("a.c"));
+    await browser.until(`!${logHas("| abc")} && ${logHas("| a.c")}`);
+    await browser.value(type("(x"));
+    await browser.until(`!${logHas("| a.c")} && ${logHas("| (x")}`);
+    await browser.value(type(""));
+    await browser.until(logHas("| abc"));
+  },
 });
 
-pageTest("follows the end until it is scrolled up", async (browser, stage) => {
-  const alice = stage.connect(1);
-  await browser.open(stage.url);
-  for (let i = 0; i < 300; i++) stage.say(alice, `line ${i}`);
-  await browser.until(logHas("line 299"));
-  const isAtEnd = "logBox.scrollTop > 0 && isAtEnd()";
-  await browser.until(isAtEnd);
-  await browser.value("logBox.scrollTop = 500");
-  await browser.until("!document.querySelector('#follow').checked");
-  stage.say(alice, "one more");
-  await browser.until(logHas("one more"));
-  assertEquals(await browser.value("logBox.scrollTop"), 500);
-  await browser.value(click("#follow"));
-  await browser.until(isAtEnd);
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page stands still while paused and catches up",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    const alice = stage.connect(1);
+    stage.say(alice, "before");
+    await browser.open(stage.url);
+    await browser.until(logHas("| before"));
+    await browser.value(click("#pause"));
+    assertEquals(await browser.value("document.querySelector('#pause').textContent"), "Resume");
+    stage.say(alice, "meanwhile");
+    await browser.until(`document.querySelector("#clients").innerText.includes("2 lines")`);
+    assertEquals(await browser.value(logHas("meanwhile")), false);
+    await browser.value(click("#pause"));
+    await browser.until(logHas("| meanwhile"));
+  },
 });
 
-pageTest("clears the log, and goes on", async (browser, stage) => {
-  const alice = stage.connect(1);
-  stage.say(alice, "old");
-  await browser.open(stage.url);
-  await browser.until(logHas("| old"));
-  await browser.value(click("#clear"));
-  await browser.until(`!${logHas("| old")}`);
-  stage.say(alice, "new");
-  await browser.until(logHas("| new"));
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page follows the end until it is scrolled up",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    const alice = stage.connect(1);
+    await browser.open(stage.url);
+    for (let i = 0; i < 300; i++) stage.say(alice, `line ${i}`);
+    await browser.until(logHas("line 299"));
+    const isAtEnd = "logBox.scrollTop > 0 && isAtEnd()";
+    await browser.until(isAtEnd);
+    await browser.value("logBox.scrollTop = 500");
+    await browser.until("!document.querySelector('#follow').checked");
+    stage.say(alice, "one more");
+    await browser.until(logHas("one more"));
+    assertEquals(await browser.value("logBox.scrollTop"), 500);
+    await browser.value(click("#follow"));
+    await browser.until(isAtEnd);
+  },
 });
 
-pageTest("says that the connection is lost, and comes back", async (browser, stage) => {
-  await browser.open(stage.url);
-  await stage.restart(() => browser.until(`document.body.innerText.includes("connection lost")`));
-  stage.say(stage.connect(1), "back");
-  await browser.until(logHas("| back"));
-  assertEquals(await browser.value(`document.body.innerText.includes("connection lost")`), false);
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page clears the log, and goes on",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    const alice = stage.connect(1);
+    stage.say(alice, "old");
+    await browser.open(stage.url);
+    await browser.until(logHas("| old"));
+    await browser.value(click("#clear"));
+    await browser.until(`!${logHas("| old")}`);
+    stage.say(alice, "new");
+    await browser.until(logHas("| new"));
+  },
 });
 
-pageTest("shows the last 500 records after a reload", async (browser, stage) => {
-  const alice = stage.connect(1);
-  for (let i = 0; i < 700; i++) stage.say(alice, `line ${i}.`);
-  await browser.open(stage.url);
-  await browser.until(logHas("line 699."));
-  const texts = await browser.value<string[]>(TEXTS);
-  assertEquals(texts.length, 500);
-  assertStringIncludes(texts[0]!, "| line 200.");
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page says that the connection is lost, and comes back",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    await browser.open(stage.url);
+    await stage.restart(() => browser.until(`document.body.innerText.includes("connection lost")`));
+    stage.say(stage.connect(1), "back");
+    await browser.until(logHas("| back"));
+    assertEquals(await browser.value(`document.body.innerText.includes("connection lost")`), false);
+  },
 });
 
-pageTest("counts the records that a flood leaves out", async (browser, stage) => {
-  const alice = stage.connect(1);
-  await browser.open(stage.url);
-  for (let i = 0; i < 5000; i++) stage.say(alice, `line ${i}.`);
-  await browser.until(logHas("line 4999."));
-  await browser.until(`document.body.innerText.includes("4500 records skipped")`);
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page shows the last 500 records after a reload",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    const alice = stage.connect(1);
+    for (let i = 0; i < 700; i++) stage.say(alice, `line ${i}.`);
+    await browser.open(stage.url);
+    await browser.until(logHas("line 699."));
+    const texts = await browser.value<string[]>(TEXTS);
+    assertEquals(texts.length, 500);
+    assertStringIncludes(texts[0]!, "| line 200.");
+  },
 });
 
-pageTest("takes what clients say as text", async (browser, stage) => {
-  const alice = stage.connect(1);
-  const markup =
-    `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`;
-  stage.say(alice, markup);
-  stage.say(alice, "\x1b[31mred\u202Eevil\u{E0041}\u200B");
-  stage.say(alice, new Uint8Array([0x61, 0xFF, 0xC3, 0xA9, 0xE2, 0x82]));
-  await browser.open(stage.url);
-  await browser.until(logHas(`| ${markup}`));
-  await browser.until(logHas("| \\x1B[31mred\\u{202E}evil\\u{E0041}\\u{200B}"));
-  await browser.until(logHas("| a\\xFFé\\xE2\\x82"));
-  assertEquals(await browser.value("document.title"), "earshot");
-  assertEquals(await browser.value("document.querySelectorAll('#log img, #log script').length"), 0);
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page counts the records that a flood leaves out",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    const alice = stage.connect(1);
+    await browser.open(stage.url);
+    for (let i = 0; i < 5000; i++) stage.say(alice, `line ${i}.`);
+    await browser.until(logHas("line 4999."));
+    await browser.until(`document.body.innerText.includes("4500 records skipped")`);
+  },
 });
 
-pageTest("fits a phone, in light and dark", async (browser, stage) => {
-  for (let i = 1; i <= 5; i++) stage.say(stage.connect(i, `2001:db8::${i}`), "word ".repeat(100));
-  await browser.resize(360, 740);
-  await browser.wear("dark");
-  await browser.open(stage.url);
-  await browser.until(logHas("#5 [2001:db8::5]:50005 | word"));
-  assert(await browser.value<number>("document.documentElement.scrollWidth") <= 360);
-  assert(await browser.value<number>("logBox.clientHeight") > 200);
-  const ground = "getComputedStyle(document.body).backgroundColor";
-  const dark = await browser.value(ground);
-  await browser.wear("light");
-  assert(dark !== await browser.value(ground));
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page takes what clients say as text",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    const alice = stage.connect(1);
+    const markup =
+      `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`;
+    stage.say(alice, markup);
+    stage.say(alice, "\x1b[31mred\u202Eevil\u{E0041}\u200B");
+    stage.say(alice, new Uint8Array([0x61, 0xFF, 0xC3, 0xA9, 0xE2, 0x82]));
+    await browser.open(stage.url);
+    await browser.until(logHas(`| ${markup}`));
+    await browser.until(logHas("| \\x1B[31mred\\u{202E}evil\\u{E0041}\\u{200B}"));
+    await browser.until(logHas("| a\\xFFé\\xE2\\x82"));
+    assertEquals(await browser.value("document.title"), "earshot");
+    assertEquals(
+      await browser.value("document.querySelectorAll('#log img, #log script').length"),
+      0,
+    );
+  },
 });
 
-pageTest("says how many clients are not listed", async (browser, stage) => {
-  for (let i = 1; i <= 230; i++) stage.connect(i);
-  await browser.open(stage.url);
-  await browser.until(`document.querySelector("#more").innerText === "and 30 more"`);
-  assertEquals(await browser.value("document.querySelectorAll('#clients li').length"), 200);
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page fits a phone, in light and dark",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    for (let i = 1; i <= 5; i++) stage.say(stage.connect(i, `2001:db8::${i}`), "word ".repeat(100));
+    await browser.resize(360, 740);
+    await browser.wear("dark");
+    await browser.open(stage.url);
+    await browser.until(logHas("#5 [2001:db8::5]:50005 | word"));
+    assert(await browser.value<number>("document.documentElement.scrollWidth") <= 360);
+    assert(await browser.value<number>("logBox.clientHeight") > 200);
+    const ground = "getComputedStyle(document.body).backgroundColor";
+    const dark = await browser.value(ground);
+    await browser.wear("light");
+    assert(dark !== await browser.value(ground));
+  },
+});
+
+Deno.test({
+  ...needs(CHROMIUM),
+  name: "page says how many clients are not listed",
+  async fn() {
+    await using stage = new Stage();
+    await using browser = await Browser.start();
+    for (let i = 1; i <= 230; i++) stage.connect(i);
+    await browser.open(stage.url);
+    await browser.until(`document.querySelector("#more").innerText === "and 30 more"`);
+    assertEquals(await browser.value("document.querySelectorAll('#clients li').length"), 200);
+  },
 });

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { POLLNVAL, Socket } from "../poller.ts";
-import { connect, eventsNow, listenLocal, noNet, pause } from "./support/testing.ts";
+import { connect, eventsNow, listenLocal, pause } from "./support/testing.ts";
+import { NET } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -27,8 +28,8 @@ for (
   ]] as const
 ) {
   Deno.test({
+    ...NET,
     name: `Socket.close() delivers ${what} to a peer that reads late`,
-    ignore: noNet,
     fn: async () => {
       const [socket, peer] = await pair();
       let sent = 0;
@@ -42,8 +43,8 @@ for (
 }
 
 Deno.test({
+  ...NET,
   name: "Socket delivers what was sent when a block with using ends",
-  ignore: noNet,
   fn: async () => {
     const [socket, peer] = await pair();
     {
@@ -70,8 +71,8 @@ async function fillUp(socket: Socket): Promise<void> {
 }
 
 Deno.test({
+  ...NET,
   name: "Socket.close() delivers all to a peer whose buffers were full",
-  ignore: noNet,
   fn: async () => {
     const [socket, peer] = await pair();
     await fillUp(socket);
@@ -85,8 +86,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "Socket.abort() frees a connection whose peer never reads, after close() too",
-  ignore: noNet,
   fn: async () => {
     for (const closesFirst of [false, true]) {
       const [socket, peer] = await pair();
@@ -101,8 +102,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "Socket.close() ends by itself when the peer goes without having read",
-  ignore: noNet,
   fn: async () => {
     const [socket, peer] = await pair();
     await fillUp(socket);

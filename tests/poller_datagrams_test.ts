@@ -12,8 +12,6 @@ import { decode, encode } from "../lib/bytes.ts";
 import {
   assertPending,
   eventsNow,
-  netTest,
-  noFiles,
   pollerOf,
   tempDir,
   turn,
@@ -22,6 +20,7 @@ import {
   waitBySelect,
   withSeeds,
 } from "./support/testing.ts";
+import { NET, UDP } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -328,47 +327,57 @@ Deno.test("DatagramSocket throws BadResource after close(), and is reported as P
   assertEquals(await eventsNow(socket), POLLNVAL);
 });
 
-const ignore = noFiles || typeof Deno.listenDatagram !== "function";
-
-netTest("DatagramSocket.closed settles when its port is free", async () => {
-  const conn = listenUdp();
-  const socket = new DatagramSocket(conn);
-  assertEquals(socket.localAddr, conn.addr);
-  await select([socket], [], [], 0);
-  socket.close();
-  await socket.closed;
-  Deno.listenDatagram({ ...conn.addr as Deno.NetAddr, transport: "udp" }).close();
-});
-
-netTest("DatagramSocket takes in a burst of 200 whole, many at one wake-up", async () => {
-  using poller = pollerOf();
-  const conn = listenUdp();
-  await using socket = new DatagramSocket(conn);
-  await using sender = new DatagramSocket(listenUdp());
-  poller.register(socket);
-  await poller.poll(0);
-  for (let i = 0; i < 200; i++) sender.sendTo(encode(`datagram ${i}`), conn.addr);
-  const got: string[] = [];
-  let wakeUps = 0;
-  for (; got.length < 200; wakeUps++) {
-    await poller.poll();
-    while (socket.waiting > 0) got.push(recvText(socket));
-  }
-  assertEquals(got, Array.from({ length: 200 }, (_, i) => `datagram ${i}`));
-  assert(wakeUps < 100, `${wakeUps} wake-ups`);
-});
-
-netTest("DatagramSocket.sendTo() tells of a datagram that is too long", async () => {
-  await using socket = new DatagramSocket(listenUdp());
-  socket.sendTo(new Uint8Array(65_508), socket.localAddr!);
-  await select([], [], [socket]);
-  const error = assertThrows(() => socket.sendTo(encode("x"), socket.localAddr!));
-  assertEquals((error as { code?: string }).code, "EMSGSIZE");
+Deno.test({
+  ...NET,
+  name: "DatagramSocket.closed settles when its port is free",
+  async fn() {
+    const conn = listenUdp();
+    const socket = new DatagramSocket(conn);
+    assertEquals(socket.localAddr, conn.addr);
+    await select([socket], [], [], 0);
+    socket.close();
+    await socket.closed;
+    Deno.listenDatagram({ ...conn.addr as Deno.NetAddr, transport: "udp" }).close();
+  },
 });
 
 Deno.test({
+  ...NET,
+  name: "DatagramSocket takes in a burst of 200 whole, many at one wake-up",
+  async fn() {
+    using poller = pollerOf();
+    const conn = listenUdp();
+    await using socket = new DatagramSocket(conn);
+    await using sender = new DatagramSocket(listenUdp());
+    poller.register(socket);
+    await poller.poll(0);
+    for (let i = 0; i < 200; i++) sender.sendTo(encode(`datagram ${i}`), conn.addr);
+    const got: string[] = [];
+    let wakeUps = 0;
+    for (; got.length < 200; wakeUps++) {
+      await poller.poll();
+      while (socket.waiting > 0) got.push(recvText(socket));
+    }
+    assertEquals(got, Array.from({ length: 200 }, (_, i) => `datagram ${i}`));
+    assert(wakeUps < 100, `${wakeUps} wake-ups`);
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "DatagramSocket.sendTo() tells of a datagram that is too long",
+  async fn() {
+    await using socket = new DatagramSocket(listenUdp());
+    socket.sendTo(new Uint8Array(65_508), socket.localAddr!);
+    await select([], [], [socket]);
+    const error = assertThrows(() => socket.sendTo(encode("x"), socket.localAddr!));
+    assertEquals((error as { code?: string }).code, "EMSGSIZE");
+  },
+});
+
+Deno.test({
+  ...UDP,
   name: "DatagramSocket talks over Unix sockets, too",
-  ignore,
   async fn() {
     using dir = tempDir();
     const path = `${dir.path}/log`;

@@ -22,9 +22,6 @@ import {
   closeAll,
   connect,
   listenLocal,
-  netTest,
-  noFiles,
-  noRun,
   pick,
   pollerOf,
   type Random,
@@ -35,6 +32,7 @@ import {
   waitBySelect,
   withSeeds,
 } from "./support/testing.ts";
+import { FILES, NET, RUN } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -277,15 +275,19 @@ async function tcpSources(count: number) {
 
 for (const [name, wait] of [["select()", waitBySelect], ["Poller.poll()", waitByPoll]] as const) {
   for (const count of [65, 100, 400]) {
-    netTest(`${name} reports all of ${count} TCP sources in one look`, async () => {
-      using tcp = await tcpSources(count);
-      for (let round = 0; round < 4; round++) {
-        await Promise.all(tcp.clients.map((client) => client.write(encode("data"))));
-        const ready = await wait(tcp.sources, POLLIN, 0);
-        assertEquals(ready.map(([source]) => source), tcp.sources, `round ${round}`);
-        // Every other round leaves some of it.
-        for (const source of tcp.sources) recvText(source, round % 2 === 0 ? 4 : 3);
-      }
+    Deno.test({
+      ...NET,
+      name: `${name} reports all of ${count} TCP sources in one look`,
+      async fn() {
+        using tcp = await tcpSources(count);
+        for (let round = 0; round < 4; round++) {
+          await Promise.all(tcp.clients.map((client) => client.write(encode("data"))));
+          const ready = await wait(tcp.sources, POLLIN, 0);
+          assertEquals(ready.map(([source]) => source), tcp.sources, `round ${round}`);
+          // Every other round leaves some of it.
+          for (const source of tcp.sources) recvText(source, round % 2 === 0 ? 4 : 3);
+        }
+      },
     });
   }
 
@@ -333,8 +335,8 @@ function busyLookProgram(call: string): string {
 for (const call of ["select([source], [], [], 0)", "poller.poll(0)"]) {
   Deno.test({
     // A program of its own: a test runner asks the kernel itself, between the turns.
+    ...RUN,
     name: `${call} reports what is there when its caller is busy meanwhile`,
-    ignore: noRun,
     async fn() {
       const args = ["eval", "--no-lock", busyLookProgram(call)];
       const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
@@ -343,21 +345,25 @@ for (const call of ["select([source], [], [], 0)", "poller.poll(0)"]) {
   });
 }
 
-netTest("Poller.poll() reports all of 400 TCP sources in a look of its own poller", async () => {
-  using tcp = await tcpSources(400);
-  using poller = pollerOf(...tcp.sources);
-  for (let round = 0; round < 4; round++) {
-    assertEquals(await poller.poll(0), []);
-    await Promise.all(tcp.clients.map((client) => client.write(encode("data"))));
-    assertEquals((await poller.poll(0)).length, 400);
-    for (const source of tcp.sources) assertEquals(recvText(source), "data");
-  }
+Deno.test({
+  ...NET,
+  name: "Poller.poll() reports all of 400 TCP sources in a look of its own poller",
+  async fn() {
+    using tcp = await tcpSources(400);
+    using poller = pollerOf(...tcp.sources);
+    for (let round = 0; round < 4; round++) {
+      assertEquals(await poller.poll(0), []);
+      await Promise.all(tcp.clients.map((client) => client.write(encode("data"))));
+      assertEquals((await poller.poll(0)).length, 400);
+      for (const source of tcp.sources) assertEquals(recvText(source), "data");
+    }
+  },
 });
 
 for (const kind of ["select()", "Poller.poll()"]) {
   Deno.test({
+    ...FILES,
     name: `${kind} serves 200 sources alike that are read in bites`,
-    ignore: noFiles,
     async fn() {
       using tcp = await tcpSources(200);
       using dir = tempDir();
@@ -390,9 +396,10 @@ Deno.test("Poller.poll() looks at every source after a burst although its timeou
   }
 });
 
-netTest(
-  "Poller.poll() sees what the kernel has after a burst although its timeout is 0",
-  async () => {
+Deno.test({
+  ...NET,
+  name: "Poller.poll() sees what the kernel has after a burst although its timeout is 0",
+  async fn() {
     using listener = listenLocal();
     using ends = new DisposableStack();
     using poller = new Poller();
@@ -418,7 +425,7 @@ netTest(
       assertEquals(recvText(sources[round * 37]!), "last");
     }
   },
-);
+});
 
 Deno.test("Poller.poll() hears talkers again after a burst although clients never stop coming", async () => {
   using poller = new Poller();

@@ -6,19 +6,16 @@ import { serveFrom } from "./support/serving.ts";
 import {
   Capture,
   connectTo,
-  hasProgram,
   listenLocal,
-  noRun,
   pause,
   readUpTo,
   tempDir,
   untilTrue,
 } from "./support/testing.ts";
+import { needs } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
-const noHaproxy = noRun || !hasProgram("haproxy");
-const noNginx = noRun || !hasProgram("nginx");
 const CLIENTS = 30;
 
 // -- A server that tells how many have come --
@@ -195,57 +192,55 @@ function recordsIn({ text }: Capture): string[] {
   );
 }
 
-function proxyTest(
-  name: string,
-  ignore: boolean,
+/** Has clients talk through a proxy, and compares what was logged with what they are. */
+async function assertLoggedBehind(
   startProxy: (folder: string, port: number) => Promise<Proxy>,
   checks = 0,
-): void {
-  Deno.test({
-    name,
-    ignore,
-    timeout: 60_000,
-    fn: async () => {
-      using folder = tempDir();
-      const listener = new CountingListener();
-      const rules = ["--proxy-from", "127.0.0.0/8", "--max-connections", "40"];
-      await using running = await serveFrom(listener, ["--time", "none", ...rules]);
-      await using proxy = await startProxy(folder.path, listener.addr.port);
-      await listener.more(checks);
-      const talking = Array.from({ length: CLIENTS }, (_, id) => talk(proxy.port, id));
-      const ports = [proxy.firstPort, ...await Promise.all(talking)];
-      await running.out.until("disconnected", ports.length);
-      await listener.more(checks);
-      const [logged, wanted] = [recordsIn(running.out), ports.flatMap(recordsOf)];
-      assertEquals({ unwanted: lacking(logged, wanted), lost: lacking(wanted, logged) }, {
-        unwanted: [],
-        lost: [],
-      });
-      const numbers = [...running.out.text.matchAll(/#(\d+) \S+ connected/g)].map(([, n]) => n);
-      assertEquals(numbers.map(Number), ports.map((_, i) => i + 1));
-    },
+): Promise<void> {
+  using folder = tempDir();
+  const listener = new CountingListener();
+  const rules = ["--proxy-from", "127.0.0.0/8", "--max-connections", "40"];
+  await using running = await serveFrom(listener, ["--time", "none", ...rules]);
+  await using proxy = await startProxy(folder.path, listener.addr.port);
+  await listener.more(checks);
+  const talking = Array.from({ length: CLIENTS }, (_, id) => talk(proxy.port, id));
+  const ports = [proxy.firstPort, ...await Promise.all(talking)];
+  await running.out.until("disconnected", ports.length);
+  await listener.more(checks);
+  const [logged, wanted] = [recordsIn(running.out), ports.flatMap(recordsOf)];
+  assertEquals({ unwanted: lacking(logged, wanted), lost: lacking(wanted, logged) }, {
+    unwanted: [],
+    lost: [],
   });
+  const numbers = [...running.out.text.matchAll(/#(\d+) \S+ connected/g)].map(([, n]) => n);
+  assertEquals(numbers.map(Number), ports.map((_, i) => i + 1));
 }
 
 const CHECK = "check inter 20ms";
 
 for (const header of ["send-proxy", "send-proxy-v2"]) {
   for (const check of ["", CHECK, `${CHECK} check-send-proxy`]) {
-    proxyTest(
-      `a server logs the clients of HAProxy with ${header} ${check}`.trimEnd(),
-      noHaproxy,
-      (folder, port) => startHaproxy(folder, port, `${header} ${check}`),
-      check ? 5 : 0,
-    );
+    Deno.test({
+      ...needs("haproxy"),
+      name: `a server logs the clients of HAProxy with ${header} ${check}`.trimEnd(),
+      fn: () =>
+        assertLoggedBehind(
+          (folder, port) => startHaproxy(folder, port, `${header} ${check}`),
+          check ? 5 : 0,
+        ),
+    });
   }
 }
 
-proxyTest("a server logs the clients of nginx's stream module", noNginx, startNginx);
+Deno.test({
+  ...needs("nginx"),
+  name: "a server logs the clients of nginx's stream module",
+  fn: () => assertLoggedBehind(startNginx),
+});
 
 Deno.test({
+  ...needs("haproxy", "openssl"),
   name: "a server takes TLS that HAProxy passes on behind its header",
-  ignore: noHaproxy || !hasProgram("openssl"),
-  timeout: 60_000,
   fn: async () => {
     using folder = tempDir();
     const { cert, key } = makeCertificate(folder.path);

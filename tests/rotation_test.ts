@@ -4,7 +4,8 @@ import { encode } from "../lib/bytes.ts";
 import { noSpace } from "./support/fakes.ts";
 import { writeAll } from "../lib/io.ts";
 import { serve } from "./support/serving.ts";
-import { connectTo, exists, noFiles, replaced, tempDir, untilTrue } from "./support/testing.ts";
+import { connectTo, exists, replaced, tempDir, untilTrue } from "./support/testing.ts";
+import { FILES } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -19,25 +20,20 @@ interface Running extends Awaited<ReturnType<typeof serve>> {
   readonly path: string;
 }
 
-function rotationTest(
-  name: string,
-  args: string[],
-  fn: (running: Running) => Promise<void>,
-  context: () => Disposable = () => new DisposableStack(),
-): void {
-  Deno.test({
-    name,
-    ignore: noFiles,
-    timeout: 60_000,
-    fn: async () => {
-      using folder = tempDir();
-      using _ = context();
-      const path = `${folder.path}/log`;
-      const rotate = ["--output", path, "--rotate-size", `${SIZE_BYTES}`, ...args];
-      await using running = await serve(["--time", "none", "--quiet", ...rotate]);
-      await fn({ ...running, path });
+/** A server that rotates the file at `path` every {@linkcode SIZE_BYTES}. */
+async function serveRotating(args: readonly string[]): Promise<Running> {
+  const folder = tempDir();
+  const path = `${folder.path}/log`;
+  const rotate = ["--output", path, "--rotate-size", `${SIZE_BYTES}`, ...args];
+  const running = await serve(["--time", "none", "--quiet", ...rotate]);
+  return {
+    ...running,
+    path,
+    async [Symbol.asyncDispose]() {
+      await running[Symbol.asyncDispose]();
+      folder[Symbol.dispose]();
     },
-  });
+  };
 }
 
 /** Says numbered lines, a few hundred at a time, until there are `count`, or `isOver`. */
@@ -111,10 +107,11 @@ function assertSizes(files: readonly string[]): void {
   }
 }
 
-rotationTest(
-  "no record is lost, doubled or torn over hundreds of rotations under 8 clients",
-  ["--rotate-keep", "100000"],
-  async (running) => {
+Deno.test({
+  ...FILES,
+  name: "no record is lost, doubled or torn over hundreds of rotations under 8 clients",
+  async fn() {
+    await using running = await serveRotating(["--rotate-keep", "100000"]);
     const said = await talkAll(running, Infinity, () => exists(`${running.path}.150`));
     await stop(running);
     const files = filesOf(running.path);
@@ -122,12 +119,13 @@ rotationTest(
     assertSizes(files);
     assertEquals(running.err.count("earshot: "), 0);
   },
-);
+});
 
-rotationTest(
-  "no record is lost when the file is opened anew between rotations",
-  ["--rotate-keep", "100000"],
-  async (running) => {
+Deno.test({
+  ...FILES,
+  name: "no record is lost when the file is opened anew between rotations",
+  async fn() {
+    await using running = await serveRotating(["--rotate-keep", "100000"]);
     const reloading = setInterval(() => running.server.reload(), 3);
     const said = await talkAll(running, Infinity, () => exists(`${running.path}.50`));
     clearInterval(reloading);
@@ -135,12 +133,13 @@ rotationTest(
     assertComplete(filesOf(running.path), said);
     assertEquals(running.err.count("earshot: "), 0);
   },
-);
+});
 
-rotationTest(
-  "a file that others have moved is left to them, and the next is counted anew",
-  ["--rotate-keep", "100000"],
-  async (running) => {
+Deno.test({
+  ...FILES,
+  name: "a file that others have moved is left to them, and the next is counted anew",
+  async fn() {
+    await using running = await serveRotating(["--rotate-keep", "100000"]);
     await talk(running.port, "c0", 20);
     await untilTrue(() => Deno.statSync(running.path).size > 0);
     await Deno.rename(running.path, `${running.path}.moved`);
@@ -151,12 +150,13 @@ rotationTest(
     assertEquals((await textOf(running.path)).split("\n").length, 21);
     assertEquals(filesOf(running.path), [running.path]);
   },
-);
+});
 
-rotationTest(
-  "only so many old files are kept as asked",
-  ["--rotate-keep", "3"],
-  async (running) => {
+Deno.test({
+  ...FILES,
+  name: "only so many old files are kept as asked",
+  async fn() {
+    await using running = await serveRotating(["--rotate-keep", "3"]);
     const { path, err } = running;
     await talkAll(running, Infinity, () => exists(`${path}.3`));
     const oldest = await textOf(`${path}.3`);
@@ -168,12 +168,13 @@ rotationTest(
     assertSizes(filesOf(path));
     assertEquals(err.count("earshot: "), 0);
   },
-);
+});
 
-rotationTest(
-  "a rotation that fails is told once, and the old file goes on until it works",
-  ["--rotate-keep", "100000"],
-  async (running) => {
+Deno.test({
+  ...FILES,
+  name: "a rotation that fails is told once, and the old file goes on until it works",
+  async fn() {
+    await using running = await serveRotating(["--rotate-keep", "100000"]);
     await Deno.mkdir(`${running.path}.1`);
     const said = await talkAll(running, 1_000);
     const { length } = said;
@@ -192,7 +193,7 @@ rotationTest(
     assertEquals((await textOf(running.path)).split("\n").length, 2);
     assertEquals(complaints().length, 1);
   },
-);
+});
 
 /** Files whose disk is full at times: in the middle of what is to be written. */
 function fullDisk(): Disposable {
@@ -213,10 +214,12 @@ function fullDisk(): Disposable {
   });
 }
 
-rotationTest(
-  "a full disk between rotations loses nothing, also when the file is moved meanwhile",
-  ["--rotate-keep", "100000"],
-  async (running) => {
+Deno.test({
+  ...FILES,
+  name: "a full disk between rotations loses nothing, also when the file is moved meanwhile",
+  async fn() {
+    using _disk = fullDisk();
+    await using running = await serveRotating(["--rotate-keep", "100000"]);
     const { path, err, server } = running;
     const moved = `${path}.moved`;
     let older = 0;
@@ -235,12 +238,11 @@ rotationTest(
     assert(err.count("no space left on device; clients wait") > 0);
     assertEquals(err.count("works again"), err.count("clients wait"));
   },
-  fullDisk,
-);
+});
 
 Deno.test({
+  ...FILES,
   name: "the size of a file that is there already counts",
-  ignore: noFiles,
   fn: async () => {
     using folder = tempDir();
     const path = `${folder.path}/log`;

@@ -3,20 +3,10 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
 import { logOf, serve, spawnCli } from "./support/serving.ts";
-import {
-  connectTo,
-  hasProgram,
-  lacks,
-  noFiles,
-  noRun,
-  noSignals,
-  tempDir,
-} from "./support/testing.ts";
+import { connectTo, tempDir } from "./support/testing.ts";
+import { needs, NET, RUN, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
-
-const noNet = lacks("net");
-const noUdp = noRun || typeof Deno.listenDatagram !== "function";
 
 interface Program {
   readonly args: readonly string[];
@@ -79,9 +69,8 @@ const UDP_SENDERS: [program: string, args: string[], input: string, message: Reg
 
 for (const [program, args, input, message] of UDP_SENDERS) {
   Deno.test({
+    ...needs(program),
     name: `startServer() hears datagrams of ${program} ${args.join(" ")}`,
-    ignore: noUdp || !hasProgram(program),
-    timeout: 30_000,
     async fn() {
       await using running = await serve(["--udp", "0", "-t", "none"]);
       await run(program, {
@@ -106,9 +95,8 @@ function loggerTo(port: number, counted: boolean, message: string): Program {
 }
 
 Deno.test({
+  ...needs("logger"),
   name: "startServer() hears logger with and without --octet-count at one port",
-  ignore: noRun || !hasProgram("logger"),
-  timeout: 30_000,
   async fn() {
     await using running = await serve(["--framing", "syslog", "-t", "none"]);
     for (const counted of [true, false, true]) {
@@ -124,9 +112,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...needs("rsyslogd", "logger"),
   name: "startServer() hears rsyslog with both framings at one port, and by UDP",
-  ignore: noUdp || !hasProgram("rsyslogd") || !hasProgram("logger"),
-  timeout: 60_000,
   async fn() {
     const args = ["-p", "0", "--udp", "0", "--framing", "syslog", "-t", "none"];
     await using running = await serve(args);
@@ -178,9 +165,8 @@ function isSocket(path: string): boolean {
 }
 
 Deno.test({
+  ...needs("logger"),
   name: "startServer() advises --framing syslog once when clients do not count",
-  ignore: noRun || !hasProgram("logger"),
-  timeout: 30_000,
   async fn() {
     await using running = await serve(["--framing", "octet", "-t", "none"]);
     await run("logger", loggerTo(running.port, true, "counted"));
@@ -199,8 +185,8 @@ Deno.test({
 
 for (const framing of ["newline", "syslog", "any", "nul"]) {
   Deno.test({
+    ...NET,
     name: `startServer() gives no advice with --framing ${framing}`,
-    ignore: noNet,
     async fn() {
       await using running = await serve(["--framing", framing, "-t", "none"]);
       {
@@ -216,9 +202,8 @@ for (const framing of ["newline", "syslog", "any", "nul"]) {
 // -- Terminals and devices --
 
 Deno.test({
+  ...needs("telnet"),
   name: "startServer() hears telnet with --framing any",
-  ignore: noRun || !hasProgram("telnet"),
-  timeout: 30_000,
   async fn() {
     await using running = await serve(["--framing", "any", "-t", "none"]);
     const child = new Deno.Command("telnet", {
@@ -238,9 +223,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...needs("socat"),
   name: "startServer() hears a serial line that ends its lines with CR",
-  ignore: noRun || !hasProgram("socat"),
-  timeout: 30_000,
   async fn() {
     await using running = await serve(["--framing", "any", "-t", "none"]);
     using dir = tempDir();
@@ -280,9 +264,8 @@ function isThere(path: string): boolean {
 // -- Prompts --
 
 Deno.test({
+  ...NET,
   name: "startServer() shows a prompt with --flush-after, and the line that follows counts once",
-  ignore: noNet,
-  timeout: 30_000,
   async fn() {
     await using running = await serve(["--flush-after", "0.05", "-t", "none"]);
     {
@@ -312,8 +295,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() shows nothing of an unfinished line without --flush-after",
-  ignore: noNet,
   async fn() {
     assertEquals(await logOf([], encode("login: ")), [
       "#1 127.0.0.1:PORT connected",
@@ -324,9 +307,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "startServer() flushes each of 300 clients that fall silent in a line, once",
-  ignore: noNet,
-  timeout: 60_000,
   async fn() {
     await using running = await serve(["--flush-after", "0.05", "-q", "-t", "none", "-f", "json"]);
     using clients = new DisposableStack();
@@ -346,8 +328,8 @@ Deno.test({
 // -- Addresses and outputs --
 
 Deno.test({
+  ...NET,
   name: "startServer() opens every port at every --host, and writes to stdout with -o -",
-  ignore: noNet,
   async fn() {
     const args = ["-p", "0", "-H", "127.0.0.1", "-H", "127.0.0.2", "-o", "-"];
     await using running = await serve([...args, "-q", "-t", "none"]);
@@ -377,8 +359,8 @@ const REFUSALS: [args: string[], message: string][] = [
 
 for (const [args, message] of REFUSALS) {
   Deno.test({
+    ...UNIX,
     name: `main() refuses ${args.join(" ")} in one line`,
-    ignore: noSignals,
     async fn() {
       await using cli = spawnCli(args);
       assertEquals(await cli.ended(), 2);
@@ -391,9 +373,8 @@ for (const [args, message] of REFUSALS) {
 }
 
 Deno.test({
+  ...RUN,
   name: "a bundle says that --udp and --reuse-port need --unstable-net",
-  ignore: noRun || noFiles,
-  timeout: 60_000,
   async fn() {
     using dir = tempDir();
     const bundle = `${dir.path}/earshot.js`;

@@ -10,11 +10,7 @@ import type { Sink } from "../io.ts";
 import {
   bytesOf,
   connect,
-  hasProgram,
   listenLocal,
-  netTest,
-  noProc,
-  noRun,
   pause,
   tcpPair,
   tempDir,
@@ -22,22 +18,13 @@ import {
   untilTrue,
 } from "../../tests/support/testing.ts";
 import { Tls } from "./tls.ts";
+import { NET, PROC, TLS } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
-const noTls = noRun || !hasProgram("openssl");
-
-function tlsTest(name: string, fn: (tls: Tls) => Promise<void>): void {
-  Deno.test({
-    name,
-    ignore: noTls,
-    timeout: 60_000,
-    async fn() {
-      using dir = tempDir();
-      const { cert, key } = makeCertificate(dir.path);
-      await fn(new Tls({ certFile: cert, keyFile: key }));
-    },
-  });
+function tlsIn(folder: string): Tls {
+  const { cert, key } = makeCertificate(folder);
+  return new Tls({ certFile: cert, keyFile: key });
 }
 
 // -- What a test uses --
@@ -129,21 +116,25 @@ Deno.test("Handshakes.isProxy() knows the networks of proxies", () => {
 // -- PROXY headers --
 
 for (const [name, header] of [["version 1", V1], ["version 2", V2]] as const) {
-  netTest(`Handshakes takes the client's address from a header of ${name}`, async () => {
-    using it = await started({});
-    await it.client.write(bytesOf(header + "first line\n"));
-    const { stream, ...rest } = arrived(await it.outcome);
-    assertEquals(rest, { tag: "arrived", peer: CLIENT, through: it.peer });
-    await it.client.write(encode("second line\n"));
-    assertEquals(await textOf(stream, 23), "first line\nsecond line\n");
-    await it.client.closeWrite();
-    assertEquals(await stream.read(new Uint8Array(1)), null);
-    await (stream as Sink).write(encode("answer"));
-    assertEquals(await textOf(it.client, 6), "answer");
-    await stream.closeWrite!();
-    assertEquals(await it.client.read(new Uint8Array(1)), null);
-    assertEquals(stream.remoteAddr, it.client.localAddr);
-    assertEquals(stream.localAddr, it.client.remoteAddr);
+  Deno.test({
+    ...NET,
+    name: `Handshakes takes the client's address from a header of ${name}`,
+    async fn() {
+      using it = await started({});
+      await it.client.write(bytesOf(header + "first line\n"));
+      const { stream, ...rest } = arrived(await it.outcome);
+      assertEquals(rest, { tag: "arrived", peer: CLIENT, through: it.peer });
+      await it.client.write(encode("second line\n"));
+      assertEquals(await textOf(stream, 23), "first line\nsecond line\n");
+      await it.client.closeWrite();
+      assertEquals(await stream.read(new Uint8Array(1)), null);
+      await (stream as Sink).write(encode("answer"));
+      assertEquals(await textOf(it.client, 6), "answer");
+      await stream.closeWrite!();
+      assertEquals(await it.client.read(new Uint8Array(1)), null);
+      assertEquals(stream.remoteAddr, it.client.localAddr);
+      assertEquals(stream.localAddr, it.client.remoteAddr);
+    },
   });
 
   Deno.test(`Handshakes loses nothing wherever a header of ${name} is cut`, async () => {
@@ -237,14 +228,18 @@ Deno.test("Handshakes makes a check a client of the proxy's address when data co
   }
 });
 
-netTest("Handshakes lets a check wait when the idle timeout is longer than any timer", async () => {
-  // A month; a timer takes 24.8 days, and fires at once when it is given more.
-  using check = await started({ idleMs: 31 * 24 * 60 * 60 * 1000 });
-  await check.client.write(bytesOf(V2_LOCAL));
-  await pause(100);
-  assertEquals(check.outcomes, []);
-  await check.client.write(bytesOf("hello"));
-  assertEquals(await textOf(arrived(await check.outcome).stream, 5), "hello");
+Deno.test({
+  ...NET,
+  name: "Handshakes lets a check wait when the idle timeout is longer than any timer",
+  async fn() {
+    // A month; a timer takes 24.8 days, and fires at once when it is given more.
+    using check = await started({ idleMs: 31 * 24 * 60 * 60 * 1000 });
+    await check.client.write(bytesOf(V2_LOCAL));
+    await pause(100);
+    assertEquals(check.outcomes, []);
+    await check.client.write(bytesOf("hello"));
+    assertEquals(await textOf(arrived(await check.outcome).stream, 5), "hello");
+  },
 });
 
 Deno.test("Handshakes takes a second header for data", async () => {
@@ -291,46 +286,60 @@ Deno.test("Handshakes fails when no PROXY header comes in time, whatever dribble
   await turn();
 });
 
-netTest("Handshakes lets a silent check be, and ends it without a record when idle", async () => {
-  using it = await started({ limitMs: 20, idleMs: 200 });
-  await it.client.write(bytesOf(V2_LOCAL));
-  assertEquals(await it.client.read(new Uint8Array(1)), null);
-  assertEquals(it.outcomes, [{ tag: "checked" }]);
-  assertEquals(it.handshakes.size, 0);
+Deno.test({
+  ...NET,
+  name: "Handshakes lets a silent check be, and ends it without a record when idle",
+  async fn() {
+    using it = await started({ limitMs: 20, idleMs: 200 });
+    await it.client.write(bytesOf(V2_LOCAL));
+    assertEquals(await it.client.read(new Uint8Array(1)), null);
+    assertEquals(it.outcomes, [{ tag: "checked" }]);
+    assertEquals(it.handshakes.size, 0);
+  },
 });
 
-netTest("Handshakes hurries no check, and makes it a client whenever data comes", async () => {
-  using it = await started({ limitMs: 200 });
-  await it.client.write(bytesOf(V2_LOCAL));
-  await pause(300);
-  assertEquals(it.outcomes, []);
-  assertEquals(it.handshakes.size, 1);
-  await it.client.write(encode("late"));
-  assertEquals(await textOf(arrived(await it.outcome).stream, 4), "late");
+Deno.test({
+  ...NET,
+  name: "Handshakes hurries no check, and makes it a client whenever data comes",
+  async fn() {
+    using it = await started({ limitMs: 200 });
+    await it.client.write(bytesOf(V2_LOCAL));
+    await pause(300);
+    assertEquals(it.outcomes, []);
+    assertEquals(it.handshakes.size, 1);
+    await it.client.write(encode("late"));
+    assertEquals(await textOf(arrived(await it.outcome).stream, 4), "late");
+  },
 });
 
 // -- TLS --
 
-tlsTest("Handshakes puts TLS behind a PROXY header, even in one packet", async (tls) => {
-  for (const header of ["", V1, V2, V2_LOCAL]) {
-    using it = await started(header ? {} : { proxies: undefined }, tls);
-    let before = bytesOf(header);
-    const duplex = duplexOver(it.client, (bytes) => {
-      const all = new Uint8Array([...before, ...bytes]);
-      before = new Uint8Array(0);
-      return all;
-    });
-    const socket = connectTls({ socket: duplex, rejectUnauthorized: false });
-    socket.on("error", () => {});
-    socket.write("secret");
-    const { stream, peer, through } = arrived(await it.outcome);
-    assertEquals(await textOf(stream, 6), "secret");
-    const isNamed = header === V1 || header === V2;
-    assertEquals([peer, through], isNamed ? [CLIENT, it.peer] : [it.peer, undefined]);
-    stream.close!();
-    socket.destroy();
-    await duplex.over;
-  }
+Deno.test({
+  ...TLS,
+  name: "Handshakes puts TLS behind a PROXY header, even in one packet",
+  async fn() {
+    using dir = tempDir();
+    const tls = tlsIn(dir.path);
+    for (const header of ["", V1, V2, V2_LOCAL]) {
+      using it = await started(header ? {} : { proxies: undefined }, tls);
+      let before = bytesOf(header);
+      const duplex = duplexOver(it.client, (bytes) => {
+        const all = new Uint8Array([...before, ...bytes]);
+        before = new Uint8Array(0);
+        return all;
+      });
+      const socket = connectTls({ socket: duplex, rejectUnauthorized: false });
+      socket.on("error", () => {});
+      socket.write("secret");
+      const { stream, peer, through } = arrived(await it.outcome);
+      assertEquals(await textOf(stream, 6), "secret");
+      const isNamed = header === V1 || header === V2;
+      assertEquals([peer, through], isNamed ? [CLIENT, it.peer] : [it.peer, undefined]);
+      stream.close!();
+      socket.destroy();
+      await duplex.over;
+    }
+  },
 });
 
 /** A stream for `node:tls`, over a connection, that may change what is sent. */
@@ -350,80 +359,97 @@ function duplexOver(conn: Deno.Conn, change: (bytes: Uint8Array) => Uint8Array) 
   return Object.assign(duplex, { over });
 }
 
-tlsTest("Handshakes fails with the reason of a TLS handshake", async (tls) => {
-  for (
-    const [sent, reason] of [
-      ["GET / HTTP/1.1\r\n\r\n", "not TLS"],
-      ["", "closed by the client"],
-      ["\x16\x03\x01\x02\0\x01\0", "closed by the client"],
-    ] as const
-  ) {
-    using it = await started({ proxies: undefined }, tls);
-    if (sent) await it.client.write(bytesOf(sent));
-    await it.client.closeWrite();
+Deno.test({
+  ...TLS,
+  name: "Handshakes fails with the reason of a TLS handshake",
+  async fn() {
+    using dir = tempDir();
+    const tls = tlsIn(dir.path);
+    for (
+      const [sent, reason] of [
+        ["GET / HTTP/1.1\r\n\r\n", "not TLS"],
+        ["", "closed by the client"],
+        ["\x16\x03\x01\x02\0\x01\0", "closed by the client"],
+      ] as const
+    ) {
+      using it = await started({ proxies: undefined }, tls);
+      if (sent) await it.client.write(bytesOf(sent));
+      await it.client.closeWrite();
+      assertEquals(await it.outcome, {
+        tag: "failed",
+        peer: it.peer,
+        reason: `TLS handshake failed: ${reason}`,
+      });
+    }
+    using it = await started({}, tls);
+    await it.client.write(bytesOf(V1 + "<13>hello\n"));
     assertEquals(await it.outcome, {
       tag: "failed",
-      peer: it.peer,
-      reason: `TLS handshake failed: ${reason}`,
+      peer: CLIENT,
+      through: it.peer,
+      reason: "TLS handshake failed: not TLS",
     });
-  }
-  using it = await started({}, tls);
-  await it.client.write(bytesOf(V1 + "<13>hello\n"));
-  assertEquals(await it.outcome, {
-    tag: "failed",
-    peer: CLIENT,
-    through: it.peer,
-    reason: "TLS handshake failed: not TLS",
-  });
-});
-
-tlsTest("Handshakes gives header and TLS one limit together", async (tls) => {
-  using silent = await started({ proxies: undefined, limitMs: 50 }, tls);
-  assertEquals(await silent.outcome, {
-    tag: "failed",
-    peer: silent.peer,
-    reason: "no TLS handshake within 0.05 s",
-  });
-  using late = await started({ limitMs: 50 }, tls);
-  await late.client.write(bytesOf(V1));
-  assertEquals(await late.outcome, {
-    tag: "failed",
-    peer: CLIENT,
-    through: late.peer,
-    reason: "no TLS handshake within 0.05 s",
-  });
-  assertEquals(await late.client.read(new Uint8Array(1)), null);
-});
-
-tlsTest("Handshakes.endAll() ends each once, with the reason", async (tls) => {
-  const underWay = await Promise.all([
-    started({}, tls),
-    started({ proxies: undefined }, tls),
-    started({}, tls),
-  ]);
-  const [header, hello, check] = underWay as [Started, Started, Started];
-  await check.client.write(bytesOf(V2_LOCAL));
-  // It reads the header in one of them.
-  for (let i = 0; i < 5; i++) await turn();
-  for (const it of underWay) {
-    assertEquals(it.handshakes.size, 1);
-    it.handshakes.endAll("shutting down");
-    assertEquals(it.handshakes.size, 0);
-    it.handshakes.endAll("shutting down");
-    assertEquals(await it.client.read(new Uint8Array(1)).catch(() => null), null);
-    await turn();
-  }
-  const reason = "shutting down";
-  assertEquals(header.outcomes, [{ tag: "failed", peer: header.peer, reason }]);
-  assertEquals(hello.outcomes, [{ tag: "failed", peer: hello.peer, reason }]);
-  assertEquals(check.outcomes, [{ tag: "checked" }]);
-  for (const it of underWay) it[Symbol.dispose]();
+  },
 });
 
 Deno.test({
+  ...TLS,
+  name: "Handshakes gives header and TLS one limit together",
+  async fn() {
+    using dir = tempDir();
+    const tls = tlsIn(dir.path);
+    using silent = await started({ proxies: undefined, limitMs: 50 }, tls);
+    assertEquals(await silent.outcome, {
+      tag: "failed",
+      peer: silent.peer,
+      reason: "no TLS handshake within 0.05 s",
+    });
+    using late = await started({ limitMs: 50 }, tls);
+    await late.client.write(bytesOf(V1));
+    assertEquals(await late.outcome, {
+      tag: "failed",
+      peer: CLIENT,
+      through: late.peer,
+      reason: "no TLS handshake within 0.05 s",
+    });
+    assertEquals(await late.client.read(new Uint8Array(1)), null);
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Handshakes.endAll() ends each once, with the reason",
+  async fn() {
+    using dir = tempDir();
+    const tls = tlsIn(dir.path);
+    const underWay = await Promise.all([
+      started({}, tls),
+      started({ proxies: undefined }, tls),
+      started({}, tls),
+    ]);
+    const [header, hello, check] = underWay as [Started, Started, Started];
+    await check.client.write(bytesOf(V2_LOCAL));
+    // It reads the header in one of them.
+    for (let i = 0; i < 5; i++) await turn();
+    for (const it of underWay) {
+      assertEquals(it.handshakes.size, 1);
+      it.handshakes.endAll("shutting down");
+      assertEquals(it.handshakes.size, 0);
+      it.handshakes.endAll("shutting down");
+      assertEquals(await it.client.read(new Uint8Array(1)).catch(() => null), null);
+      await turn();
+    }
+    const reason = "shutting down";
+    assertEquals(header.outcomes, [{ tag: "failed", peer: header.peer, reason }]);
+    assertEquals(hello.outcomes, [{ tag: "failed", peer: hello.peer, reason }]);
+    assertEquals(check.outcomes, [{ tag: "checked" }]);
+    for (const it of underWay) it[Symbol.dispose]();
+  },
+});
+
+Deno.test({
+  ...PROC,
   name: "Handshakes frees the descriptors of 500 that hang, and nobody waits for them",
-  ignore: noTls || noProc,
-  timeout: 60_000,
   async fn() {
     using dir = tempDir();
     const { cert, key } = makeCertificate(dir.path);

@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Failure } from "../errors.ts";
 import { closeListeners, type ListenOptions, openListeners } from "./listeners.ts";
-import { exists, hasIpv6, noFiles, noNet, tempDir } from "../../tests/support/testing.ts";
+import { exists, tempDir } from "../../tests/support/testing.ts";
+import { FILES, IPV6, NET } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -23,8 +24,8 @@ async function greetings(options: Partial<ListenOptions>): Promise<string[]> {
 }
 
 Deno.test({
+  ...NET,
   name: "openListeners() opens every port on every address, and says how far it reaches",
-  ignore: noNet,
   async fn() {
     const reach = "every IPv4 interface";
     const local = "this machine only; --host 0.0.0.0 for every interface";
@@ -45,8 +46,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...IPV6,
   name: "openListeners() names the address's own family in its hint",
-  ignore: !hasIpv6(),
   async fn() {
     assertEquals(await greetings({ hosts: ["::1", "::"], ports: [0] }), [
       "listening on [::1]:PORT (this machine only; --host :: for every interface)",
@@ -56,8 +57,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "openListeners() closes what it opened when one cannot be opened",
-  ignore: noNet,
   async fn() {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = taken.addr;
@@ -71,8 +72,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
   name: "openListeners() frees a UDP port when it closes, and says when it is taken",
-  ignore: noNet,
   async fn() {
     const [first] = await openListeners({ ...NOTHING, udpPorts: [0] });
     if (first?.kind !== "datagram") throw new Error("No datagrams");
@@ -88,8 +89,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...FILES,
   name: "closeListeners() removes the file of a Unix socket",
-  ignore: noFiles,
   async fn() {
     using dir = tempDir();
     const path = `${dir.path}/e.sock`;
@@ -101,8 +102,8 @@ Deno.test({
 });
 
 Deno.test({
+  ...FILES,
   name: "closeListeners() leaves a file that is a successor's by now",
-  ignore: noFiles,
   // The listener that nobody can reach stays open to the end of the process.
   sanitizeResources: false,
   async fn() {

@@ -4,7 +4,6 @@ import { MAX_PROXY_HEADER_BYTES, parseProxyHeader, type ProxyHeader } from "./pr
 import {
   bytesOf,
   exists,
-  hasProgram,
   latin1,
   listenLocal,
   pause,
@@ -14,6 +13,7 @@ import {
   tempDir,
   withSeeds,
 } from "../../tests/support/testing.ts";
+import { needs } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -411,12 +411,6 @@ Deno.test("parseProxyHeader() waits for the end of every random IPv6 address", a
 
 // -- Real proxies --
 
-/** A test with a program that may be missing. */
-function programTest(program: string, name: string, fn: () => Promise<void>): void {
-  const ignore = Deno.build.os !== "linux" || !hasProgram(program);
-  Deno.test({ name, ignore, timeout: 30_000, fn });
-}
-
 /** A program that is killed at the end of the test. */
 function spawn(name: string, ...args: string[]): Deno.ChildProcess {
   return new Deno.Command(name, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
@@ -497,26 +491,26 @@ const WITH_CHECKSUM = "send-proxy-v2 proxy-v2-options crc32c,unique-id";
 
 for (const options of ["send-proxy", "send-proxy-v2", WITH_CHECKSUM]) {
   for (const [client, line, source] of PASSED) {
-    programTest(
-      "haproxy",
-      `parseProxyHeader() reads ${client} of HAProxy's ${options}`,
-      async () => {
+    Deno.test({
+      ...needs("haproxy"),
+      name: `parseProxyHeader() reads ${client} of HAProxy's ${options}`,
+      async fn() {
         assertEquals(taken(await passedOnByHaproxy(options, line)), { source, data: "hello" });
       },
-    );
+    });
   }
 }
 
-programTest(
-  "haproxy",
-  "parseProxyHeader() refuses a header that was changed after HAProxy",
-  async () => {
+Deno.test({
+  ...needs("haproxy"),
+  name: "parseProxyHeader() refuses a header that was changed after HAProxy",
+  async fn() {
     const bytes = await passedOnByHaproxy(WITH_CHECKSUM, IPV4_LINE);
     assertEquals(parseProxyHeader(bytes).tag, "header");
     bytes[16]! ^= 1; // the address
     assertEquals(parseProxyHeader(bytes).tag, "bad");
   },
-);
+});
 
 /** What HAProxy says in a health check, up to the end of its header, and where it comes from. */
 async function checkOfHaproxy(options: string): Promise<{ bytes: Uint8Array; from: Peer }> {
@@ -536,23 +530,23 @@ async function checkOfHaproxy(options: string): Promise<{ bytes: Uint8Array; fro
   }
 }
 
-programTest(
-  "haproxy",
-  "parseProxyHeader() reads HAProxy's own address in its checks of version 1",
-  async () => {
+Deno.test({
+  ...needs("haproxy"),
+  name: "parseProxyHeader() reads HAProxy's own address in its checks of version 1",
+  async fn() {
     const { bytes, from } = await checkOfHaproxy("send-proxy");
     assertEquals(taken(bytes), { source: from, data: "" });
   },
-);
+});
 
-programTest(
-  "haproxy",
-  "parseProxyHeader() reads nobody's address in HAProxy's checks of version 2",
-  async () => {
+Deno.test({
+  ...needs("haproxy"),
+  name: "parseProxyHeader() reads nobody's address in HAProxy's checks of version 2",
+  async fn() {
     const { bytes } = await checkOfHaproxy("send-proxy-v2");
     assertEquals(taken(bytes), { source: undefined, data: "" });
   },
-);
+});
 
 /** Debian's nginx has its stream module in a file, others have it built in. */
 const NGINX_STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so";
@@ -570,24 +564,32 @@ function nginx(directory: string, front: string, port: number): Deno.ChildProces
   return spawn("nginx", "-e", "stderr", "-c", `${directory}/config`);
 }
 
-programTest("nginx", "parseProxyHeader() reads the client of nginx's proxy_protocol", async () => {
-  using directory = tempDir();
-  using listener = listenLocal();
-  const { port } = listener.addr;
-  // A port that is ours on one loopback address is free on the next.
-  await using _proxy = nginx(directory.path, `127.0.0.2:${port}`, port);
-  using client = await connectSoon(() => Deno.connect({ hostname: "127.0.0.2", port }));
-  const bytes = await passedOn(client, "hello", listener);
-  assertEquals(taken(bytes), { source: peerOf(client.localAddr), data: "hello" });
+Deno.test({
+  ...needs("nginx"),
+  name: "parseProxyHeader() reads the client of nginx's proxy_protocol",
+  async fn() {
+    using directory = tempDir();
+    using listener = listenLocal();
+    const { port } = listener.addr;
+    // A port that is ours on one loopback address is free on the next.
+    await using _proxy = nginx(directory.path, `127.0.0.2:${port}`, port);
+    using client = await connectSoon(() => Deno.connect({ hostname: "127.0.0.2", port }));
+    const bytes = await passedOn(client, "hello", listener);
+    assertEquals(taken(bytes), { source: peerOf(client.localAddr), data: "hello" });
+  },
 });
 
-programTest("nginx", "parseProxyHeader() reads UNKNOWN of nginx on a Unix socket", async () => {
-  using directory = tempDir();
-  using listener = listenLocal();
-  const path = `${directory.path}/front`;
-  await using _proxy = nginx(directory.path, `unix:${path}`, listener.addr.port);
-  using client = await connectSoon(() => Deno.connect({ transport: "unix", path }));
-  const bytes = await passedOn(client, "hello", listener);
-  assertEquals(latin1(bytes), "PROXY UNKNOWN\r\nhello");
-  assertEquals(taken(bytes), { source: undefined, data: "hello" });
+Deno.test({
+  ...needs("nginx"),
+  name: "parseProxyHeader() reads UNKNOWN of nginx on a Unix socket",
+  async fn() {
+    using directory = tempDir();
+    using listener = listenLocal();
+    const path = `${directory.path}/front`;
+    await using _proxy = nginx(directory.path, `unix:${path}`, listener.addr.port);
+    using client = await connectSoon(() => Deno.connect({ transport: "unix", path }));
+    const bytes = await passedOn(client, "hello", listener);
+    assertEquals(latin1(bytes), "PROXY UNKNOWN\r\nhello");
+    assertEquals(taken(bytes), { source: undefined, data: "hello" });
+  },
 });

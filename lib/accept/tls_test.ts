@@ -16,8 +16,6 @@ import { type Sink, writeAll } from "../io.ts";
 import {
   assertPending,
   bytesOf,
-  hasProgram,
-  noRun,
   type Random,
   tcpPair,
   tempDir,
@@ -26,14 +24,9 @@ import {
   withSeeds,
 } from "../../tests/support/testing.ts";
 import { Tls } from "./tls.ts";
+import { TLS } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
-
-const ignore = noRun || !hasProgram("openssl");
-
-function tlsTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, ignore, timeout: 60_000, fn });
-}
 
 // -- Certificates, made once for all tests --
 
@@ -252,71 +245,87 @@ async function readAll(stream: ByteStream, nextMax = () => 65536): Promise<Uint8
 
 // -- Streams --
 
-tlsTest("Tls.secure() gives the plain text of both directions over TCP", async () => {
-  using pair = await tcpSecurePair();
-  const { client, stream } = pair;
-  assertEquals(pair.certificate, undefined);
-  assertEquals(stream.remoteAddr, pair.server.remoteAddr);
-  assertEquals(stream.localAddr, pair.server.localAddr);
-  await client.write(encode("hello"));
-  assertEquals(await readText(stream, 3), "hel");
-  assertEquals(await readText(stream, 3), "lo");
-  await writeAll(stream, encode("world"));
-  assertEquals(await readText(client), "world");
-  await stream.closeWrite!();
-  assertEquals(await readText(client), null);
-  await client.write(encode("still heard"));
-  assertEquals(await readText(stream), "still heard");
-});
-
-tlsTest("Tls.secure() keeps what comes together with the end of the handshake", async () => {
-  const held = new HeldStream();
-  held.isOpen = false;
-  const client = connectTls({ socket: held.duplex, rejectUnauthorized: false });
-  const secured = newTls().secure(held);
-  await untilTrue(() => held.held.length > 0);
-  held.letThrough();
-  await untilTrue(() => held.held.length > 0);
-  client.end("early words");
-  await untilTrue(() => held.held.length >= 3);
-  held.letThrough();
-  const { stream } = await secured;
-  assertEquals(await readText(stream), "early words");
-  assertEquals(await readText(stream), null, "close_notify came in the same read");
-  stream.close!();
-  client.destroy();
-});
-
-tlsTest("a secure stream reads the same whatever pieces the ciphertext comes in", async () => {
-  for (const pieceBytes of [1, 2, 7, 1000]) {
-    using pair = await securePair();
-    pair.held.isOpen = false;
-    const text = "0123456789".repeat(2000);
-    pair.client.end(text);
-    await turn();
-    await untilTrue(() => pair.held.held.length >= 2);
-    pair.held.letThrough(pieceBytes);
-    const bytes = await readAll(pair.stream);
-    assertEquals(new TextDecoder().decode(bytes), text);
-  }
-});
-
-tlsTest("a secure stream moves random bytes both ways unchanged", async () => {
-  await withSeeds(10, async (random) => {
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() gives the plain text of both directions over TCP",
+  async fn() {
     using pair = await tcpSecurePair();
     const { client, stream } = pair;
-    const [up, down] = [randomBytes(random), randomBytes(random)];
-    const [heardUp, heardDown] = await Promise.all([
-      readAll(stream, () => 1 + random(70_000)),
-      readAll(client),
-      sendAll(client, up, random),
-      sendAll(stream, down, random),
-    ]);
-    assertEquals(heardUp.length, up.length);
-    assert(heardUp.every((byte, at) => byte === up[at]));
-    assertEquals(heardDown.length, down.length);
-    assert(heardDown.every((byte, at) => byte === down[at]));
-  });
+    assertEquals(pair.certificate, undefined);
+    assertEquals(stream.remoteAddr, pair.server.remoteAddr);
+    assertEquals(stream.localAddr, pair.server.localAddr);
+    await client.write(encode("hello"));
+    assertEquals(await readText(stream, 3), "hel");
+    assertEquals(await readText(stream, 3), "lo");
+    await writeAll(stream, encode("world"));
+    assertEquals(await readText(client), "world");
+    await stream.closeWrite!();
+    assertEquals(await readText(client), null);
+    await client.write(encode("still heard"));
+    assertEquals(await readText(stream), "still heard");
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() keeps what comes together with the end of the handshake",
+  async fn() {
+    const held = new HeldStream();
+    held.isOpen = false;
+    const client = connectTls({ socket: held.duplex, rejectUnauthorized: false });
+    const secured = newTls().secure(held);
+    await untilTrue(() => held.held.length > 0);
+    held.letThrough();
+    await untilTrue(() => held.held.length > 0);
+    client.end("early words");
+    await untilTrue(() => held.held.length >= 3);
+    held.letThrough();
+    const { stream } = await secured;
+    assertEquals(await readText(stream), "early words");
+    assertEquals(await readText(stream), null, "close_notify came in the same read");
+    stream.close!();
+    client.destroy();
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "a secure stream reads the same whatever pieces the ciphertext comes in",
+  async fn() {
+    for (const pieceBytes of [1, 2, 7, 1000]) {
+      using pair = await securePair();
+      pair.held.isOpen = false;
+      const text = "0123456789".repeat(2000);
+      pair.client.end(text);
+      await turn();
+      await untilTrue(() => pair.held.held.length >= 2);
+      pair.held.letThrough(pieceBytes);
+      const bytes = await readAll(pair.stream);
+      assertEquals(new TextDecoder().decode(bytes), text);
+    }
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "a secure stream moves random bytes both ways unchanged",
+  async fn() {
+    await withSeeds(10, async (random) => {
+      using pair = await tcpSecurePair();
+      const { client, stream } = pair;
+      const [up, down] = [randomBytes(random), randomBytes(random)];
+      const [heardUp, heardDown] = await Promise.all([
+        readAll(stream, () => 1 + random(70_000)),
+        readAll(client),
+        sendAll(client, up, random),
+        sendAll(stream, down, random),
+      ]);
+      assertEquals(heardUp.length, up.length);
+      assert(heardUp.every((byte, at) => byte === up[at]));
+      assertEquals(heardDown.length, down.length);
+      assert(heardDown.every((byte, at) => byte === down[at]));
+    });
+  },
 });
 
 function randomBytes(random: Random): Uint8Array {
@@ -336,310 +345,406 @@ async function sendAll(
   await stream.closeWrite!();
 }
 
-tlsTest("read() gives the end at close_notify, before the connection ends", async () => {
-  using pair = await securePair();
-  const reading = readText(pair.stream);
-  await turn();
-  pair.client.end();
-  assertEquals(await reading, null);
-  assertEquals(await readText(pair.stream), null);
-});
-
-tlsTest("read() gives a clean end when the peer leaves without close_notify", async () => {
-  using pair = await securePair();
-  pair.client.write("half a line");
-  assertEquals(await readText(pair.stream), "half a line");
-  pair.held.endInput();
-  assertEquals(await readText(pair.stream), null);
-  assertEquals(await readText(pair.stream), null);
-});
-
-tlsTest("a client that only sends is told nothing after the handshake", async () => {
-  using pair = await securePair();
-  for (const word of ["one", "two"]) {
-    pair.client.write(word);
-    assertEquals(await readText(pair.stream), word);
+Deno.test({
+  ...TLS,
+  name: "read() gives the end at close_notify, before the connection ends",
+  async fn() {
+    using pair = await securePair();
+    const reading = readText(pair.stream);
     await turn();
-  }
-  const afterwards = pair.held.kinds.filter((kind) => kind === APPLICATION_DATA);
-  assertEquals(afterwards, [], "what it left unread would reset its connection");
-  await writeAll(pair.stream, encode("answer"));
-  await untilTrue(() => pair.heard() === "answer");
+    pair.client.end();
+    assertEquals(await reading, null);
+    assertEquals(await readText(pair.stream), null);
+  },
 });
 
-tlsTest("a client of TLS 1.2 is told the end of its handshake", async () => {
-  using pair = await securePair(newTls(), { maxVersion: "TLSv1.2" });
-  pair.client.write("words");
-  assertEquals(await readText(pair.stream), "words");
-  await writeAll(pair.stream, encode("answer"));
-  await untilTrue(() => pair.heard() === "answer");
+Deno.test({
+  ...TLS,
+  name: "read() gives a clean end when the peer leaves without close_notify",
+  async fn() {
+    using pair = await securePair();
+    pair.client.write("half a line");
+    assertEquals(await readText(pair.stream), "half a line");
+    pair.held.endInput();
+    assertEquals(await readText(pair.stream), null);
+    assertEquals(await readText(pair.stream), null);
+  },
 });
 
-tlsTest("read() rejects with ConnectionReset when the peer resets", async () => {
-  using pair = await securePair();
-  pair.client.write("words");
-  assertEquals(await readText(pair.stream), "words");
-  pair.held.endInput(new Deno.errors.ConnectionReset("Connection reset by peer"));
-  await assertRejects(() => readText(pair.stream), Deno.errors.ConnectionReset);
+Deno.test({
+  ...TLS,
+  name: "a client that only sends is told nothing after the handshake",
+  async fn() {
+    using pair = await securePair();
+    for (const word of ["one", "two"]) {
+      pair.client.write(word);
+      assertEquals(await readText(pair.stream), word);
+      await turn();
+    }
+    const afterwards = pair.held.kinds.filter((kind) => kind === APPLICATION_DATA);
+    assertEquals(afterwards, [], "what it left unread would reset its connection");
+    await writeAll(pair.stream, encode("answer"));
+    await untilTrue(() => pair.heard() === "answer");
+  },
 });
 
-tlsTest("read() rejects with InvalidData when what comes is no TLS any more", async () => {
-  using pair = await securePair();
-  pair.held.inject(bytesOf("\x17\x03\x03\x00\x20" + "junk".repeat(8)));
-  await assertRejects(() => readText(pair.stream), Deno.errors.InvalidData);
+Deno.test({
+  ...TLS,
+  name: "a client of TLS 1.2 is told the end of its handshake",
+  async fn() {
+    using pair = await securePair(newTls(), { maxVersion: "TLSv1.2" });
+    pair.client.write("words");
+    assertEquals(await readText(pair.stream), "words");
+    await writeAll(pair.stream, encode("answer"));
+    await untilTrue(() => pair.heard() === "answer");
+  },
 });
 
-tlsTest("a secure stream takes nothing from below that nobody reads", async () => {
-  using pair = await securePair();
-  pair.held.isOpen = false;
-  pair.client.write(new Uint8Array(300_000).fill(65));
-  await untilTrue(() => pair.held.held.reduce((sum, { length }) => sum + length, 0) > 300_000);
-  const { reads } = pair.held;
-  pair.held.letThrough(1000);
-  await turn();
-  assertEquals(pair.held.reads, reads);
-  assertEquals(await readText(pair.stream, 10), "A".repeat(10));
-  const { reads: once } = pair.held;
-  assertEquals(await readText(pair.stream, 10), "A".repeat(10));
-  assertEquals(pair.held.reads, once, "the second was held");
+Deno.test({
+  ...TLS,
+  name: "read() rejects with ConnectionReset when the peer resets",
+  async fn() {
+    using pair = await securePair();
+    pair.client.write("words");
+    assertEquals(await readText(pair.stream), "words");
+    pair.held.endInput(new Deno.errors.ConnectionReset("Connection reset by peer"));
+    await assertRejects(() => readText(pair.stream), Deno.errors.ConnectionReset);
+  },
 });
 
-tlsTest("write() resolves when the stream below has taken the bytes", async () => {
-  using pair = await securePair();
-  const gate = Promise.withResolvers<void>();
-  pair.held.gate = gate.promise;
-  const writing = pair.stream.write(new Uint8Array(200_000).fill(65));
-  await assertPending(writing);
-  gate.resolve();
-  const count = await writing;
-  assert(count > 0 && count <= 64 * 1024, `${count}`);
-  await untilTrue(() => pair.heard().length === count);
+Deno.test({
+  ...TLS,
+  name: "read() rejects with InvalidData when what comes is no TLS any more",
+  async fn() {
+    using pair = await securePair();
+    pair.held.inject(bytesOf("\x17\x03\x03\x00\x20" + "junk".repeat(8)));
+    await assertRejects(() => readText(pair.stream), Deno.errors.InvalidData);
+  },
 });
 
-tlsTest("closeWrite() sends all that was written, close_notify, and then the end", async () => {
-  using pair = await tcpSecurePair();
-  const { client, stream } = pair;
-  const sent = new Uint8Array(6_000_000).fill(65);
-  const sending = writeAll(stream, sent).then(() => stream.closeWrite!());
-  await assertPending(sending);
-  assertEquals((await readAll(client)).length, sent.length);
-  await sending;
+Deno.test({
+  ...TLS,
+  name: "a secure stream takes nothing from below that nobody reads",
+  async fn() {
+    using pair = await securePair();
+    pair.held.isOpen = false;
+    pair.client.write(new Uint8Array(300_000).fill(65));
+    await untilTrue(() => pair.held.held.reduce((sum, { length }) => sum + length, 0) > 300_000);
+    const { reads } = pair.held;
+    pair.held.letThrough(1000);
+    await turn();
+    assertEquals(pair.held.reads, reads);
+    assertEquals(await readText(pair.stream, 10), "A".repeat(10));
+    const { reads: once } = pair.held;
+    assertEquals(await readText(pair.stream, 10), "A".repeat(10));
+    assertEquals(pair.held.reads, once, "the second was held");
+  },
 });
 
-tlsTest("closeWrite() sends close_notify when nothing was written", async () => {
-  using pair = await securePair();
-  await pair.stream.closeWrite!();
-  await untilTrue(pair.hasEnded);
-  await assertRejects(() => pair.stream.write(encode("x")), Deno.errors.BrokenPipe);
-  pair.client.write("the other direction goes on");
-  assertEquals(await readText(pair.stream), "the other direction goes on");
+Deno.test({
+  ...TLS,
+  name: "write() resolves when the stream below has taken the bytes",
+  async fn() {
+    using pair = await securePair();
+    const gate = Promise.withResolvers<void>();
+    pair.held.gate = gate.promise;
+    const writing = pair.stream.write(new Uint8Array(200_000).fill(65));
+    await assertPending(writing);
+    gate.resolve();
+    const count = await writing;
+    assert(count > 0 && count <= 64 * 1024, `${count}`);
+    await untilTrue(() => pair.heard().length === count);
+  },
 });
 
-tlsTest("closeWrite() ends the stream below only when close_notify is taken", async () => {
-  using pair = await securePair();
-  const gate = Promise.withResolvers<void>();
-  pair.held.gate = gate.promise;
-  const closing = pair.stream.closeWrite!();
-  await assertPending(Promise.resolve(closing));
-  assert(!pair.held.hasWritingEnded);
-  gate.resolve();
-  await closing;
-  assert(pair.held.hasWritingEnded);
-  await untilTrue(pair.hasEnded);
+Deno.test({
+  ...TLS,
+  name: "closeWrite() sends all that was written, close_notify, and then the end",
+  async fn() {
+    using pair = await tcpSecurePair();
+    const { client, stream } = pair;
+    const sent = new Uint8Array(6_000_000).fill(65);
+    const sending = writeAll(stream, sent).then(() => stream.closeWrite!());
+    await assertPending(sending);
+    assertEquals((await readAll(client)).length, sent.length);
+    await sending;
+  },
 });
 
-tlsTest("close() frees the stream below and rejects what is pending", async () => {
-  const pair = await securePair();
-  pair.held.gate = new Promise(() => {});
-  const reading = readText(pair.stream);
-  const writing = pair.stream.write(new Uint8Array(100_000));
-  await turn();
-  pair.stream.close!();
-  assert(pair.held.isClosed);
-  await assertRejects(() => reading, Deno.errors.Interrupted);
-  await assertRejects(() => writing, Deno.errors.Interrupted);
-  await assertRejects(() => readText(pair.stream), Deno.errors.BadResource);
-  await assertRejects(() => pair.stream.write(encode("x")), Deno.errors.BadResource);
-  pair.client.destroy();
+Deno.test({
+  ...TLS,
+  name: "closeWrite() sends close_notify when nothing was written",
+  async fn() {
+    using pair = await securePair();
+    await pair.stream.closeWrite!();
+    await untilTrue(pair.hasEnded);
+    await assertRejects(() => pair.stream.write(encode("x")), Deno.errors.BrokenPipe);
+    pair.client.write("the other direction goes on");
+    assertEquals(await readText(pair.stream), "the other direction goes on");
+  },
 });
 
-tlsTest("write() rejects with what was wrong below", async () => {
-  using pair = await securePair();
-  pair.held.gate = Promise.reject(new Deno.errors.BrokenPipe("Broken pipe"));
-  await assertRejects(() => pair.stream.write(encode("x")), Deno.errors.BrokenPipe, "Broken pipe");
-  await assertRejects(() => pair.stream.write(encode("y")), Deno.errors.BrokenPipe);
+Deno.test({
+  ...TLS,
+  name: "closeWrite() ends the stream below only when close_notify is taken",
+  async fn() {
+    using pair = await securePair();
+    const gate = Promise.withResolvers<void>();
+    pair.held.gate = gate.promise;
+    const closing = pair.stream.closeWrite!();
+    await assertPending(Promise.resolve(closing));
+    assert(!pair.held.hasWritingEnded);
+    gate.resolve();
+    await closing;
+    assert(pair.held.hasWritingEnded);
+    await untilTrue(pair.hasEnded);
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "close() frees the stream below and rejects what is pending",
+  async fn() {
+    const pair = await securePair();
+    pair.held.gate = new Promise(() => {});
+    const reading = readText(pair.stream);
+    const writing = pair.stream.write(new Uint8Array(100_000));
+    await turn();
+    pair.stream.close!();
+    assert(pair.held.isClosed);
+    await assertRejects(() => reading, Deno.errors.Interrupted);
+    await assertRejects(() => writing, Deno.errors.Interrupted);
+    await assertRejects(() => readText(pair.stream), Deno.errors.BadResource);
+    await assertRejects(() => pair.stream.write(encode("x")), Deno.errors.BadResource);
+    pair.client.destroy();
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "write() rejects with what was wrong below",
+  async fn() {
+    using pair = await securePair();
+    pair.held.gate = Promise.reject(new Deno.errors.BrokenPipe("Broken pipe"));
+    await assertRejects(
+      () => pair.stream.write(encode("x")),
+      Deno.errors.BrokenPipe,
+      "Broken pipe",
+    );
+    await assertRejects(() => pair.stream.write(encode("y")), Deno.errors.BrokenPipe);
+  },
 });
 
 // -- Handshakes --
 
-tlsTest("Tls.secure() says why a handshake failed, and closes the stream", async () => {
-  const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03";
-  const cases: [name: string, sent: string, reason: RegExp][] = [
-    ["plain text", "GET / HTTP/1.1\r\n\r\n", /^not TLS$/],
-    ["a syslog line", "<13>hello\n", /^not TLS$/],
-    ["bytes of 0xFF", "\xFF".repeat(3000), /^not TLS$/],
-    ["a PROXY header", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", /^not TLS$/],
-    ["nothing", "", /^closed by the client$/],
-    ["one byte", "\x16", /^closed by the client$/],
-    ["half a hello", hello + "\0".repeat(200), /^closed by the client$/],
-    ["a hello of zeros", hello + "\0".repeat(600), /^[a-z].*\w$/],
-  ];
-  for (const [name, sent, reason] of cases) {
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() says why a handshake failed, and closes the stream",
+  async fn() {
+    const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03";
+    const cases: [name: string, sent: string, reason: RegExp][] = [
+      ["plain text", "GET / HTTP/1.1\r\n\r\n", /^not TLS$/],
+      ["a syslog line", "<13>hello\n", /^not TLS$/],
+      ["bytes of 0xFF", "\xFF".repeat(3000), /^not TLS$/],
+      ["a PROXY header", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", /^not TLS$/],
+      ["nothing", "", /^closed by the client$/],
+      ["one byte", "\x16", /^closed by the client$/],
+      ["half a hello", hello + "\0".repeat(200), /^closed by the client$/],
+      ["a hello of zeros", hello + "\0".repeat(600), /^[a-z].*\w$/],
+    ];
+    for (const [name, sent, reason] of cases) {
+      const stream = new HeldStream();
+      const securing = newTls().secure(stream);
+      securing.catch(() => {});
+      if (sent) stream.inject(bytesOf(sent));
+      stream.endInput();
+      const error = await assertRejects(() => securing, Error, undefined, name);
+      assertMatch(error.message, reason, name);
+      assert(stream.isClosed, name);
+    }
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() says that the peer has reset, or what else ended the stream",
+  async fn() {
+    for (
+      const [fault, reason] of [
+        [new Deno.errors.ConnectionReset("Connection reset by peer"), "reset by peer"],
+        [new Deno.errors.TimedOut("Operation timed out (os error 110)"), "operation timed out"],
+      ] as const
+    ) {
+      const stream = new HeldStream();
+      stream.endInput(fault);
+      const error = await assertRejects(() => newTls().secure(stream), Error);
+      assertEquals(error.message, reason);
+    }
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() ends when its stream is closed",
+  async fn() {
     const stream = new HeldStream();
     const securing = newTls().secure(stream);
-    securing.catch(() => {});
-    if (sent) stream.inject(bytesOf(sent));
-    stream.endInput();
-    const error = await assertRejects(() => securing, Error, undefined, name);
-    assertMatch(error.message, reason, name);
-    assert(stream.isClosed, name);
-  }
+    await assertPending(securing);
+    stream.close();
+    await assertRejects(() => securing, Error);
+  },
 });
 
-tlsTest("Tls.secure() says that the peer has reset, or what else ended the stream", async () => {
-  for (
-    const [fault, reason] of [
-      [new Deno.errors.ConnectionReset("Connection reset by peer"), "reset by peer"],
-      [new Deno.errors.TimedOut("Operation timed out (os error 110)"), "operation timed out"],
-    ] as const
-  ) {
-    const stream = new HeldStream();
-    stream.endInput(fault);
-    const error = await assertRejects(() => newTls().secure(stream), Error);
-    assertEquals(error.message, reason);
-  }
-});
-
-tlsTest("Tls.secure() ends when its stream is closed", async () => {
-  const stream = new HeldStream();
-  const securing = newTls().secure(stream);
-  await assertPending(securing);
-  stream.close();
-  await assertRejects(() => securing, Error);
-});
-
-tlsTest("Tls.secure() names the client that an authority has signed", async () => {
-  const { folder, authority, client } = certificates();
-  const make = (subject: string, altName = "") =>
-    pem(makeClientCertificate(folder, authority, subject, { name: "named", altName }));
-  for (
-    const [options, name] of [
-      [pem(client), "sensor 7"],
-      [make("/O=Works/CN=a\tb"), "a\tb"],
-      [make("/CN=first/CN=second"), "first, second"],
-      [make("/O=Works", "DNS:pump.example"), "DNS:pump.example"],
-    ] as const
-  ) {
-    using pair = await securePair(newTls(true), options);
-    assertEquals(pair.certificate, name);
-    pair.client.write("x");
-    assertEquals(await readText(pair.stream), "x");
-  }
-});
-
-tlsTest("Tls.secure() takes the certificates of every authority in the file", async () => {
-  const { folder, server, authority, stranger } = certificates();
-  const both = fileOf(`${folder}/both.pem`, textOf(stranger.cert) + textOf(authority.cert));
-  const tls = new Tls({ certFile: server.cert, keyFile: server.key, clientCaFile: both });
-  for (const issuer of [authority, stranger]) {
-    const files = makeClientCertificate(folder, issuer, "/CN=one of two", { name: "two" });
-    using pair = await securePair(tls, pem(files));
-    assertEquals(pair.certificate, "one of two");
-  }
-});
-
-tlsTest("Tls.secure() refuses a client without a certificate, or with a wrong one", async () => {
-  const { folder, authority, stranger } = certificates();
-  const make = (issuer: CertificateFiles, days = 2) =>
-    pem(makeClientCertificate(folder, issuer, "/CN=x", { name: "refused", days }));
-  const cases: [options: ConnectionOptions, reason: string][] = [
-    [{}, "no client certificate"],
-    [make(stranger), "client certificate of an unknown authority"],
-    [pem(makeCertificate(folder, "own")), "client certificate of an unknown authority"],
-    [make(authority, -1), "client certificate expired"],
-  ];
-  for (const [options, reason] of cases) {
-    for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
-      const error = await assertRejects(
-        () => securePair(newTls(true), { ...options, maxVersion }),
-        Error,
-      );
-      assertEquals(error.message, reason, maxVersion);
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() names the client that an authority has signed",
+  async fn() {
+    const { folder, authority, client } = certificates();
+    const make = (subject: string, altName = "") =>
+      pem(makeClientCertificate(folder, authority, subject, { name: "named", altName }));
+    for (
+      const [options, name] of [
+        [pem(client), "sensor 7"],
+        [make("/O=Works/CN=a\tb"), "a\tb"],
+        [make("/CN=first/CN=second"), "first, second"],
+        [make("/O=Works", "DNS:pump.example"), "DNS:pump.example"],
+      ] as const
+    ) {
+      using pair = await securePair(newTls(true), options);
+      assertEquals(pair.certificate, name);
+      pair.client.write("x");
+      assertEquals(await readText(pair.stream), "x");
     }
-  }
+  },
 });
 
-tlsTest("Tls.secure() says that the client does not trust the certificate", async () => {
-  using pair = await tcpPair();
-  const securing = newTls().secure(pair.server);
-  securing.catch(() => {});
-  using client = await Deno.startTls(pair.client, { hostname: "localhost" });
-  await assertRejects(() => client.handshake());
-  const error = await assertRejects(() => securing, Error);
-  assertEquals(error.message, "the client says: unknown CA");
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() takes the certificates of every authority in the file",
+  async fn() {
+    const { folder, server, authority, stranger } = certificates();
+    const both = fileOf(`${folder}/both.pem`, textOf(stranger.cert) + textOf(authority.cert));
+    const tls = new Tls({ certFile: server.cert, keyFile: server.key, clientCaFile: both });
+    for (const issuer of [authority, stranger]) {
+      const files = makeClientCertificate(folder, issuer, "/CN=one of two", { name: "two" });
+      using pair = await securePair(tls, pem(files));
+      assertEquals(pair.certificate, "one of two");
+    }
+  },
 });
 
-tlsTest("Tls.secure() serves one client while others are silent", async () => {
-  const tls = newTls();
-  const silent = Array.from({ length: 50 }, () => new HeldStream());
-  const waiting = silent.map((stream) => tls.secure(stream).catch(({ message }) => message));
-  silent.forEach((stream, at) => at % 2 && stream.inject(bytesOf("\x16\x03\x01")));
-  {
-    using pair = await securePair(tls);
-    pair.client.write("heard");
-    assertEquals(await readText(pair.stream), "heard");
-  }
-  for (const stream of silent) stream.endInput();
-  assertEquals(new Set(await Promise.all(waiting)), new Set(["closed by the client"]));
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() refuses a client without a certificate, or with a wrong one",
+  async fn() {
+    const { folder, authority, stranger } = certificates();
+    const make = (issuer: CertificateFiles, days = 2) =>
+      pem(makeClientCertificate(folder, issuer, "/CN=x", { name: "refused", days }));
+    const cases: [options: ConnectionOptions, reason: string][] = [
+      [{}, "no client certificate"],
+      [make(stranger), "client certificate of an unknown authority"],
+      [pem(makeCertificate(folder, "own")), "client certificate of an unknown authority"],
+      [make(authority, -1), "client certificate expired"],
+    ];
+    for (const [options, reason] of cases) {
+      for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
+        const error = await assertRejects(
+          () => securePair(newTls(true), { ...options, maxVersion }),
+          Error,
+        );
+        assertEquals(error.message, reason, maxVersion);
+      }
+    }
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() says that the client does not trust the certificate",
+  async fn() {
+    using pair = await tcpPair();
+    const securing = newTls().secure(pair.server);
+    securing.catch(() => {});
+    using client = await Deno.startTls(pair.client, { hostname: "localhost" });
+    await assertRejects(() => client.handshake());
+    const error = await assertRejects(() => securing, Error);
+    assertEquals(error.message, "the client says: unknown CA");
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() serves one client while others are silent",
+  async fn() {
+    const tls = newTls();
+    const silent = Array.from({ length: 50 }, () => new HeldStream());
+    const waiting = silent.map((stream) => tls.secure(stream).catch(({ message }) => message));
+    silent.forEach((stream, at) => at % 2 && stream.inject(bytesOf("\x16\x03\x01")));
+    {
+      using pair = await securePair(tls);
+      pair.client.write("heard");
+      assertEquals(await readText(pair.stream), "heard");
+    }
+    for (const stream of silent) stream.endInput();
+    assertEquals(new Set(await Promise.all(waiting)), new Set(["closed by the client"]));
+  },
 });
 
 for (const version of ["tls1", "tls1_1", "tls1_2", "tls1_3"]) {
-  tlsTest(`Tls.secure() answers openssl's client with ${version}`, async () => {
-    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { port } = listener.addr;
-    await using client = new Deno.Command("openssl", {
-      args: [
-        ...["s_client", "-connect", `127.0.0.1:${port}`, `-${version}`, "-quiet"],
-        ...["-cipher", "DEFAULT@SECLEVEL=0"],
-      ],
-      stdin: "piped",
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-    const writer = client.stdin.getWriter();
-    writer.write(encode("hello\n")).catch(() => {});
-    const secured = newTls().secure(await listener.accept());
-    if (version < "tls1_2") {
-      const error = await assertRejects(() => secured, Error);
-      assertMatch(error.message, /^older than TLS 1\.2$|^closed by the client$/);
-      await writer.close().catch(() => {});
-    } else {
-      const { stream } = await secured;
-      assertEquals(await readText(stream), "hello\n");
-      await writer.close();
-      stream.close!();
-    }
+  Deno.test({
+    ...TLS,
+    name: `Tls.secure() answers openssl's client with ${version}`,
+    async fn() {
+      using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const { port } = listener.addr;
+      await using client = new Deno.Command("openssl", {
+        args: [
+          ...["s_client", "-connect", `127.0.0.1:${port}`, `-${version}`, "-quiet"],
+          ...["-cipher", "DEFAULT@SECLEVEL=0"],
+        ],
+        stdin: "piped",
+        stdout: "null",
+        stderr: "null",
+      }).spawn();
+      const writer = client.stdin.getWriter();
+      writer.write(encode("hello\n")).catch(() => {});
+      const secured = newTls().secure(await listener.accept());
+      if (version < "tls1_2") {
+        const error = await assertRejects(() => secured, Error);
+        assertMatch(error.message, /^older than TLS 1\.2$|^closed by the client$/);
+        await writer.close().catch(() => {});
+      } else {
+        const { stream } = await secured;
+        assertEquals(await readText(stream), "hello\n");
+        await writer.close();
+        stream.close!();
+      }
+    },
   });
 }
 
-tlsTest("Tls.secure() keeps nothing of a handshake that failed", async () => {
-  const tls = newTls();
-  const refs: WeakRef<HeldStream>[] = [];
-  for (let i = 0; i < 20; i++) {
-    const stream = new HeldStream();
-    refs.push(new WeakRef(stream));
-    stream.inject(bytesOf("GET / HTTP/1.1\r\n\r\n"));
-    await assertRejects(() => tls.secure(stream), Error, "not TLS");
-  }
-  setFlagsFromString("--expose-gc");
-  const collect: () => void = runInNewContext("gc");
-  const left = () => refs.filter((ref) => ref.deref()).length;
-  // The last of them may still be on the stack.
-  for (let i = 0; i < 20 && left() > 1; i++) {
-    await turn();
-    collect();
-  }
-  assert(left() <= 1, `${left()} of 20 are left`);
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() keeps nothing of a handshake that failed",
+  async fn() {
+    const tls = newTls();
+    const refs: WeakRef<HeldStream>[] = [];
+    for (let i = 0; i < 20; i++) {
+      const stream = new HeldStream();
+      refs.push(new WeakRef(stream));
+      stream.inject(bytesOf("GET / HTTP/1.1\r\n\r\n"));
+      await assertRejects(() => tls.secure(stream), Error, "not TLS");
+    }
+    setFlagsFromString("--expose-gc");
+    const collect: () => void = runInNewContext("gc");
+    const left = () => refs.filter((ref) => ref.deref()).length;
+    // The last of them may still be on the stack.
+    for (let i = 0; i < 20 && left() > 1; i++) {
+      await turn();
+      collect();
+    }
+    assert(left() <= 1, `${left()} of 20 are left`);
+  },
 });
 
 // -- Files --
@@ -654,83 +759,98 @@ function assertUnusable(files: { cert?: string; key?: string; ca?: string }, mes
   assertMatch(error.message, message);
 }
 
-tlsTest("new Tls() names the file that is missing, swapped or of no use", async () => {
-  await turn();
-  const { folder, server, authority, client } = certificates();
-  const write = (name: string, text: string) => fileOf(`${folder}/${name}`, text);
-  const damaged = (kind: string) => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
-  const empty = write("empty", "");
-  assertUnusable({ cert: `${folder}/none` }, /^Cannot read \S+\/none: no such file or directory$/);
-  assertUnusable({ key: `${folder}/none` }, /^Cannot read \S+\/none: no such file or directory$/);
-  assertUnusable({ cert: folder }, /^Cannot read \S+: is a directory$/);
-  assertUnusable(
-    { cert: server.key, key: server.cert },
-    /^Cannot use --tls-cert \S+server\.key: no certificate in it$/,
-  );
-  assertUnusable(
-    { key: server.cert },
-    /^Cannot use --tls-key \S+server\.pem: no private key in it$/,
-  );
-  assertUnusable({ cert: empty }, /^Cannot use --tls-cert \S+empty: no certificate in it$/);
-  assertUnusable({ ca: empty }, /^Cannot use --tls-client-ca \S+empty: no certificate in it$/);
-  assertUnusable(
-    { ca: authority.key },
-    /^Cannot use --tls-client-ca \S+authority\.key: no certificate in it$/,
-  );
-  assertUnusable(
-    { key: client.key },
-    /^Cannot use --tls-key \S+client\.key: it does not belong to the certificate in \S+server\.pem$/,
-  );
-  assertUnusable(
-    { cert: write("bad.pem", damaged("CERTIFICATE")) },
-    /^Cannot use --tls-cert \S+bad\.pem: a certificate in it is damaged$/,
-  );
-  assertUnusable(
-    { ca: write("bad.pem", textOf(authority.cert) + damaged("CERTIFICATE")) },
-    /^Cannot use --tls-client-ca \S+bad\.pem: a certificate in it is damaged$/,
-  );
-  assertUnusable(
-    { key: write("bad.key", damaged("PRIVATE KEY")) },
-    /^Cannot use --tls-key \S+bad\.key: the private key in it is damaged$/,
-  );
-  assertUnusable(
-    { key: write("locked.key", damaged("ENCRYPTED PRIVATE KEY")) },
-    /^Cannot use --tls-key \S+locked\.key: the key in it is encrypted/,
-  );
+Deno.test({
+  ...TLS,
+  name: "new Tls() names the file that is missing, swapped or of no use",
+  async fn() {
+    await turn();
+    const { folder, server, authority, client } = certificates();
+    const write = (name: string, text: string) => fileOf(`${folder}/${name}`, text);
+    const damaged = (kind: string) => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
+    const empty = write("empty", "");
+    assertUnusable(
+      { cert: `${folder}/none` },
+      /^Cannot read \S+\/none: no such file or directory$/,
+    );
+    assertUnusable({ key: `${folder}/none` }, /^Cannot read \S+\/none: no such file or directory$/);
+    assertUnusable({ cert: folder }, /^Cannot read \S+: is a directory$/);
+    assertUnusable(
+      { cert: server.key, key: server.cert },
+      /^Cannot use --tls-cert \S+server\.key: no certificate in it$/,
+    );
+    assertUnusable(
+      { key: server.cert },
+      /^Cannot use --tls-key \S+server\.pem: no private key in it$/,
+    );
+    assertUnusable({ cert: empty }, /^Cannot use --tls-cert \S+empty: no certificate in it$/);
+    assertUnusable({ ca: empty }, /^Cannot use --tls-client-ca \S+empty: no certificate in it$/);
+    assertUnusable(
+      { ca: authority.key },
+      /^Cannot use --tls-client-ca \S+authority\.key: no certificate in it$/,
+    );
+    assertUnusable(
+      { key: client.key },
+      /^Cannot use --tls-key \S+client\.key: it does not belong to the certificate in \S+server\.pem$/,
+    );
+    assertUnusable(
+      { cert: write("bad.pem", damaged("CERTIFICATE")) },
+      /^Cannot use --tls-cert \S+bad\.pem: a certificate in it is damaged$/,
+    );
+    assertUnusable(
+      { ca: write("bad.pem", textOf(authority.cert) + damaged("CERTIFICATE")) },
+      /^Cannot use --tls-client-ca \S+bad\.pem: a certificate in it is damaged$/,
+    );
+    assertUnusable(
+      { key: write("bad.key", damaged("PRIVATE KEY")) },
+      /^Cannot use --tls-key \S+bad\.key: the private key in it is damaged$/,
+    );
+    assertUnusable(
+      { key: write("locked.key", damaged("ENCRYPTED PRIVATE KEY")) },
+      /^Cannot use --tls-key \S+locked\.key: the key in it is encrypted/,
+    );
+  },
 });
 
-tlsTest("new Tls() takes RSA and Ed25519 keys, and no kind that TLS does not have", async () => {
-  const { folder } = certificates();
-  for (const kind of ["rsa:2048", "ed25519"]) {
-    const { cert, key } = makeCertificate(folder, "other", ["-newkey", kind, "-nodes"]);
-    using pair = await securePair(new Tls({ certFile: cert, keyFile: key }));
-    pair.client.write(kind);
-    assertEquals(await readText(pair.stream), kind);
-  }
-  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1", "-nodes"];
-  assertUnusable(
-    makeCertificate(folder, "odd", curve),
-    /^Cannot use --tls-key \S+odd\.key: TLS cannot use such a key: \S/,
-  );
+Deno.test({
+  ...TLS,
+  name: "new Tls() takes RSA and Ed25519 keys, and no kind that TLS does not have",
+  async fn() {
+    const { folder } = certificates();
+    for (const kind of ["rsa:2048", "ed25519"]) {
+      const { cert, key } = makeCertificate(folder, "other", ["-newkey", kind, "-nodes"]);
+      using pair = await securePair(new Tls({ certFile: cert, keyFile: key }));
+      pair.client.write(kind);
+      assertEquals(await readText(pair.stream), kind);
+    }
+    const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1", "-nodes"];
+    assertUnusable(
+      makeCertificate(folder, "odd", curve),
+      /^Cannot use --tls-key \S+odd\.key: TLS cannot use such a key: \S/,
+    );
+  },
 });
 
-tlsTest("Tls.reload() gives new clients the new certificate and lets old ones be", async () => {
-  using dir = tempDir();
-  const { cert, key } = makeCertificate(dir.path);
-  const tls = new Tls({ certFile: cert, keyFile: key });
-  using old = await securePair(tls);
-  const first = old.client.getPeerCertificate().fingerprint256;
-  makeCertificate(dir.path);
-  tls.reload();
-  using young = await securePair(tls);
-  const second = young.client.getPeerCertificate().fingerprint256;
-  assert(first && second && first !== second);
-  old.client.write("old");
-  assertEquals(await readText(old.stream), "old");
+Deno.test({
+  ...TLS,
+  name: "Tls.reload() gives new clients the new certificate and lets old ones be",
+  async fn() {
+    using dir = tempDir();
+    const { cert, key } = makeCertificate(dir.path);
+    const tls = new Tls({ certFile: cert, keyFile: key });
+    using old = await securePair(tls);
+    const first = old.client.getPeerCertificate().fingerprint256;
+    makeCertificate(dir.path);
+    tls.reload();
+    using young = await securePair(tls);
+    const second = young.client.getPeerCertificate().fingerprint256;
+    assert(first && second && first !== second);
+    old.client.write("old");
+    assertEquals(await readText(old.stream), "old");
 
-  fileOf(cert, "");
-  const error = assertThrows(() => tls.reload(), Failure);
-  assertEquals(error.message, `Cannot use --tls-cert ${cert}: no certificate in it`);
-  using third = await securePair(tls);
-  assertEquals(third.client.getPeerCertificate().fingerprint256, second);
+    fileOf(cert, "");
+    const error = assertThrows(() => tls.reload(), Failure);
+    assertEquals(error.message, `Cannot use --tls-cert ${cert}: no certificate in it`);
+    using third = await securePair(tls);
+    assertEquals(third.client.getPeerCertificate().fingerprint256, second);
+  },
 });

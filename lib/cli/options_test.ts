@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { type Config, parseConfig, usage, UsageError } from "./options.ts";
+import { READ } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -353,11 +354,9 @@ Deno.test("usage() says which permissions of Deno the options need", () => {
 const README = new URL("../../README.md", import.meta.url);
 const NO_DEFAULTS = ["", "off", "all", "none", "stdout"];
 
-const { state } = Deno.permissions.querySync({ name: "read", path: README });
-
 Deno.test({
+  ...READ,
   name: "README lists every option of usage() with the same default",
-  ignore: state !== "granted",
   fn() {
     const text = Deno.readTextFileSync(README);
     const listed = [...text.matchAll(/^\| (`-.+?) +\| (.*?) *\|/gm)].flatMap((

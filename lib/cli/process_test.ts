@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { decode } from "../bytes.ts";
 import { handleSignals, hasTerminal, processIo } from "./process.ts";
-import { hasProgram, noProc, noSignals, tempDir, untilTrue } from "../../tests/support/testing.ts";
+import { tempDir, untilTrue } from "../../tests/support/testing.ts";
+import { needs, PROC, UNIX } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -43,55 +44,72 @@ async function run(body: string, { shell = "$RUN", permissions = [] }: Run = {})
   return { code, out: decode(stdout), err: decode(stderr) };
 }
 
-function runTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, ignore: noSignals, fn });
-}
-
 // -- Standard output --
 
 for (const name of ["write", "writeInline"]) {
-  runTest(`processIo().stdout.${name}() writes all to a pipe`, async () => {
-    const { code, out } = await run(`await writeAll(bytes(1_000_000), "${name}");`);
-    assertEquals([code, out.length], [0, 1_000_000]);
+  Deno.test({
+    ...UNIX,
+    name: `processIo().stdout.${name}() writes all to a pipe`,
+    async fn() {
+      const { code, out } = await run(`await writeAll(bytes(1_000_000), "${name}");`);
+      assertEquals([code, out.length], [0, 1_000_000]);
+    },
   });
 
-  runTest(`processIo().stdout.${name}() writes all to a file`, async () => {
-    const { code, out } = await run(`await writeAll(bytes(1_000_000), "${name}");`, {
-      shell: "$RUN > log; echo $?; wc -c < log",
-    });
-    assertEquals([code, out.trim().split(/\s+/)], [0, ["0", "1000000"]]);
+  Deno.test({
+    ...UNIX,
+    name: `processIo().stdout.${name}() writes all to a file`,
+    async fn() {
+      const { code, out } = await run(`await writeAll(bytes(1_000_000), "${name}");`, {
+        shell: "$RUN > log; echo $?; wc -c < log",
+      });
+      assertEquals([code, out.trim().split(/\s+/)], [0, ["0", "1000000"]]);
+    },
   });
 
-  runTest(`processIo().stdout.${name}() appends to a file`, async () => {
-    const { out } = await run(`await writeAll(bytes(3), "${name}");`, {
-      shell: "echo one > log; $RUN >> log; $RUN >> log; cat log",
-    });
-    assertEquals(out, "one\nxxxxxx");
+  Deno.test({
+    ...UNIX,
+    name: `processIo().stdout.${name}() appends to a file`,
+    async fn() {
+      const { out } = await run(`await writeAll(bytes(3), "${name}");`, {
+        shell: "echo one > log; $RUN >> log; $RUN >> log; cat log",
+      });
+      assertEquals(out, "one\nxxxxxx");
+    },
   });
 
-  runTest(`processIo().stdout.${name}() rejects when nobody will ever read the pipe`, async () => {
-    const { err } = await run(
-      `const turn = () => new Promise((resolve) => setTimeout(resolve, 20));
+  Deno.test({
+    ...UNIX,
+    name: `processIo().stdout.${name}() rejects when nobody will ever read the pipe`,
+    async fn() {
+      const { err } = await run(
+        `const turn = () => new Promise((resolve) => setTimeout(resolve, 20));
        while (true) await io.stdout.${name}(bytes(1000)).catch(async (error) => {
          await turn();
          say(error.code ?? error.name);
          Deno.exit(0);
        });`,
-      { shell: "$RUN | true" },
-    );
-    assertMatch(err, /^(EPIPE|BrokenPipe)\n$/);
+        { shell: "$RUN | true" },
+      );
+      assertMatch(err, /^(EPIPE|BrokenPipe)\n$/);
+    },
   });
 
-  runTest(`processIo().stdout.${name}() takes at most 64 KiB at a time for a pipe`, async () => {
-    const { err } = await run(`say(await io.stdout.${name}(bytes(1_000_000)));`, {
-      shell: "$RUN | cat > /dev/null",
-    });
-    assertEquals(err, "65536\n");
+  Deno.test({
+    ...UNIX,
+    name: `processIo().stdout.${name}() takes at most 64 KiB at a time for a pipe`,
+    async fn() {
+      const { err } = await run(`say(await io.stdout.${name}(bytes(1_000_000)));`, {
+        shell: "$RUN | cat > /dev/null",
+      });
+      assertEquals(err, "65536\n");
+    },
   });
 
-  runTest(
-    `processIo().stdout.${name}() leaves signals and timers their turn in a full pipe`,
-    async () => {
+  Deno.test({
+    ...UNIX,
+    name: `processIo().stdout.${name}() leaves signals and timers their turn in a full pipe`,
+    async fn() {
       const { err } = await run(
         `setTimeout(() => { say("timer"); Deno.exit(0); }, 100);
        await writeAll(bytes(1_000_000), "${name}");`,
@@ -99,11 +117,11 @@ for (const name of ["write", "writeInline"]) {
       );
       assertEquals(err, "timer\n");
     },
-  );
+  });
 
   Deno.test({
+    ...PROC,
     name: `processIo().stdout.${name}() rejects when stdout was closed at the start`,
-    ignore: noProc,
     async fn() {
       const body = `await io.stdout.${name}(bytes(10)); say("written");`;
       const permissions = ["--allow-all"];
@@ -122,19 +140,23 @@ for (const name of ["write", "writeInline"]) {
   });
 }
 
-runTest("processIo().stdout.write() lets the loop turn", async () => {
-  const { err } = await run(
-    `let hasFired = false;
+Deno.test({
+  ...UNIX,
+  name: "processIo().stdout.write() lets the loop turn",
+  async fn() {
+    const { err } = await run(
+      `let hasFired = false;
      setTimeout(() => hasFired = true, 0);
      for (let i = 0; i < 200; i++) await io.stdout.write(bytes(1));
      say(hasFired);`,
-  );
-  assertEquals(err, "true\n");
+    );
+    assertEquals(err, "true\n");
+  },
 });
 
 Deno.test({
+  ...PROC,
   name: "processIo().stdout changes the pipe only when something is written",
-  ignore: noProc,
   async fn() {
     const { err } = await run(
       `const flags = () => /flags:.*?(\\d)\\d{3}\\n/.exec(Deno.readTextFileSync("/proc/self/fdinfo/1"));
@@ -150,26 +172,34 @@ Deno.test({
 
 // -- Standard error --
 
-runTest("processIo().stderr waits for its reader though the pipe does not block", async () => {
-  const { out } = await run(
-    `await io.stdout.write(bytes(1));
+Deno.test({
+  ...UNIX,
+  name: "processIo().stderr waits for its reader though the pipe does not block",
+  async fn() {
+    const { out } = await run(
+      `await io.stdout.write(bytes(1));
      const text = new Uint8Array(1_000_000).fill(121);
      for (let sent = 0; sent < text.length;) sent += await io.stderr.write(text.subarray(sent));`,
-    { shell: "$RUN 2>&1 | (sleep 0.3; wc -c)" },
-  );
-  assertEquals(out.trim(), "1000001");
+      { shell: "$RUN 2>&1 | (sleep 0.3; wc -c)" },
+    );
+    assertEquals(out.trim(), "1000001");
+  },
 });
 
 // -- Terminals --
 
-runTest("hasTerminal() is false without a terminal", async () => {
-  const { err } = await run("say(hasTerminal());");
-  assertEquals(err, "false\n");
+Deno.test({
+  ...UNIX,
+  name: "hasTerminal() is false without a terminal",
+  async fn() {
+    const { err } = await run("say(hasTerminal());");
+    assertEquals(err, "false\n");
+  },
 });
 
 Deno.test({
+  ...needs("script"),
   name: "hasTerminal() is true with one, and after it has hung up",
-  ignore: noSignals || !hasProgram("script"),
   async fn() {
     const { out } = await run(
       `const said = Promise.withResolvers();
@@ -219,9 +249,10 @@ for (
   ] as const
 ) {
   // In a program of its own: the test runner takes SIGINT for itself.
-  runTest(
-    `handleSignals() stops at ${first} and exits at once at a following ${second}`,
-    async () => {
+  Deno.test({
+    ...UNIX,
+    name: `handleSignals() stops at ${first} and exits at once at a following ${second}`,
+    async fn() {
       const { code: status, err } = await run(
         `const stop = () => { say("stop"); Deno.kill(Deno.pid, "${second}"); };
        handleSignals({ stop, hangUp: () => true, report() {} }, Deno.exit);
@@ -231,37 +262,49 @@ for (
       );
       assertEquals([err, status], ["stop\n", code]);
     },
-  );
+  });
 }
 
-runTest("handleSignals() tells of SIGHUP and SIGUSR2, however often they come", async () => {
-  using process = listening(() => true);
-  for (let i = 0; i < 3; i++) {
-    assertEquals(await process.signal("SIGHUP"), ["hangUp"]);
-    assertEquals(await process.signal("SIGUSR2"), ["report"]);
-  }
-  assertEquals(await process.signal("SIGTERM"), ["stop"]);
-});
-
-runTest("handleSignals() takes SIGHUP as a signal to stop where that is asked for", async () => {
-  using process = listening(() => false);
-  assertEquals(await process.signal("SIGHUP", 2), ["hangUp", "stop"]);
-  assertEquals(await process.signal("SIGHUP", 2), ["hangUp", "exit 129"]);
-});
-
-runTest("handleSignals() leaves signals to the system when it is disposed", async () => {
-  const { code } = await run(
-    `handleSignals({ stop() {}, hangUp: () => true, report() {} }, Deno.exit)[Symbol.dispose]();
-     Deno.kill(Deno.pid, "SIGTERM");
-     await new Promise((resolve) => setTimeout(resolve, 60_000));`,
-    { permissions: ["--allow-run"], shell: "$RUN; exit $?" },
-  );
-  assertEquals(code, 143);
+Deno.test({
+  ...UNIX,
+  name: "handleSignals() tells of SIGHUP and SIGUSR2, however often they come",
+  async fn() {
+    using process = listening(() => true);
+    for (let i = 0; i < 3; i++) {
+      assertEquals(await process.signal("SIGHUP"), ["hangUp"]);
+      assertEquals(await process.signal("SIGUSR2"), ["report"]);
+    }
+    assertEquals(await process.signal("SIGTERM"), ["stop"]);
+  },
 });
 
 Deno.test({
+  ...UNIX,
+  name: "handleSignals() takes SIGHUP as a signal to stop where that is asked for",
+  async fn() {
+    using process = listening(() => false);
+    assertEquals(await process.signal("SIGHUP", 2), ["hangUp", "stop"]);
+    assertEquals(await process.signal("SIGHUP", 2), ["hangUp", "exit 129"]);
+  },
+});
+
+Deno.test({
+  ...UNIX,
+  name: "handleSignals() leaves signals to the system when it is disposed",
+  async fn() {
+    const { code } = await run(
+      `handleSignals({ stop() {}, hangUp: () => true, report() {} }, Deno.exit)[Symbol.dispose]();
+     Deno.kill(Deno.pid, "SIGTERM");
+     await new Promise((resolve) => setTimeout(resolve, 60_000));`,
+      { permissions: ["--allow-run"], shell: "$RUN; exit $?" },
+    );
+    assertEquals(code, 143);
+  },
+});
+
+Deno.test({
+  ...PROC,
   name: "handleSignals() does not stop at a SIGHUP that was ignored at the start",
-  ignore: noProc,
   async fn() {
     const body = `const stopped = Promise.withResolvers();
       const actions = { stop: stopped.resolve, report: () => {}, hangUp() {

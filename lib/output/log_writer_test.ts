@@ -58,16 +58,6 @@ async function serveOverlapped(multiplexer: string) {
 }
 
 for (const multiplexer of MULTIPLEXERS) {
-  const test = (
-    name: string,
-    fn: (running: Awaited<ReturnType<typeof serveOverlapped>>) => Promise<void>,
-  ) => {
-    Deno.test(`startServer() ${name} (${multiplexer})`, async () => {
-      await using running = await serveOverlapped(multiplexer);
-      await fn(running);
-    });
-  };
-
   /** Stops the server, lets it write all and checks that each line is there once and in order. */
   const assertComplete = async (
     { server, output, bulky, other }: Awaited<ReturnType<typeof serveOverlapped>>,
@@ -84,43 +74,65 @@ for (const multiplexer of MULTIPLEXERS) {
     assertEquals(output.out.count("\n"), 612);
   };
 
-  test("writes rounds in order though the next is read meanwhile", async (running) => {
-    await running.readOn();
-    await assertComplete(running);
+  Deno.test({
+    name: `startServer() writes rounds in order though the next is read meanwhile (${multiplexer})`,
+    async fn() {
+      await using running = await serveOverlapped(multiplexer);
+      await running.readOn();
+      await assertComplete(running);
+    },
   });
 
-  test("goes on where a write in the background stopped short", async (running) => {
-    await running.readOn();
-    await assertComplete(running, 5000);
+  Deno.test({
+    name: `startServer() goes on where a write in the background stopped short (${multiplexer})`,
+    async fn() {
+      await using running = await serveOverlapped(multiplexer);
+      await running.readOn();
+      await assertComplete(running, 5000);
+    },
   });
 
-  test("ends when the write in the background meets a broken pipe and nobody talks", async (running) => {
-    await running.output.fail(new Deno.errors.BrokenPipe("Broken pipe"));
-    await assertRejects(() => running.server.finished, Failure, "broken pipe");
+  Deno.test({
+    name:
+      `startServer() ends when the write in the background meets a broken pipe and nobody talks (${multiplexer})`,
+    async fn() {
+      await using running = await serveOverlapped(multiplexer);
+      await running.output.fail(new Deno.errors.BrokenPipe("Broken pipe"));
+      await assertRejects(() => running.server.finished, Failure, "broken pipe");
+    },
   });
 
-  test("writes again what a full disk did not take in the background", async (running) => {
-    await running.readOn();
-    await running.output.take(7000);
-    await running.output.fail(noSpace());
-    await running.output.fail(noSpace());
-    await assertComplete(running);
-    assertEquals(running.messages(), [
-      "earshot: Cannot write to stdout: no space left on device; clients wait",
-      "earshot: stdout works again",
-    ]);
+  Deno.test({
+    name:
+      `startServer() writes again what a full disk did not take in the background (${multiplexer})`,
+    async fn() {
+      await using running = await serveOverlapped(multiplexer);
+      await running.readOn();
+      await running.output.take(7000);
+      await running.output.fail(noSpace());
+      await running.output.fail(noSpace());
+      await assertComplete(running);
+      assertEquals(running.messages(), [
+        "earshot: Cannot write to stdout: no space left on device; clients wait",
+        "earshot: stdout works again",
+      ]);
+    },
   });
 
-  test("waits for the write in the background when it is stopped", async (running) => {
-    const { server, output, bulky, other } = running;
-    await running.readOn();
-    server.stop();
-    await turn();
-    let hasEnded = false;
-    server.finished.then(() => hasEnded = true);
-    while (!hasEnded) await Promise.race([output.take(9000), server.finished]);
-    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(600));
-    assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
+  Deno.test({
+    name: `startServer() waits for the write in the background when it is stopped (${multiplexer})`,
+    async fn() {
+      await using running = await serveOverlapped(multiplexer);
+      const { server, output, bulky, other } = running;
+      await running.readOn();
+      server.stop();
+      await turn();
+      let hasEnded = false;
+      server.finished.then(() => hasEnded = true);
+      while (!hasEnded) await Promise.race([output.take(9000), server.finished]);
+      assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(600));
+      assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
+    },
   });
 }
 

@@ -3,13 +3,8 @@ import { decode, encode } from "../bytes.ts";
 import { lineJson, noticeJson, sentJson } from "./json.ts";
 import { Log, type LogOptions } from "./log.ts";
 import { type ConnectionEvent, NOT_ALLOWED, type Subject, type Target } from "./records.ts";
-import {
-  bytesOf,
-  hasProgram,
-  latin1,
-  randomNumbers,
-  withSeeds,
-} from "../../tests/support/testing.ts";
+import { bytesOf, latin1, randomNumbers, withSeeds } from "../../tests/support/testing.ts";
+import { needs } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -347,8 +342,8 @@ Deno.test("Log.chunk() shows chunks with offsets when the format is hex", () => 
 });
 
 Deno.test({
+  ...needs("hexdump"),
   name: "Log.chunk() shows what hexdump -vC shows",
-  ignore: !hasProgram("hexdump"),
   async fn() {
     const bytes = Uint8Array.from({ length: 300 }, (_, i) => i < 260 ? i : 0);
     await using hexdump = new Deno.Command("hexdump", {

@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Stats } from "../stats.ts";
 import { metricsText } from "./metrics.ts";
+import { needs } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -48,20 +49,9 @@ Deno.test("metricsText() says 1 while the output is stalled", () => {
   assertStringIncludes(text, "\nearshot_output_stalled 1\n");
 });
 
-const lacksPromtool = Deno.permissions.querySync({ name: "run" }).state !== "granted" ||
-  !runs("promtool", "--version");
-
-function runs(command: string, ...args: string[]): boolean {
-  try {
-    return new Deno.Command(command, { args }).outputSync().success;
-  } catch {
-    return false;
-  }
-}
-
 Deno.test({
+  ...needs("promtool"),
   name: "metricsText() gives promtool nothing to say",
-  ignore: lacksPromtool,
   async fn() {
     const promtool = new Deno.Command("promtool", {
       args: ["check", "metrics"],

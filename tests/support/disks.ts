@@ -13,9 +13,7 @@ import { codeOf } from "../../lib/errors.ts";
 import type { Sink } from "../../lib/io.ts";
 import type { Rotation } from "../../lib/output/log_file.ts";
 import { Output } from "../../lib/output/output.ts";
-import { noFiles, noRun, replaced, tempDir } from "./testing.ts";
-
-const noUnix = noRun || Deno.build.os === "windows";
+import { replaced } from "./testing.ts";
 
 interface Given {
   readonly stdout?: Sink;
@@ -97,23 +95,6 @@ export function listing(path: string): Record<string, string> {
     const file = `${path}/${name}`;
     return [name, Deno.lstatSync(file).isDirectory ? "" : Deno.readTextFileSync(file)];
   }));
-}
-
-export function fileTest(name: string, fn: (dir: string) => Promise<void> | void): void {
-  Deno.test({
-    name,
-    ignore: noFiles,
-    async fn() {
-      using dir = tempDir();
-      await fn(dir.path);
-    },
-  });
-}
-
-/** The same with what only Unix has. */
-export function unixTest(name: string, fn: (dir: string) => Promise<void> | void): void {
-  if (noUnix) Deno.test.ignore(name, () => {});
-  else fileTest(name, fn);
 }
 
 export function makeFifo(path: string): void {

@@ -1,6 +1,6 @@
 /**
- * What tests share: permissions and programs, time, bytes, random numbers, files,
- * connections, and questions to a source. Not published.
+ * What tests share: time, bytes, random numbers, files, connections, and questions to a
+ * source. Not published.
  *
  * @module
  */
@@ -20,46 +20,12 @@ import {
   type Source,
 } from "../../poller.ts";
 import { decode } from "../../lib/bytes.ts";
+import { FILES, NET, PROC, RUN, UNIX } from "./needs.ts";
 
-// -- Permissions and programs --
+// -- What is needed: on its way to needs.ts --
 
-/** Whether one of these permissions is missing. */
-export function lacks(...names: ("net" | "read" | "write" | "run" | "sys")[]): boolean {
-  return names.some((name) => Deno.permissions.querySync({ name }).state !== "granted");
-}
-
-export const noNet = lacks("net");
-export const noFiles = lacks("net", "read", "write");
-export const noRun = lacks("net", "read", "write", "run", "sys");
-export const noSignals = noRun || Deno.build.os === "windows";
-export const noProc = noRun || Deno.build.os !== "linux";
-
-/** A test over real sockets: without the permission it is ignored. */
-export function netTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, ignore: noNet, timeout: 10_000, fn });
-}
-
-/** Whether a program is installed; what it says to `--version` does not matter. */
-export function hasProgram(name: string): boolean {
-  if (noRun) return false;
-  try {
-    const quiet = { stdin: "null", stdout: "null", stderr: "null" } as const;
-    new Deno.Command(name, { args: ["--version"], ...quiet }).outputSync();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-export function hasIpv6(): boolean {
-  if (noNet) return false;
-  try {
-    Deno.listen({ hostname: "::1", port: 0 }).close();
-    return true;
-  } catch {
-    return false;
-  }
-}
+export const [noNet, noFiles, noRun] = [NET.ignore, FILES.ignore, RUN.ignore];
+export const [noSignals, noProc] = [UNIX.ignore, PROC.ignore];
 
 // -- Time --
 
