@@ -18,6 +18,8 @@ export interface Sink {
    * event loop may not turn. It may return or throw at once.
    */
   writeInline?(bytes: Uint8Array): number | Promise<number>;
+  /** Told when all of a round is written: what comes next begins a record. */
+  endRound?(): void;
 }
 
 /**
@@ -45,4 +47,11 @@ export interface Io {
 /** Writes all of `bytes`, in as many writes as it takes. */
 export async function writeAll(sink: Pick<Sink, "write">, bytes: Uint8Array): Promise<void> {
   for (let sent = 0; sent < bytes.length;) sent += await sink.write(bytes.subarray(sent));
+}
+
+/** Whether /proc may be read, which takes `--allow-all`; nobody is asked for it. */
+export function maySeeProcess(): boolean {
+  const names = ["read", "write", "net", "env", "sys", "run", "ffi", "import"] as const;
+  return Deno.build.os === "linux" &&
+    names.every((name) => Deno.permissions.querySync({ name }).state === "granted");
 }

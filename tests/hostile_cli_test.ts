@@ -58,32 +58,52 @@ Deno.test({
   },
 });
 
-Deno.test({
-  ...PROC,
-  name:
-    "main() writes every line once to a file that took a part of a write and no more for a while",
-  async fn() {
-    using dir = tempDir();
-    const path = `${dir.path}/log`;
-    // A limit of the file's size fails as a full disk does, and can be raised from outside.
-    const before = `trap '' XFSZ; ulimit -S -f 100; exec > "${path}"`;
-    await using cli = spawnCli(["-p", "0", "-q", "-t", "none"], { before });
-    using conn = await connectTo(await cli.port());
-    const numbers = Array.from({ length: 3000 }, (_, i) => `${i}`);
-    await writeAll(
-      conn,
-      encode(numbers.map((number) => `${number} ${"x".repeat(100)}\n`).join("")),
-    );
-    await cli.err.until("clients wait\n");
-    const raise = ["--pid", `${cli.pid}`, "--fsize=unlimited"];
-    assert((await new Deno.Command("prlimit", { args: raise }).output()).success);
-    await cli.err.until("works again\n");
-    cli.kill("SIGTERM");
-    assertEquals(await cli.ended(), 0);
-    const lines = (await Deno.readTextFile(path)).split("\n").slice(0, -1);
-    assertEquals(lines.map((line) => /\| (\d+) x{100}$/.exec(line)?.[1]), numbers);
-  },
-});
+for (
+  const [to, redirection, more] of [
+    ["stdout", `exec > "$LOG"`, []],
+    ["stdout with stderr", `exec > "$LOG" 2>&1`, ["--stats", "0.1"]],
+    ["the end of a file with stderr", `exec >> "$LOG" 2>&1`, ["--stats", "0.1"]],
+    ["--output", "", ["--output", "$LOG"]],
+  ] as const
+) {
+  Deno.test({
+    ...PROC,
+    name: `main() writes every line once to ${to} when the file may not grow for a while`,
+    async fn() {
+      using dir = tempDir();
+      const path = `${dir.path}/log`;
+      const before = redirection.replace("$LOG", path);
+      const args = more.map((word) => word.replace("$LOG", path));
+      await using cli = spawnCli(["-p", "0", "-q", "-t", "none", ...args], { before });
+      const said = () => cli.err.text + (exists(path) ? Deno.readTextFileSync(path) : "");
+      await untilTrue(() => /listening on .*\n/.test(said()));
+      // A limit of the file's size fails as a full disk does. Deno itself must have begun.
+      const limitSize = async (limit: string) => {
+        const args = ["--pid", `${cli.pid}`, `--fsize=${limit}`];
+        assert((await new Deno.Command("prlimit", { args }).output()).success);
+      };
+      await limitSize("50000:unlimited");
+      using conn = await connectTo(Number(/listening on 127\.0\.0\.1:(\d+)/.exec(said())![1]));
+      const numbers = Array.from({ length: 3000 }, (_, i) => `${i}`);
+      await writeAll(
+        conn,
+        encode(numbers.map((number) => `${number} ${"x".repeat(100)}\n`).join("")),
+      );
+      await untilTrue(() => exists(path) && Deno.statSync(path).size === 50_000);
+      await pause(300);
+      await limitSize("unlimited");
+      await untilTrue(() => Deno.readTextFileSync(path).includes("| 2999 "));
+      cli.kill("SIGTERM");
+      assertEquals(await cli.ended(), 0);
+      const lines = Deno.readTextFileSync(path).split("\n").slice(0, -1);
+      const records = lines.filter((line) => line.startsWith("#1 "));
+      assertEquals(records.map((line) => /\| (\d+) x{100}$/.exec(line)?.[1]), numbers);
+      const others = lines.filter((line) => !line.startsWith("#1 "));
+      assertEquals(others.filter((line) => !/^(earshot: |stats: |listening on )/.test(line)), []);
+      assertMatch(said(), /file too large; clients wait[^]*works again/);
+    },
+  });
+}
 
 Deno.test({
   ...PROC,

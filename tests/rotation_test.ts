@@ -111,7 +111,7 @@ Deno.test({
   ...FILES,
   name: "no record is lost, doubled or torn over hundreds of rotations under 8 clients",
   async fn() {
-    await using running = await serveRotating(["--rotate-keep", "100000"]);
+    await using running = await serveRotating(["--rotate-keep", "1000"]);
     const said = await talkAll(running, Infinity, () => exists(`${running.path}.150`));
     await stop(running);
     const files = filesOf(running.path);
@@ -125,7 +125,7 @@ Deno.test({
   ...FILES,
   name: "no record is lost when the file is opened anew between rotations",
   async fn() {
-    await using running = await serveRotating(["--rotate-keep", "100000"]);
+    await using running = await serveRotating(["--rotate-keep", "1000"]);
     const reloading = setInterval(() => running.server.reload(), 3);
     const said = await talkAll(running, Infinity, () => exists(`${running.path}.50`));
     clearInterval(reloading);
@@ -139,7 +139,7 @@ Deno.test({
   ...FILES,
   name: "a file that others have moved is left to them, and the next is counted anew",
   async fn() {
-    await using running = await serveRotating(["--rotate-keep", "100000"]);
+    await using running = await serveRotating(["--rotate-keep", "1000"]);
     await talk(running.port, "c0", 20);
     await untilTrue(() => Deno.statSync(running.path).size > 0);
     await Deno.rename(running.path, `${running.path}.moved`);
@@ -174,7 +174,7 @@ Deno.test({
   ...FILES,
   name: "a rotation that fails is told once, and the old file goes on until it works",
   async fn() {
-    await using running = await serveRotating(["--rotate-keep", "100000"]);
+    await using running = await serveRotating(["--rotate-keep", "1000"]);
     await Deno.mkdir(`${running.path}.1`);
     const said = await talkAll(running, 1_000);
     const { length } = said;
@@ -219,7 +219,7 @@ Deno.test({
   name: "a full disk between rotations loses nothing, also when the file is moved meanwhile",
   async fn() {
     using _disk = fullDisk();
-    await using running = await serveRotating(["--rotate-keep", "100000"]);
+    await using running = await serveRotating(["--rotate-keep", "1000"]);
     const { path, err, server } = running;
     const moved = `${path}.moved`;
     let older = 0;

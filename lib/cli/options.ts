@@ -74,7 +74,7 @@ export interface Config {
   readonly output: string | undefined;
   /** Size that an output file does not exceed, unless one write does; `undefined` for any. */
   readonly rotateSizeBytes: number | undefined;
-  /** How many output files that reached that size are kept; 1 at least. */
+  /** How many output files that reached that size are kept, from 1 to 1000. */
   readonly rotateKeep: number;
   /** Whether records of connects, disconnects and refusals are left out. */
   readonly quiet: boolean;
@@ -102,6 +102,8 @@ export class UsageError extends Error {
 
 const MAX_LINE_BYTES = 64 * 1024 ** 2;
 const MAX_FILE_BYTES = 1024 ** 4;
+/** Each rotation renames all of them. */
+const MAX_OLD_FILES = 1000;
 const WEB_HOST = "127.0.0.1";
 
 const host: Kind<string> = { ...address, hint: placeHint };
@@ -258,8 +260,8 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
     help: "rename it to <file>.1 and begin a new one before it gets larger",
     needs: ["read", "write"],
   }),
-  rotateKeep: option("--rotate-keep <n>", single(integer(1), "5"), {
-    help: "how many old files --rotate-size keeps",
+  rotateKeep: option("--rotate-keep <n>", single(integer(1, MAX_OLD_FILES), "5"), {
+    help: "how many old files --rotate-size keeps, at most 1000",
   }),
   quiet: option("-q, --quiet", flag, { help: "no records of connects, disconnects and refusals" }),
   interactive: option("-I, --interactive", flag, {

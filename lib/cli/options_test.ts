@@ -129,6 +129,7 @@ Deno.test("parseConfig() takes every option", () => {
 });
 
 const COUNT = "expected an integer from 1 to 2147483647";
+const KEPT = "expected an integer from 1 to 1000";
 const PORT = "expected an integer from 0 to 65535";
 const ADDRESS = "expected an address, such as 127.0.0.1, 0.0.0.0 or ::";
 const NETWORK = "expected an address or a network, such as 10.0.0.0/8 or fd00::/8";
@@ -205,7 +206,8 @@ const BAD: [args: string[], message: string][] = [
   [["--backlog", "0"], `Cannot use --backlog "0": ${COUNT}`],
   [["-m", "2147483648"], `Cannot use --max-connections "2147483648": ${COUNT}`],
   [["--max-per-host", "0"], `Cannot use --max-per-host "0": ${COUNT}`],
-  [["--rotate-keep", "0"], `Cannot use --rotate-keep "0": ${COUNT}`],
+  [["--rotate-keep", "0"], `Cannot use --rotate-keep "0": ${KEPT}`],
+  [["--rotate-keep", "1001"], `Cannot use --rotate-keep "1001": ${KEPT}`],
   [["--max-line", "0"], `Cannot use --max-line "0": ${LINE}`],
   [["--max-line", "67108865"], `Cannot use --max-line "67108865": ${LINE}`],
   [["--max-line", "65M"], `Cannot use --max-line "65M": ${LINE}`],

@@ -12,13 +12,8 @@ const MODULE = new URL("./process.ts", import.meta.url).href;
 
 /** A program that uses this room; `say` is a line on stderr. */
 function programOf(body: string): string {
-  return `import { handleSignals, hasTerminal, processIo } from "${MODULE}";
-    const io = processIo();
+  return `import { handleSignals, hasTerminal } from "${MODULE}";
     const say = (text) => Deno.stderr.writeSync(new TextEncoder().encode(text + "\\n"));
-    const bytes = (count) => new Uint8Array(count).fill(120);
-    const writeAll = async (bytes, name) => {
-      for (let sent = 0; sent < bytes.length;) sent += await io.stdout[name](bytes.subarray(sent));
-    };
     try { ${body} } catch (error) { say(error.name + ": " + error.message); }
     Deno.exit(0);`;
 }
@@ -43,148 +38,6 @@ async function run(body: string, { shell = "$RUN", permissions = [] }: Run = {})
   const { code, stdout, stderr } = await command.output();
   return { code, out: decode(stdout), err: decode(stderr) };
 }
-
-// -- Standard output --
-
-for (const name of ["write", "writeInline"]) {
-  Deno.test({
-    ...UNIX,
-    name: `processIo().stdout.${name}() writes all to a pipe`,
-    async fn() {
-      const { code, out } = await run(`await writeAll(bytes(1_000_000), "${name}");`);
-      assertEquals([code, out.length], [0, 1_000_000]);
-    },
-  });
-
-  Deno.test({
-    ...UNIX,
-    name: `processIo().stdout.${name}() writes all to a file`,
-    async fn() {
-      const { code, out } = await run(`await writeAll(bytes(1_000_000), "${name}");`, {
-        shell: "$RUN > log; echo $?; wc -c < log",
-      });
-      assertEquals([code, out.trim().split(/\s+/)], [0, ["0", "1000000"]]);
-    },
-  });
-
-  Deno.test({
-    ...UNIX,
-    name: `processIo().stdout.${name}() appends to a file`,
-    async fn() {
-      const { out } = await run(`await writeAll(bytes(3), "${name}");`, {
-        shell: "echo one > log; $RUN >> log; $RUN >> log; cat log",
-      });
-      assertEquals(out, "one\nxxxxxx");
-    },
-  });
-
-  Deno.test({
-    ...UNIX,
-    name: `processIo().stdout.${name}() rejects when nobody will ever read the pipe`,
-    async fn() {
-      const { err } = await run(
-        `const turn = () => new Promise((resolve) => setTimeout(resolve, 20));
-       while (true) await io.stdout.${name}(bytes(1000)).catch(async (error) => {
-         await turn();
-         say(error.code ?? error.name);
-         Deno.exit(0);
-       });`,
-        { shell: "$RUN | true" },
-      );
-      assertMatch(err, /^(EPIPE|BrokenPipe)\n$/);
-    },
-  });
-
-  Deno.test({
-    ...UNIX,
-    name: `processIo().stdout.${name}() takes at most 64 KiB at a time for a pipe`,
-    async fn() {
-      const { err } = await run(`say(await io.stdout.${name}(bytes(1_000_000)));`, {
-        shell: "$RUN | cat > /dev/null",
-      });
-      assertEquals(err, "65536\n");
-    },
-  });
-
-  Deno.test({
-    ...UNIX,
-    name: `processIo().stdout.${name}() leaves signals and timers their turn in a full pipe`,
-    async fn() {
-      const { err } = await run(
-        `setTimeout(() => { say("timer"); Deno.exit(0); }, 100);
-       await writeAll(bytes(1_000_000), "${name}");`,
-        { shell: "$RUN | sh -c 'exec sleep 1'" },
-      );
-      assertEquals(err, "timer\n");
-    },
-  });
-
-  Deno.test({
-    ...PROC,
-    name: `processIo().stdout.${name}() rejects when stdout was closed at the start`,
-    async fn() {
-      const body = `await io.stdout.${name}(bytes(10)); say("written");`;
-      const permissions = ["--allow-all"];
-      const closed = await run(body, { permissions, shell: "$RUN >&-" });
-      assertEquals(closed.err, "BadResource: it is closed\n");
-      const device = await run(body, { permissions, shell: "$RUN > /dev/null" });
-      assertEquals(device.err, "written\n");
-      const daemon = await run(`${body} Deno.exit(9);`, {
-        permissions,
-        shell: "$RUN <> /dev/null 1<> /dev/null 2<> /dev/null",
-      });
-      assertEquals(daemon.code, 9);
-      const unseen = await run(body, { permissions: ["--allow-read"], shell: "$RUN >&-" });
-      assertEquals(unseen.err, "written\n");
-    },
-  });
-}
-
-Deno.test({
-  ...UNIX,
-  name: "processIo().stdout.write() lets the loop turn",
-  async fn() {
-    const { err } = await run(
-      `let hasFired = false;
-     setTimeout(() => hasFired = true, 0);
-     for (let i = 0; i < 200; i++) await io.stdout.write(bytes(1));
-     say(hasFired);`,
-    );
-    assertEquals(err, "true\n");
-  },
-});
-
-Deno.test({
-  ...PROC,
-  name: "processIo().stdout changes the pipe only when something is written",
-  async fn() {
-    const { err } = await run(
-      `const flags = () => /flags:.*?(\\d)\\d{3}\\n/.exec(Deno.readTextFileSync("/proc/self/fdinfo/1"));
-       const blocks = () => (Number(flags()?.[1] ?? 0) & 4) === 0;
-       say(blocks());
-       await io.stdout.write(bytes(1));
-       say(blocks());`,
-      { permissions: ["--allow-all"], shell: "$RUN | cat > /dev/null" },
-    );
-    assertEquals(err, "true\nfalse\n");
-  },
-});
-
-// -- Standard error --
-
-Deno.test({
-  ...UNIX,
-  name: "processIo().stderr waits for its reader though the pipe does not block",
-  async fn() {
-    const { out } = await run(
-      `await io.stdout.write(bytes(1));
-     const text = new Uint8Array(1_000_000).fill(121);
-     for (let sent = 0; sent < text.length;) sent += await io.stderr.write(text.subarray(sent));`,
-      { shell: "$RUN 2>&1 | (sleep 0.3; wc -c)" },
-    );
-    assertEquals(out.trim(), "1000001");
-  },
-});
 
 // -- Terminals --
 
@@ -299,6 +152,22 @@ Deno.test({
       { permissions: ["--allow-run"], shell: "$RUN; exit $?" },
     );
     assertEquals(code, 143);
+  },
+});
+
+Deno.test({
+  ...PROC,
+  name: "handleSignals() has a write fail where SIGXFSZ would end the process",
+  async fn() {
+    const { code, err } = await run(
+      `using _ = handleSignals({ stop() {}, hangUp: () => true, report() {} }, Deno.exit);
+       const args = ["--pid", String(Deno.pid), "--fsize=1000"];
+       new Deno.Command("prlimit", { args }).outputSync();
+       Deno.writeFileSync("log", new Uint8Array(1_000_000));`,
+      { permissions: ["--allow-write", "--allow-run"], shell: "$RUN; exit $?" },
+    );
+    assertEquals(code, 0);
+    assertMatch(err, /File too large/);
   },
 });
 

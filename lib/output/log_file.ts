@@ -8,14 +8,7 @@ import { closeSync as closeFd, constants, openSync as openFd } from "node:fs";
 import { codeOf, Failure, reasonOf } from "../errors.ts";
 import { PIPE_BYTES, type Sink } from "../io.ts";
 import type { Say } from "../messages.ts";
-
-const FILE_MODE = 0o640;
-
-/** When a file is rotated, and how many old ones are kept. */
-export interface Rotation {
-  readonly sizeBytes: number;
-  readonly keep: number;
-}
+import { demandRotation, FILE_MODE, rotate, type Rotation } from "./rotation.ts";
 
 /** A file that is appended to, opened anew, and rotated if it is a regular one. */
 export class LogFile implements Sink, Disposable {
@@ -94,7 +87,7 @@ export class LogFile implements Sink, Disposable {
   makeRoom(count: number): void {
     if (!this.#isRotated || this.#hasRoom(count)) return;
     try {
-      this.#rotate();
+      this.#replace(rotate(this.#path, this.#rotation!.keep));
       this.#canRotate = true;
     } catch (error) {
       if (this.#canRotate) this.#say(`earshot: Cannot rotate ${this.#path}: ${reasonOf(error)}`);
@@ -109,23 +102,6 @@ export class LogFile implements Sink, Disposable {
     // It may have been truncated.
     this.#sizeBytes = sizeOf(this.#file)!;
     return this.#sizeBytes <= Math.max(0, roomBytes);
-  }
-
-  /**
-   * Begins a new file and keeps the old one as `.1`. All or nothing: what fails is
-   * undone, and the old file is written on.
-   */
-  #rotate(): void {
-    const { moves, surplus } = rotationMoves(this.#path, this.#rotation!.keep);
-    const file = openNew(`${this.#path}.new`);
-    try {
-      moveAll([...moves, { from: `${this.#path}.new`, to: this.#path }], surplus);
-    } catch (error) {
-      file.close();
-      discard(`${this.#path}.new`);
-      throw error;
-    }
-    this.#replace(file);
   }
 
   [Symbol.dispose](): void {
@@ -172,96 +148,5 @@ function sizeOf(file: Deno.FsFile): number | undefined {
     return file.seekSync(0, Deno.SeekMode.End);
   } catch {
     return undefined;
-  }
-}
-
-// -- Rotation --
-
-interface Move {
-  readonly from: string;
-  readonly to: string;
-}
-
-/** Renaming needs permission to read and write; better asked for at the start than missed at night. */
-function demandRotation(path: string, keep: number): void {
-  for (const name of ["read", "write"] as const) {
-    for (const file of [path, `${path}.new`, `${path}.1`, `${path}.${keep + 1}`]) {
-      if (Deno.permissions.requestSync({ name, path: file }).state === "granted") continue;
-      throw new Failure(`Cannot rotate ${path}: run again with --allow-${name}`);
-    }
-  }
-}
-
-/**
- * The renames that free `path`, the last file first: each moves on to the next
- * number, up to the first that is free. If `keep` files are there, the oldest gets
- * a number beyond, and is `surplus`: removed only when all else is done.
- */
-function rotationMoves(path: string, keep: number): { moves: Move[]; surplus?: string } {
-  const nameOf = (number: number) => number === 0 ? path : `${path}.${number}`;
-  let free = 0;
-  while (free <= keep && isOldFile(nameOf(free))) free++;
-  const moves: Move[] = [];
-  for (let number = Math.min(free, keep); number > 0; number--) {
-    moves.push({ from: nameOf(number - 1), to: nameOf(number) });
-  }
-  if (free <= keep) return { moves };
-  while (lookAt(nameOf(free))) free++;
-  const surplus = nameOf(free);
-  return { moves: [{ from: nameOf(keep), to: surplus }, ...moves], surplus };
-}
-
-function isOldFile(path: string): boolean {
-  const found = lookAt(path);
-  if (found?.isDirectory) throw new Error(`${path} is a directory`);
-  return found !== undefined;
-}
-
-function lookAt(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-/** A new file; an empty one may be left of a rotation that was killed. */
-function openNew(path: string): Deno.FsFile {
-  const found = lookAt(path);
-  if (found && !(found.isFile && found.size === 0)) throw new Error(`${path} is in the way`);
-  return Deno.openSync(path, { append: true, create: true, mode: FILE_MODE });
-}
-
-/** Renames all and removes `surplus`, or leaves all as it was. */
-function moveAll(moves: readonly Move[], surplus: string | undefined): void {
-  const done: Move[] = [];
-  try {
-    for (const move of moves) {
-      Deno.renameSync(move.from, move.to);
-      done.unshift(move);
-    }
-    if (surplus !== undefined) Deno.removeSync(surplus);
-  } catch (error) {
-    undo(done);
-    throw error;
-  }
-}
-
-function discard(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch {
-    // It is empty, and the next rotation takes it.
-  }
-}
-
-function undo(moves: readonly Move[]): void {
-  for (const { from, to } of moves) {
-    try {
-      Deno.renameSync(to, from);
-    } catch {
-      // It keeps its new name; nothing is lost, and the next rotation goes on from there.
-    }
   }
 }

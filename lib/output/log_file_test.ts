@@ -12,7 +12,7 @@ import {
 } from "../../tests/support/disks.ts";
 import { GatedOutput, noSpace } from "../../tests/support/fakes.ts";
 import { Failure } from "../errors.ts";
-import type { Rotation } from "./log_file.ts";
+import type { Rotation } from "./rotation.ts";
 import { exists, randomNumbers, replaced, turn, untilTrue } from "../../tests/support/testing.ts";
 import { tempDir } from "../../tests/support/testing.ts";
 import { FILES, UNIX } from "../../tests/support/needs.ts";

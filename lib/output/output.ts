@@ -9,7 +9,8 @@ import { LF } from "../bytes.ts";
 import { codeOf, Failure, reasonOf } from "../errors.ts";
 import type { Sink } from "../io.ts";
 import type { Say } from "../messages.ts";
-import { LogFile, type Rotation } from "./log_file.ts";
+import { LogFile } from "./log_file.ts";
+import type { Rotation } from "./rotation.ts";
 
 /** How long write() waits before it tries again. */
 const RETRY_MS = 1000;
@@ -105,6 +106,7 @@ export class Output implements Disposable {
     if (this.#isStopping) clearTimeout(this.#patience);
     if (this.#fault !== undefined) this.#recover();
     if (this.#mustReopen) this.#reopenNow();
+    this.#sink.endRound?.();
   }
 
   /** All is written: a little room, such as a torn record leaves, is no end of a full disk. */

@@ -11,7 +11,7 @@ import { decode } from "../../lib/bytes.ts";
 import { noSpace } from "./fakes.ts";
 import { codeOf } from "../../lib/errors.ts";
 import type { Sink } from "../../lib/io.ts";
-import type { Rotation } from "../../lib/output/log_file.ts";
+import type { Rotation } from "../../lib/output/rotation.ts";
 import { Output } from "../../lib/output/output.ts";
 import { replaced } from "./testing.ts";
 
