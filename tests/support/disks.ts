@@ -1,19 +1,13 @@
 /**
- * Outputs, files, FIFOs and full disks for tests, and a clock that they set. Not
- * published.
+ * Outputs, and disks that are full. Not published.
  *
  * @module
  */
 
-import { assert } from "@std/assert";
-import { closeSync as closeFd, constants, openSync as openFd, readSync as readFd } from "node:fs";
-import { decode } from "../../lib/bytes.ts";
-import { noSpace } from "./fakes.ts";
-import { codeOf } from "../../lib/errors.ts";
 import type { Sink } from "../../lib/io.ts";
 import type { Rotation } from "../../lib/output/rotation.ts";
 import { Output } from "../../lib/output/output.ts";
-import { replaced } from "./testing.ts";
+import { replaced } from "./replaced.ts";
 
 interface Given {
   readonly stdout?: Sink;
@@ -32,91 +26,8 @@ function nowhere(): Sink {
   return { write: () => Promise.reject(new Error("Written to stdout")) };
 }
 
-/** Time that passes only in {@linkcode Clock.pass}. */
-export class Clock implements Disposable {
-  readonly #real = { setTimeout, clearTimeout, now: performance.now };
-  readonly #timers = new Map<number, { atMs: number; fire: () => void }>();
-  #nowMs = 0;
-  #nextId = 1;
-
-  constructor() {
-    const set = (fire: () => void, ms: number) => {
-      this.#timers.set(this.#nextId, { atMs: this.#nowMs + ms, fire });
-      return this.#nextId++;
-    };
-    Object.assign(globalThis, {
-      setTimeout: set,
-      clearTimeout: (id: number) => this.#timers.delete(id),
-    });
-    performance.now = () => this.#nowMs;
-  }
-
-  get nowMs(): number {
-    return this.#nowMs;
-  }
-
-  get timers(): number {
-    return this.#timers.size;
-  }
-
-  async pass(ms: number): Promise<void> {
-    await this.settle();
-    for (const endMs = this.#nowMs + ms; this.#nowMs < endMs;) {
-      this.#nowMs++;
-      for (const [id, { atMs, fire }] of this.#timers) {
-        if (atMs > this.#nowMs) continue;
-        this.#timers.delete(id);
-        fire();
-        await this.settle();
-      }
-    }
-  }
-
-  /** Lets run whatever does not wait for time. */
-  settle(): Promise<void> {
-    return new Promise((resolve) => this.#real.setTimeout(resolve, 0));
-  }
-
-  [Symbol.dispose](): void {
-    const { now, ...timers } = this.#real;
-    Object.assign(globalThis, timers);
-    performance.now = now;
-  }
-}
-
-export function numbered(count: number): string[] {
-  return Array.from({ length: count }, (_, i) => `line ${i}\n`);
-}
-
-/** What is in a directory, by name; subdirectories have no text. */
-export function listing(path: string): Record<string, string> {
-  const names = Array.from(Deno.readDirSync(path), ({ name }) => name).sort();
-  return Object.fromEntries(names.map((name) => {
-    const file = `${path}/${name}`;
-    return [name, Deno.lstatSync(file).isDirectory ? "" : Deno.readTextFileSync(file)];
-  }));
-}
-
-export function makeFifo(path: string): void {
-  assert(new Deno.Command("mkfifo", { args: [path] }).outputSync().success);
-}
-
-/** The reader of a FIFO. */
-export function readerOf(path: string) {
-  const fd = openFd(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const target = new Uint8Array(64 * 1024);
-  return {
-    /** What is there; undefined if that is nothing yet. */
-    read(): string | undefined {
-      try {
-        return decode(target.subarray(0, readFd(fd, target)));
-      } catch (error) {
-        if (codeOf(error) === "EAGAIN") return undefined;
-        throw error;
-      }
-    },
-    [Symbol.dispose]: () => closeFd(fd),
-  };
+export function noSpace(): Error {
+  return Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
 }
 
 /** A file on a disk that has room for `roomBytes` more. */
@@ -172,11 +83,8 @@ export function crampedDisk(...rooms: number[]) {
   return { files, [Symbol.dispose]: () => replacement[Symbol.dispose]() };
 }
 
-/** Denied at the given call. */
-export function failingAt<T extends unknown[], R>(call: number, fn: (...args: T) => R) {
-  let calls = 0;
-  return (...args: T) => {
-    if (calls++ === call) throw new Deno.errors.PermissionDenied("Permission denied (os error 13)");
-    return fn(...args);
-  };
-}
+// On their way: imports of others still name this file.
+export { Clock } from "./waiting.ts";
+export { numbered } from "./data.ts";
+export { listing, makeFifo, readerOf } from "./files.ts";
+export { failingAt } from "./replaced.ts";

@@ -1,15 +1,16 @@
 /**
- * The server and the command for tests. Not published.
+ * A server in this process, and what it logged. Not published.
  *
  * @module
  */
 
 import { assertEquals } from "@std/assert";
-import { type Config, type Io, parseConfig, startServer } from "../../main.ts";
 import type { Acceptor } from "../../poller.ts";
 import { encode } from "../../lib/bytes.ts";
+import { type Config, type Io, parseConfig, startServer } from "../../main.ts";
 import { writeAll } from "../../lib/io.ts";
-import { Capture, replaced } from "./testing.ts";
+import { Capture } from "./capture.ts";
+import { replaced } from "./replaced.ts";
 
 export const NOW_MS = Date.UTC(2026, 10, 22, 23, 31, 5, 123);
 
@@ -69,71 +70,6 @@ export async function logOf(args: readonly string[], bytes: Uint8Array): Promise
   return running.out.lines;
 }
 
-interface CliOptions {
-  readonly permissions?: readonly string[];
-  /** Whether stdout is read, left alone, or closed. */
-  readonly stdout?: "read" | "unread" | "closed";
-  /** What a shell does before it becomes the process: limits, redirections. */
-  readonly before?: string;
-}
-
-/** The command as a process. Disposing kills it. */
-export function spawnCli(args: readonly string[], options: CliOptions = {}) {
-  const { permissions = ["--allow-all"], stdout = "read" } = options;
-  const script = new URL("../../main.ts", import.meta.url).href;
-  const command = [Deno.execPath(), "run", "--quiet", "--no-prompt", ...permissions, script];
-  const shell = ["sh", "-c", `${options.before}; exec "$0" "$@"`];
-  const [program, ...rest] = options.before ? [...shell, ...command] : command;
-  const child = new Deno.Command(program!, {
-    args: [...rest, ...args],
-    env: { NO_COLOR: "1" },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const out = new Capture();
-  const err = new Capture();
-  const collect = async (stream: ReadableStream<Uint8Array>, capture: Capture) => {
-    for await (const bytes of stream) capture.writeSync(bytes);
-  };
-  const collecting = [collect(child.stderr, err)];
-  if (stdout === "read") collecting.push(collect(child.stdout, out));
-  if (stdout === "closed") collecting.push(child.stdout.cancel());
-  const ended = async () => {
-    const { code } = await child.status;
-    await Promise.all(collecting);
-    return code;
-  };
-  let isUnread = stdout === "unread";
-  return {
-    pid: child.pid,
-    out,
-    err,
-    /** Starts to read stdout that was left alone. */
-    read(): Promise<void> {
-      isUnread = false;
-      return collect(child.stdout, out);
-    },
-    kill: (signal: Deno.Signal) => child.kill(signal),
-    /** Waits for the end and all output; resolves to the exit status. */
-    ended,
-    async port(): Promise<number> {
-      await err.until("listening on 127.0.0.1:");
-      await err.until("\n");
-      return Number(/127\.0\.0\.1:(\d+)/.exec(err.text)![1]);
-    },
-    async [Symbol.asyncDispose]() {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has ended.
-      }
-      if (isUnread) await child.stdout.cancel();
-      await ended();
-    },
-  };
-}
-
 /** What was logged of a connection. */
 export interface Heard {
   bytes: number[];
@@ -163,3 +99,6 @@ export function heardIn(lines: readonly string[]): Map<number, Heard> {
   }
   return all;
 }
+
+// On its way: imports of others still name this file.
+export { spawnCli } from "./processes.ts";
