@@ -31,7 +31,7 @@
 
 import manifest from "./deno.json" with { type: "json" };
 import type { Network } from "./lib/addresses.ts";
-import { buildServer, rotationOf, type ServerParts, tlsOf } from "./lib/build.ts";
+import { buildServer, type Opened, rotationOf, type ServerParts, tlsOf } from "./lib/build.ts";
 import { encode } from "./lib/bytes.ts";
 import { shown } from "./lib/records/escape.ts";
 import { Failure, reasonOf } from "./lib/errors.ts";
@@ -41,7 +41,7 @@ import { closeListeners, openListeners } from "./lib/accept/listeners.ts";
 import { type Config, parseConfig, usage, UsageError } from "./lib/cli/options.ts";
 import { Output } from "./lib/output/output.ts";
 import { handleSignals, hasTerminal, processIo } from "./lib/cli/process.ts";
-import type { Deadline } from "./lib/loop/deadlines.ts";
+import type { Steps } from "./lib/loop/deadlines.ts";
 import type { Tls } from "./lib/accept/tls.ts";
 import { DatagramSocket, ServerSocket, type Source } from "./poller.ts";
 
@@ -52,8 +52,10 @@ const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 
 /** A round that has taken so long is written, and the rest is heard in the next. */
 const ROUND_MS = 50;
-/** Sources heard between two looks at the clock; a look costs as much as hearing one. */
-const HEARD_PER_LOOK = 32;
+/** Steps between two looks at the clock; a look costs as much as serving a client. */
+const STEPS_PER_LOOK = 32;
+/** What one client may cost, in bytes read or logged, before others have their turn. */
+const TURN_BYTES = 64 * 1024;
 /** How long to take what has arrived after a stop signal. */
 const DRAIN_MS = 1000;
 /** On a busy machine a timer of 0 ms may fire before the loop has asked the kernel what has come. */
@@ -122,12 +124,12 @@ export interface Server extends AsyncDisposable {
  * ```
  */
 export async function startServer(config: Config, io: Io = processIo()): Promise<Server> {
-  await using opened = new AsyncDisposableStack();
+  await using resources = new AsyncDisposableStack();
   const messages = new Messages(io.stderr);
-  opened.defer(() => messages.settled(FAREWELL_MS));
+  resources.defer(() => messages.settled(FAREWELL_MS));
   const say: Say = (message) => messages.say(shown(message));
   const tls = tlsOf(config);
-  const output = opened.use(
+  const output = resources.use(
     new Output({
       stdout: io.stdout,
       path: config.output,
@@ -136,31 +138,31 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
     }),
   );
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
-  opened.defer(() => closeListeners(listening));
-  const parts = buildServer(config, { io, messages, say, output, listening, tls });
-  opened.defer(() => parts.multiplexer.close());
+  resources.defer(() => closeListeners(listening));
+  const opened: Opened = { io, messages, say, output, listening, tls };
+  const parts = buildServer(config, opened);
+  resources.defer(() => parts.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
   if (parts.web) say(parts.web.greeting);
-  return new LogServer(parts, opened.move());
+  return new LogServer(parts, opened, resources.move());
 }
 
-/** The server: listen, poll, dispatch, stop. */
+/** The server: listen, poll, dispatch, write, stop. */
 class LogServer implements Server {
   readonly #parts: ServerParts;
-  readonly #opened: AsyncDisposable;
-  readonly #deadlines: readonly Deadline[];
-  /** Sources that were ready, with their events, when the time of the round was up. */
-  #unheard: [Source, number][] = [];
+  readonly #opened: Opened;
+  readonly #resources: AsyncDisposable;
+  /** What was left to do when the time of the last round was up. */
+  #unfinished: Steps | undefined;
   #isStopping = false;
   readonly addrs: readonly Deno.Addr[];
   readonly finished: Promise<void>;
 
-  constructor(parts: ServerParts, opened: AsyncDisposable) {
-    const { admission, clients, datagrams, summaries, listening } = parts;
+  constructor(parts: ServerParts, opened: Opened, resources: AsyncDisposable) {
     this.#parts = parts;
     this.#opened = opened;
-    this.#deadlines = [admission, ...clients.deadlines, datagrams, summaries];
-    this.addrs = listening.map(({ socket }) => addrOf(socket));
+    this.#resources = resources;
+    this.addrs = opened.listening.map(({ socket }) => addrOf(socket));
     this.finished = this.#serve();
     // A rejection that nobody looks at would end the process; whoever awaits it still gets it.
     this.finished.catch(() => {});
@@ -169,7 +171,7 @@ class LogServer implements Server {
   async #serve(): Promise<void> {
     const { admission } = this.#parts;
     try {
-      while (!this.#isStopping && !admission.failure) await this.#round(this.#msToNextDue());
+      while (!this.#isStopping && !admission.failure) await this.#round(this.#msToNextDeadline());
       await this.#drain();
       if (admission.failure) throw admission.failure;
     } finally {
@@ -177,61 +179,76 @@ class LogServer implements Server {
     }
   }
 
-  /** One round: whoever is ready is heard, what is due is done, then the log is written. */
+  /** One round: whoever is ready is served, what is due is done, then the log is written. */
   async #round(timeoutMs: number): Promise<boolean> {
-    const { multiplexer, logWriter, tasks, io } = this.#parts;
+    const { multiplexer, recorder, logWriter, tasks } = this.#parts;
     const polledAtMs = performance.now();
-    const ready = this.#unheard.length > 0 ? this.#unheard : await multiplexer.poll(timeoutMs);
+    const ready = this.#unfinished ? [] : await multiplexer.poll(timeoutMs);
+    const serving = this.#unfinished ?? this.#dispatch(ready);
     const startMs = performance.now();
+    const isBusy = this.#unfinished !== undefined || ready.length > 0;
     this.#noticeStandstill(startMs - polledAtMs - timeoutMs);
-    logWriter.setTime(io.now(), polledAtMs);
-    let heard = this.#hearSome(ready, 0, startMs);
-    while (this.#isLong()) {
-      await this.#flush();
-      if (performance.now() - startMs < ROUND_MS) heard = this.#hearSome(ready, heard, startMs);
-    }
-    this.#unheard = heard < ready.length ? ready.slice(heard) : [];
-    while (!tasks.open(this.#isLong)) await this.#flush();
-    // Deadline by the time before the poll: whoever spoke while the process stood still has been heard.
-    if (this.#dueAtMs <= polledAtMs) await this.#doWhatIsDue(polledAtMs);
+    recorder.setTime(this.#opened.io.now());
+    logWriter.beginRound(polledAtMs);
+    const isFinished = await this.#run(serving, startMs + ROUND_MS);
+    this.#unfinished = isFinished ? undefined : serving;
+    if (!tasks.isEmpty) await this.#run(tasks.run());
+    // Due by the time before the poll: whoever spoke while the process stood still has been read.
+    if (this.#dueAtMs <= polledAtMs) await this.#run(this.#doWhatIsDue(polledAtMs));
     await this.#flush();
-    return ready.length > 0;
+    return isBusy;
+  }
+
+  /** Serves those who are ready. A client's turn is a read a step, and ends by what it costs. */
+  *#dispatch(ready: readonly [Source, number][]): Steps {
+    const { acceptor, datagrams, interactive, stdin, clients, multiplexer } = this.#parts;
+    for (const [source, events] of ready) {
+      if (source instanceof ServerSocket) acceptor.accept(source);
+      else if (source instanceof DatagramSocket) datagrams.onReadable(source);
+      else if (source === stdin) interactive.onReadable(stdin) || multiplexer.unregister(stdin);
+      else {
+        for (let left = TURN_BYTES; left > 0;) {
+          const cost = clients.onReady(source, events);
+          left = cost > 0 ? left - cost : 0;
+          if (left > 0) yield;
+        }
+      }
+      yield;
+    }
+  }
+
+  async #flush(): Promise<void> {
+    this.#parts.clients.lost(await this.#parts.logWriter.flush());
   }
 
   /**
-   * Hears those that are ready, from one of them on, until the log is long or the time of
-   * the round is up; returns where it stopped. The others are heard in the next round.
+   * Takes all steps, or those for which there is time, and writes the log whenever it
+   * is long; false if steps are left. An error of ours costs the rest of its steps.
    */
-  #hearSome(ready: readonly [Source, number][], from: number, startMs: number): number {
-    let heard = from;
-    while (heard < ready.length) {
-      const [source, events] = ready[heard++]!;
-      this.#hear(source, events);
-      if (this.#isLong()) break;
-      if (heard % HEARD_PER_LOOK === 0 && performance.now() - startMs >= ROUND_MS) break;
+  #run(steps: Steps, untilMs = Infinity): boolean | Promise<boolean> {
+    try {
+      const outcome = this.#work(steps, untilMs);
+      if (outcome !== "long") return outcome === "done";
+    } catch (error) {
+      this.#parts.internalErrors.report(error);
+      return true;
     }
-    return heard;
+    return this.#flush().then(() => this.#run(steps, untilMs));
   }
 
-  /** Whether the log should be written before more is done. */
-  readonly #isLong = (): boolean => this.#parts.logWriter.isLong;
-
-  async #doWhatIsDue(nowMs: number): Promise<void> {
-    for (const due of this.#deadlines) {
-      while (due.dueAtMs <= nowMs) {
-        due.onDue(nowMs);
-        if (!this.#isLong()) break;
-        await this.#flush();
-      }
+  #work(steps: Steps, untilMs: number): "done" | "late" | "long" {
+    const { logWriter } = this.#parts;
+    for (let count = 1; !steps.next().done; count++) {
+      if (logWriter.isLong) return "long";
+      if (count % STEPS_PER_LOOK === 0 && performance.now() >= untilMs) return "late";
     }
+    return "done";
   }
 
-  #hear(source: Source, events: number): void {
-    const { acceptor, datagrams, interactive, stdin, clients, multiplexer } = this.#parts;
-    if (source instanceof ServerSocket) acceptor.accept(source);
-    else if (source instanceof DatagramSocket) datagrams.hear(source);
-    else if (source !== stdin) clients.hear(source, events);
-    else if (!interactive.hear(stdin)) multiplexer.unregister(stdin);
+  *#doWhatIsDue(nowMs: number): Steps {
+    for (const deadline of this.#parts.deadlines) {
+      if (deadline.dueAtMs <= nowMs) yield* deadline.onDue(nowMs) ?? [];
+    }
   }
 
   /** Time in which the process stood still does not make a client idle. */
@@ -239,18 +256,14 @@ class LogServer implements Server {
     if (oversleptMs > STOOD_STILL_MS) this.#parts.clients.lost(oversleptMs);
   }
 
-  async #flush(): Promise<void> {
-    this.#parts.clients.lost(await this.#parts.logWriter.flush());
-  }
-
   /** When something has to be done next. */
   get #dueAtMs(): number {
     let dueAtMs = Infinity;
-    for (const due of this.#deadlines) dueAtMs = Math.min(dueAtMs, due.dueAtMs);
+    for (const deadline of this.#parts.deadlines) dueAtMs = Math.min(dueAtMs, deadline.dueAtMs);
     return dueAtMs;
   }
 
-  #msToNextDue(): number {
+  #msToNextDeadline(): number {
     const dueAtMs = this.#dueAtMs;
     return dueAtMs === Infinity ? Infinity : Math.max(0, Math.ceil(dueAtMs - performance.now()));
   }
@@ -258,23 +271,23 @@ class LogServer implements Server {
   stop(): void {
     if (this.#isStopping) return;
     this.#isStopping = true;
-    this.#parts.output.stop();
+    this.#opened.output.stop();
     this.#parts.multiplexer.wake();
   }
 
-  /** Hears what had arrived when the server was stopped: until nothing comes, at most a second. */
+  /** Reads what had arrived when the server was stopped: until nothing comes, at most a second. */
   async #drain(): Promise<void> {
-    const { admission, handshakes, tasks, clients, logWriter, io } = this.#parts;
+    const { admission, handshakes, tasks, clients, recorder, logWriter } = this.#parts;
     const untilMs = performance.now() + DRAIN_MS;
     // The wake-up of stop() may end the first poll before anything is seen.
     for (let quiet = 0; quiet < 2 && performance.now() < untilMs;) {
       quiet = await this.#round(quiet > 0 ? LAST_LOOK_MS : 0) ? 0 : quiet + 1;
       if (quiet > 0) admission.close();
     }
-    logWriter.setTime(io.now(), performance.now());
+    recorder.setTime(this.#opened.io.now());
     handshakes.endAll(SHUTTING_DOWN);
-    while (!tasks.open(this.#isLong)) await this.#flush();
-    while (!clients.disconnectAll(SHUTTING_DOWN)) await this.#flush();
+    await this.#run(tasks.run());
+    await this.#run(clients.disconnectAll({ tag: "shutdown" }));
     await this.#flush();
     await logWriter.settled();
   }
@@ -282,18 +295,19 @@ class LogServer implements Server {
   /** Frees everything, after a failure too. */
   async #close(): Promise<void> {
     this.#isStopping = true;
-    const { handshakes, tasks, clients, log, stdin, web } = this.#parts;
+    const { handshakes, tasks, clients, logWriter, stdin, web } = this.#parts;
     handshakes.endAll(SHUTTING_DOWN);
-    tasks.open();
-    // What is logged after a failure goes nowhere.
-    while (!clients.disconnectAll(SHUTTING_DOWN)) log.clear();
+    // What is recorded after a failure goes nowhere.
+    for (const _ of tasks.run()) logWriter.discard();
+    for (const _ of clients.disconnectAll({ tag: "shutdown" })) logWriter.discard();
     stdin?.close();
     await web?.finish();
-    await this.#opened[Symbol.asyncDispose]();
+    await this.#resources[Symbol.asyncDispose]();
   }
 
   reload(): boolean {
-    const { logWriter, tls, multiplexer } = this.#parts;
+    const { logWriter, multiplexer } = this.#parts;
+    const { tls } = this.#opened;
     const hasFile = logWriter.reopen();
     if (tls) this.#reloadCertificates(tls);
     multiplexer.wake();
@@ -304,7 +318,7 @@ class LogServer implements Server {
     try {
       tls.reload();
     } catch (error) {
-      this.#parts.say(`earshot: ${(error as Error).message}; the old certificates stay`);
+      this.#opened.say(`earshot: ${(error as Error).message}; the old certificates stay`);
     }
   }
 

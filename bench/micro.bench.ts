@@ -6,8 +6,11 @@
 
 import { encode } from "../lib/bytes.ts";
 import { createFramer, type FrameSink } from "../lib/framing/framing.ts";
+import { createFormat } from "../lib/records/formats.ts";
 import { Log } from "../lib/records/log.ts";
-import type { Subject } from "../lib/records/records.ts";
+import { Recorder } from "../lib/records/recorder.ts";
+import { Timestamp } from "../lib/records/timestamp.ts";
+import type { FormatName, Subject } from "../lib/records/records.ts";
 import { type ByteStream, Poller, Socket } from "../poller.ts";
 
 // -- Framing --
@@ -74,8 +77,16 @@ const KINDS = [
 const SUBJECT: Subject = { number: 17, peer: { kind: "ip", host: "127.0.0.1", port: 53122 } };
 const LINES = Math.floor(READ_BYTES / (LINE.length + 1));
 
-function logOf(format: "text" | "json" | "hex"): Log {
-  return new Log({ format, time: "utc", isQuiet: false, isColored: false, startMs: 0 });
+function recorderOf(name: FormatName) {
+  const format = createFormat(name, false);
+  const log = new Log(format);
+  const recorder = new Recorder({
+    destinations: { logsOf: () => [log], noticesOf: () => [log] },
+    observers: [],
+    timestamp: new Timestamp("utc", 0, [format]),
+    isQuiet: false,
+  });
+  return { log, records: recorder.child(SUBJECT) };
 }
 
 /** A read with that line again and again. */
@@ -87,8 +98,7 @@ function readWith(line: Uint8Array): Uint8Array {
 
 for (const format of ["text", "json"] as const) {
   for (const [kind, line] of KINDS) {
-    const log = logOf(format);
-    const label = log.labelOf(SUBJECT);
+    const { log, records } = recorderOf(format);
     const read = readWith(line);
     Deno.bench({
       name: `${format}, ${kind}`,
@@ -96,7 +106,7 @@ for (const format of ["text", "json"] as const) {
       baseline: kind === "plain ASCII",
       fn: () => {
         for (let at = 0; at < read.length; at += line.length + 1) {
-          log.line(label, read, at, at + line.length, true);
+          records.frame(read, at, at + line.length, true);
         }
         log.take();
       },
@@ -104,11 +114,11 @@ for (const format of ["text", "json"] as const) {
   }
 }
 
-const hexLog = logOf("hex");
+const hex = recorderOf("hex");
 const hexRead = readWith(lineOf(PROSE));
 Deno.bench("hex, 64 KiB", () => {
-  hexLog.chunk(SUBJECT, 0, hexRead);
-  hexLog.take();
+  hex.records.read(hexRead, 0);
+  hex.log.take();
 });
 
 // -- Wake-up --

@@ -1,41 +1,46 @@
 /**
- * Wires the parts of a server: each is given what it needs of the configuration,
- * which nothing else knows as a whole but the program itself.
+ * Makes every part of a server from its configuration, which nothing else knows as
+ * a whole but the program itself. Each part is given what it needs by name.
  *
  * @module
  */
 
 import { Poller, POLLIN, Socket } from "../poller.ts";
-import { type Network, Networks } from "./addresses.ts";
-import type { Input } from "./clients/client.ts";
-import { Clients } from "./clients/clients.ts";
-import { Interactive } from "./clients/interactive.ts";
-import { Datagrams } from "./clients/datagrams.ts";
-import { Admission } from "./accept/admission.ts";
-import { createFramer } from "./framing/framing.ts";
-import { Handshakes } from "./accept/handshakes.ts";
-import type { Io } from "./io.ts";
-import type { Messages, Say } from "./messages.ts";
-import { LogWriter } from "./output/log_writer.ts";
-import type { Listening, StreamListening } from "./accept/listeners.ts";
-import { Log } from "./records/log.ts";
-import { TaskQueue } from "./loop/task_queue.ts";
-import type { Config } from "./cli/options.ts";
-import type { Output } from "./output/output.ts";
-import { History } from "./records/history.ts";
 import { ConnectionAcceptor } from "./accept/acceptor.ts";
-import { type Multiplexer, Selector } from "./loop/selector.ts";
-import { Stats } from "./stats.ts";
-import { Interval } from "./loop/deadlines.ts";
-import { metricsText } from "./web/metrics.ts";
+import { Admission } from "./accept/admission.ts";
+import { Handshakes } from "./accept/handshakes.ts";
+import type { Listening, StreamListening } from "./accept/listeners.ts";
 import { Tls } from "./accept/tls.ts";
+import { type Network, Networks } from "./addresses.ts";
+import type { Config } from "./cli/options.ts";
+import { Clients } from "./clients/clients.ts";
+import { Datagrams } from "./clients/datagrams.ts";
+import { SharedInput } from "./clients/input.ts";
+import { Interactive } from "./clients/interactive.ts";
+import { createFramer, type Framer } from "./framing/framing.ts";
+import type { Io } from "./io.ts";
+import { type Deadline, Interval } from "./loop/deadlines.ts";
+import { type Multiplexer, Selector } from "./loop/selector.ts";
+import { TaskQueue } from "./loop/task_queue.ts";
+import { InternalErrors, type Messages, type Say } from "./messages.ts";
+import { LogWriter } from "./output/log_writer.ts";
+import type { Output } from "./output/output.ts";
+import { createFormat } from "./records/formats.ts";
+import { History } from "./records/history.ts";
+import { Log } from "./records/log.ts";
+import { type Destinations, Recorder } from "./records/recorder.ts";
+import type { Format } from "./records/records.ts";
+import { TextFormat } from "./records/text.ts";
+import { Timestamp } from "./records/timestamp.ts";
+import { Stats } from "./stats.ts";
+import { metricsText } from "./web/metrics.ts";
 import { Web } from "./web/web.ts";
 
 /** The most that one receive brings. Lines can become a hundred times as many bytes of log. */
-const READ_BYTES = { lines: 8 * 1024, chunks: 64 * 1024 } as const;
+const READ_BYTES = { frames: 8 * 1024, reads: 64 * 1024 } as const;
 const HANDSHAKE_MS = 10_000;
 
-/** What is opened before the parts are assembled. */
+/** What is opened before the parts are made. */
 export interface Opened {
   readonly io: Io;
   readonly messages: Messages;
@@ -46,70 +51,81 @@ export interface Opened {
   readonly tls: Tls | undefined;
 }
 
-export type ServerParts = ReturnType<typeof buildServer>;
-
-export function buildServer(config: Config, parts: Opened) {
-  const base = assembleBase(config, parts);
-  const guests = assembleGuests(config, base);
-  return { ...base, ...guests, ...assembleOthers(config, base, guests.clients, guests.admission) };
+/** The parts of a server that its loop works with. */
+export interface ServerParts {
+  readonly multiplexer: Multiplexer;
+  readonly tasks: TaskQueue;
+  readonly recorder: Recorder;
+  readonly logWriter: LogWriter;
+  readonly admission: Admission;
+  readonly handshakes: Handshakes;
+  readonly acceptor: ConnectionAcceptor;
+  readonly clients: Clients;
+  readonly datagrams: Datagrams;
+  readonly interactive: Interactive;
+  /** What is typed, if it is read. */
+  readonly stdin: Socket | undefined;
+  readonly web: Web | undefined;
+  readonly deadlines: readonly Deadline[];
+  readonly internalErrors: InternalErrors;
+  /** Says the summary of what was counted. */
+  readonly report: () => void;
 }
 
-/** What waits, and what is written. */
-function assembleBase(config: Config, parts: Opened) {
-  const { io, messages, output, listening } = parts;
+export function buildServer(config: Config, opened: Opened): ServerParts {
+  const { io, messages, say, output, listening, tls } = opened;
+  const streams = listening.filter((one) => one.kind === "stream");
+  const datagramSockets = listening.filter((one) => one.kind === "datagram");
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
-  const log = new Log({
-    format: config.format,
-    time: config.time,
+  const tasks = new TaskQueue(() => multiplexer.wake());
+  const stats = new Stats(performance.now(), config.udpPorts.length > 0);
+  const internalErrors = new InternalErrors(say);
+  const makeFramer = framerOf(config);
+  const history = config.web && new History(makeFramer);
+  const logs = logsOf(config, io);
+  const recorder = new Recorder({
+    destinations: logs,
+    observers: history ? [history] : [],
+    timestamp: new Timestamp(config.time, io.now(), logs.formats),
     isQuiet: config.quiet,
-    isColored: wantsColor(config, io),
-    startMs: io.now(),
   });
-  return {
-    ...parts,
-    multiplexer,
-    tasks: new TaskQueue(() => multiplexer.wake()),
-    streams: listening.filter((one) => one.kind === "stream"),
-    datagramSockets: listening.filter((one) => one.kind === "datagram").map((one) => one.socket),
-    log,
-    history: config.web && new History(framerOf(config, log)),
-    stats: new Stats(performance.now(), config.udpPorts.length > 0),
-    logWriter: new LogWriter({
-      log,
-      output,
-      say: messages.say,
-      said: () => messages.taken(),
-      onFailure: () => multiplexer.wake(),
-    }),
-    allowed: networksOf(config.allow),
-    denied: networksOf(config.deny),
-  };
-}
-
-type Base = ReturnType<typeof assembleBase>;
-
-/** Who connects. */
-function assembleGuests(config: Config, base: Base) {
-  const { log, stats, history, logWriter, streams } = base;
+  const logWriter = new LogWriter({
+    log: logs.log,
+    notices: logs.notices,
+    isRaw: config.format === "raw",
+    output,
+    say: messages.say,
+    said: () => messages.taken(),
+    onFailure: () => multiplexer.wake(),
+  });
   const admission = new Admission({
-    ...base,
     listeners: streams.map(({ socket }) => socket),
+    multiplexer,
     maxConnections: config.maxConnections,
     maxPerHost: config.maxPerHost,
+    allowed: networksOf(config.allow),
+    denied: networksOf(config.deny),
+    say,
     onAcceptError: () => stats.acceptErrors++,
   });
+  const maxReadBytes = makeFramer ? READ_BYTES.frames : READ_BYTES.reads;
+  const isReceivedIntoLog = config.format === "raw" && !history;
   const clients = new Clients({
-    ...base,
+    recorder,
+    stats,
     isEchoing: config.echo,
-    createFramer: framerOf(config, log),
-    input: inputOf(config, log, history),
-    maxReadBytes: maxReadBytesOf(log),
-    isReceivedIntoLog: isReceivedIntoLog(config),
+    createFramer: makeFramer,
+    input: history ?? (isReceivedIntoLog ? logs.log : new SharedInput(maxReadBytes)),
+    isReceivedIntoLog,
+    maxReadBytes,
+    multiplexer,
     idleTimeoutMs: config.idleTimeoutMs,
     flushAfterMs: config.flushAfterMs,
-    onTalk: (client) => logWriter.talked(client),
-    isLong: () => logWriter.isLong,
-    onLeft: (peer) => admission.left(peer),
+    logWriter,
+    admission,
+    tasks,
+    say,
+    internalErrors,
   });
   const handshakes = new Handshakes({
     limitMs: Math.min(HANDSHAKE_MS, config.idleTimeoutMs || Infinity),
@@ -118,58 +134,122 @@ function assembleGuests(config: Config, base: Base) {
     whyRefused: (peer) => admission.refusalOf(peer),
   });
   const acceptor = new ConnectionAcceptor({
-    ...base,
     admission,
     handshakes,
+    tls,
     listening: streams,
-    onArrival: (arrival) => clients.connect(arrival),
-    onRefused: (peer, reason) => clients.refuse(peer, reason),
-    onFailed: (peer, acceptedAtMs, reason) => clients.fail(peer, acceptedAtMs, reason),
-  });
-  return { admission, clients, handshakes, acceptor };
-}
-
-/** Who sends datagrams, types, or looks on. */
-function assembleOthers(config: Config, base: Base, clients: Clients, admission: Admission) {
-  const { io, say, log, history, stats, multiplexer, datagramSockets } = base;
-  const datagrams = new Datagrams({ ...base, maxLineBytes: config.maxLineBytes });
-  for (const socket of datagramSockets) multiplexer.register(socket, POLLIN);
-  const interactive = new Interactive({
+    tasks,
     clients,
-    endsInCrLf: config.crlf,
-    say,
-    onSent(to, line) {
-      log.sent(to, line);
-      history?.sent(to, line, log.timeMs);
-    },
-    onAnswered: (client) => clients.update(client),
   });
+  const datagrams = new Datagrams({
+    recorder,
+    stats,
+    allowed: networksOf(config.allow),
+    denied: networksOf(config.deny),
+    maxLineBytes: takesFrames(config) ? config.maxLineBytes : undefined,
+    multiplexer,
+    say,
+  });
+  for (const { socket } of datagramSockets) multiplexer.register(socket, POLLIN);
+  const interactive = new Interactive({ clients, recorder, endsInCrLf: config.crlf, say });
   const stdin = config.interactive ? new Socket(io.stdin) : undefined;
   if (stdin) multiplexer.register(stdin, POLLIN);
   const report = () => say(stats.summary(clients.size, performance.now()));
   const summaries = new Interval(config.statsMs, performance.now(), report);
-  const web = webOf(config, base, clients, admission);
-  return { datagrams, interactive, stdin, report, summaries, web };
+  const web = config.web && history &&
+    webOf(config.web, { io, say, streams, history, clients, admission, output, stats });
+  return {
+    multiplexer,
+    tasks,
+    recorder,
+    logWriter,
+    admission,
+    handshakes,
+    acceptor,
+    clients,
+    datagrams,
+    interactive,
+    stdin,
+    web,
+    deadlines: [admission, ...clients.deadlines, datagrams, summaries],
+    internalErrors,
+    report,
+  };
 }
 
-function webOf(
-  config: Config,
-  base: Base,
-  clients: Clients,
-  admission: Admission,
-): Web | undefined {
-  const { io, say, stats, output, history } = base;
-  if (!config.web || !history) return;
+// -- Records --
+
+/** The logs of one output, and of what raw keeps out of it. */
+interface Logs extends Destinations {
+  readonly log: Log;
+  readonly notices: Log | undefined;
+  readonly formats: readonly Format[];
+}
+
+function logsOf(config: Config, io: Io): Logs {
+  const format = createFormat(config.format, wantsColor(config, io));
+  const log = new Log(format);
+  if (config.format !== "raw") {
+    return {
+      log,
+      notices: undefined,
+      formats: [format],
+      logsOf: () => [log],
+      noticesOf: () => [log],
+    };
+  }
+  const text = new TextFormat({ isColored: false, countsLines: false });
+  const notices = new Log(text);
+  return {
+    log,
+    notices,
+    formats: [format, text],
+    logsOf: () => [log],
+    noticesOf: () => [notices],
+  };
+}
+
+function wantsColor({ color, output }: Config, io: Io): boolean {
+  return color === "auto" ? output === undefined && io.wantsColor : color === "always";
+}
+
+/** Whether records are made of frames, not of reads as they come. */
+function takesFrames({ format }: Config): boolean {
+  return format === "text" || format === "json";
+}
+
+/** Makes the framers of clients, if there are frames at all. */
+function framerOf(config: Config): (() => Framer) | undefined {
+  const { framing, maxLineBytes } = config;
+  return takesFrames(config) ? () => createFramer(framing, maxLineBytes) : undefined;
+}
+
+// -- The page --
+
+/** What the page shows, and who knows it. */
+interface Shown {
+  readonly io: Io;
+  readonly say: Say;
+  readonly streams: readonly StreamListening[];
+  readonly history: History;
+  readonly clients: Clients;
+  readonly admission: Admission;
+  readonly output: Output;
+  readonly stats: Stats;
+}
+
+function webOf({ host, port }: NonNullable<Config["web"]>, shown: Shown): Web {
+  const { io, say, streams, history, clients, admission, output, stats } = shown;
   const startMs = io.now();
-  const trouble = () => output.trouble(performance.now()) ?? admission.trouble;
   return new Web({
-    ...config.web,
-    example: exampleOf(base.streams),
+    host,
+    port,
+    example: exampleOf(streams),
     history,
     now: () => io.now(),
     clients,
     totals: () => stats.totals(clients.size),
-    trouble,
+    trouble: () => output.trouble(performance.now()) ?? admission.trouble,
     isLogShort: () => admission.trouble !== undefined,
     say,
     metrics: () =>
@@ -190,6 +270,8 @@ function exampleOf(streams: readonly StreamListening[]): string {
   return `nc ${isEverywhere ? "127.0.0.1" : addr.hostname} ${addr.port}`;
 }
 
+// -- Values --
+
 export function tlsOf({ tlsCert, tlsKey, tlsClientCa }: Config): Tls | undefined {
   if (tlsCert === undefined || tlsKey === undefined) return;
   const files = { certFile: tlsCert, keyFile: tlsKey };
@@ -204,44 +286,4 @@ export function rotationOf({ rotateSizeBytes, rotateKeep }: Config) {
 
 function networksOf(networks: readonly Network[]): Networks | undefined {
   return networks.length > 0 ? new Networks(networks) : undefined;
-}
-
-function wantsColor({ color, output }: Config, io: Io): boolean {
-  return color === "auto" ? output === undefined && io.wantsColor : color === "always";
-}
-
-/** Makes the framers of clients, if reads become lines at all. */
-function framerOf({ framing, maxLineBytes }: Config, { takesLines }: Log) {
-  return takesLines ? () => createFramer(framing, maxLineBytes) : undefined;
-}
-
-/** Raw bytes are received into the log itself, unless the live page has to remember them. */
-function isReceivedIntoLog({ format, web }: Config): boolean {
-  return format === "raw" && web === undefined;
-}
-
-function maxReadBytesOf({ takesLines }: Log): number {
-  return takesLines ? READ_BYTES.lines : READ_BYTES.chunks;
-}
-
-/** Where clients' bytes are received. */
-function inputOf(config: Config, log: Log, history: History | undefined): Input {
-  const maxBytes = maxReadBytesOf(log);
-  if (history) {
-    return {
-      receive: (socket) => socket.recvInto(history.input(maxBytes)),
-      last: (count) => history.received(count),
-    };
-  }
-  if (isReceivedIntoLog(config)) {
-    return {
-      receive: (socket) => log.receive(socket, maxBytes),
-      last: (count) => log.last(count),
-    };
-  }
-  const input = new Uint8Array(maxBytes);
-  return {
-    receive: (socket) => socket.recvInto(input),
-    last: (count) => input.subarray(0, count),
-  };
 }

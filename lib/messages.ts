@@ -88,6 +88,37 @@ export class Messages {
   }
 }
 
+const INTERNAL_ERROR_MS = 60_000;
+
+/**
+ * Tells of faults of the program itself, which are nobody else's: the error and its
+ * place, each place at most once a minute.
+ */
+export class InternalErrors {
+  readonly #say: Say;
+  readonly #now: () => number;
+  readonly #saidAtMs = new Map<string, number>();
+
+  constructor(say: Say, now: () => number = () => performance.now()) {
+    this.#say = say;
+    this.#now = now;
+  }
+
+  report(error: unknown): void {
+    const place = placeOf(error);
+    const nowMs = this.#now();
+    if (nowMs - (this.#saidAtMs.get(place) ?? -Infinity) < INTERNAL_ERROR_MS) return;
+    this.#saidAtMs.set(place, nowMs);
+    this.#say(`earshot: internal error: ${error} (${place})`);
+  }
+}
+
+/** Where an error was thrown: file, line and column, without the folder. */
+function placeOf(error: unknown): string {
+  const stack = error instanceof Error ? error.stack ?? "" : "";
+  return /^ +at .*?([^\s/(]+:\d+:\d+)\)?$/m.exec(stack)?.[1] ?? "unknown place";
+}
+
 /** `1 line`, `2 lines`. */
 export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -1,7 +1,7 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { decode } from "./bytes.ts";
 import type { Sink } from "./io.ts";
-import { Messages } from "./messages.ts";
+import { InternalErrors, Messages } from "./messages.ts";
 import { Capture } from "../tests/support/testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -100,4 +100,29 @@ Deno.test("Messages.say() forgets messages when stderr is closed, and goes on", 
   messages.say("heard");
   await messages.settled(1000);
   assertEquals(stderr.text, "heard\n");
+});
+
+Deno.test("InternalErrors.report() says each place at most once a minute", () => {
+  const said: string[] = [];
+  let nowMs = 0;
+  const errors = new InternalErrors((message) => said.push(message), () => nowMs);
+  const make = () => new TypeError("x is undefined");
+  errors.report(make());
+  for (nowMs of [1, 59_999]) errors.report(make());
+  errors.report(new RangeError("elsewhere"));
+  assertEquals(said.length, 2);
+  assertMatch(
+    said[0]!,
+    /^earshot: internal error: TypeError: x is undefined \(messages_test\.ts:\d+:\d+\)$/,
+  );
+  nowMs = 60_001;
+  errors.report(make());
+  assertEquals(said.length, 3);
+});
+
+Deno.test("InternalErrors.report() takes whatever was thrown", () => {
+  const said: string[] = [];
+  const errors = new InternalErrors((message) => said.push(message));
+  errors.report("a word");
+  assertEquals(said, ["earshot: internal error: a word (unknown place)"]);
 });

@@ -5,8 +5,8 @@ import { type DatagramPort, DatagramSocket } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
 import { Datagrams } from "../lib/clients/datagrams.ts";
 import { serve, spawnCli } from "./support/serving.ts";
-import { Log } from "../lib/records/log.ts";
 import { History } from "../lib/records/history.ts";
+import { recording } from "./support/recording.ts";
 import { Stats } from "../lib/stats.ts";
 import { pause, pollerOf, replaced, tempDir } from "./support/testing.ts";
 import { IPV6, UDP, UNIX } from "./support/needs.ts";
@@ -399,22 +399,15 @@ Deno.test({
   },
 });
 
-/** A room by itself, over a port in memory, that has been told what to `say`. */
-function room(port: DatagramPort) {
+/** Datagrams over a port in memory. */
+function datagramsOf(port: DatagramPort) {
   const said: string[] = [];
-  const log = new Log({
-    format: "text",
-    time: "none",
-    isQuiet: false,
-    isColored: false,
-    startMs: 0,
-  });
   const history = new History();
+  const { log, recorder } = recording({ observers: [history] });
   const stats = new Stats(0, true);
   const datagrams = new Datagrams({
-    log,
+    recorder,
     stats,
-    history,
     allowed: undefined,
     denied: undefined,
     maxLineBytes: 65536,
@@ -424,19 +417,19 @@ function room(port: DatagramPort) {
   return { datagrams, log, history, stats, said, socket: new DatagramSocket(port) };
 }
 
-Deno.test("Datagrams.hear() says once that receiving fails, and goes on", async () => {
+Deno.test("Datagrams.onReadable() says once that receiving fails, and goes on", async () => {
   let receives = 0;
   const receive = (target: Uint8Array): Promise<[Uint8Array, Deno.Addr]> => {
     if (++receives % 2 === 1) return Promise.reject(new Error("network is down"));
     target.set(encode("on"));
     return Promise.resolve([target.subarray(0, 2), SENDER]);
   };
-  const { datagrams, log, said, socket, stats } = room({ receive, close: () => {} });
+  const { datagrams, log, said, socket, stats } = datagramsOf({ receive, close: () => {} });
   using _ = socket;
   using poller = pollerOf(socket);
   while (stats.datagrams < 3) {
     await poller.poll();
-    datagrams.hear(socket);
+    datagrams.onReadable(socket);
     datagrams.onDue(datagrams.dueAtMs);
   }
   assertEquals(said, ["earshot: Cannot receive datagrams for now: network is down"]);
@@ -472,17 +465,17 @@ Deno.test({
   },
 });
 
-Deno.test("Datagrams.hear() takes all that waits, so that the next wait is for news", async () => {
-  const { datagrams, socket } = room(new EndlessPort());
+Deno.test("Datagrams.onReadable() takes all that waits, so that the next wait is for news", async () => {
+  const { datagrams, socket } = datagramsOf(new EndlessPort());
   using _ = socket;
   using poller = pollerOf(socket);
   await poller.poll();
   assert(socket.waiting > 1);
-  datagrams.hear(socket);
+  datagrams.onReadable(socket);
   assertEquals(socket.waiting, 0);
 });
 
-Deno.test("Datagrams.hear() has each datagram remembered for the live page", async () => {
+Deno.test("Datagrams.onReadable() has each datagram remembered for the live page", async () => {
   const texts = ["one\n", "other", "\n"];
   const receive = (target: Uint8Array): Promise<[Uint8Array, Deno.Addr]> => {
     const text = texts.shift();
@@ -490,11 +483,11 @@ Deno.test("Datagrams.hear() has each datagram remembered for the live page", asy
     target.set(encode(text));
     return Promise.resolve([target.subarray(0, text.length), SENDER]);
   };
-  const { datagrams, history, socket } = room({ receive, close: () => {} });
+  const { datagrams, history, socket } = datagramsOf({ receive, close: () => {} });
   using _ = socket;
   using poller = pollerOf(socket);
   await poller.poll();
-  datagrams.hear(socket);
+  datagrams.onReadable(socket);
   const messages = history.snapshot().map((json) => JSON.parse(json).message);
   assertEquals(messages, ["one", "other", ""]);
 });
@@ -519,13 +512,13 @@ Deno.test("Datagrams keeps nothing of 50,000 senders", async () => {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc");
   const port = new CrowdPort();
-  const { datagrams, log, stats, socket } = room(port);
+  const { datagrams, log, stats, socket } = datagramsOf(port);
   using _ = socket;
   using poller = pollerOf(socket);
   const hear = async (count: number) => {
     while (stats.datagrams < count) {
       await poller.poll();
-      datagrams.hear(socket);
+      datagrams.onReadable(socket);
       log.take();
     }
     collect();

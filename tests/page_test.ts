@@ -179,25 +179,26 @@ class Stage implements AsyncDisposable {
 
   connect(number: number, host = "127.0.0.1"): Subject {
     const peer = { kind: "ip", host, port: 50_000 + number } as const;
-    const client = { number, peer, connectedAtMs: performance.now(), lines: 0, bytes: 0 };
-    this.clients.push(client);
-    this.history.notice(client, { event: "connected" }, Date.now());
-    return client;
+    const subject = { number, peer };
+    this.clients.push({ subject, connectedAtMs: performance.now(), lines: 0, bytes: 0 });
+    this.history.event(subject, { event: "connected" }, Date.now());
+    return subject;
   }
 
   say(from: Subject, text: string | Uint8Array): void {
     const bytes = typeof text === "string" ? encode(text) : text;
-    this.history.line(from, bytes, 0, bytes.length, true, Date.now());
+    this.history.received(from, bytes, 0, bytes.length, true, Date.now());
     this.#lines++;
-    const client = this.clients.find(({ number }) => number === from.number);
+    const client = this.clients.find(({ subject }) => subject.number === from.number);
     if (client) client.lines++, client.bytes += bytes.length;
   }
 
   disconnect({ number, peer }: Subject): void {
-    const at = this.clients.findIndex((client) => client.number === number);
+    const at = this.clients.findIndex(({ subject }) => subject.number === number);
     const [{ lines, bytes }] = this.clients.splice(at, 1) as [Watched];
-    const notice = { event: "disconnected", bytes, lines, seconds: 0.9, reason: "closed" } as const;
-    this.history.notice({ number: number!, peer }, notice, Date.now());
+    const reason = { tag: "closed" } as const;
+    const event = { event: "disconnected", bytes, lines, seconds: 0.9, reason } as const;
+    this.history.event({ number: number!, peer }, event, Date.now());
   }
 
   async restart(during: () => Promise<void>): Promise<void> {

@@ -11,7 +11,7 @@ import type { Admission } from "./admission.ts";
 import type { Handshakes, Outcome } from "./handshakes.ts";
 import type { StreamListening } from "./listeners.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
-import { NOT_ALLOWED } from "../records/records.ts";
+import { type DisconnectReason, NOT_ALLOWED } from "../records/records.ts";
 import type { Tls } from "./tls.ts";
 
 /** A connection that has become a client's. */
@@ -24,6 +24,15 @@ export interface Arrival {
   readonly certificate?: string | undefined;
 }
 
+/** Takes those who arrive: the clients. */
+export interface Arrivals {
+  connect(arrival: Arrival): void;
+  /** Records that a peer was kept out. */
+  refuse(peer: Peer, reason: string): void;
+  /** Records a connection that has not become a client. */
+  fail(peer: Peer, acceptedAtMs: number, reason: DisconnectReason): void;
+}
+
 export interface ConnectionAcceptorOptions {
   readonly admission: Admission;
   readonly handshakes: Handshakes;
@@ -31,10 +40,7 @@ export interface ConnectionAcceptorOptions {
   readonly tls: Tls | undefined;
   readonly listening: readonly StreamListening[];
   readonly tasks: TaskQueue;
-  readonly onArrival: (arrival: Arrival) => void;
-  readonly onRefused: (peer: Peer, reason: string) => void;
-  /** It has not become a client, and leaves a record. */
-  readonly onFailed: (peer: Peer, acceptedAtMs: number, reason: string) => void;
+  readonly clients: Arrivals;
 }
 
 export class ConnectionAcceptor {
@@ -64,12 +70,12 @@ export class ConnectionAcceptor {
     admission.enter();
     if (!isProxy) admission.count(peer);
     if (isProxy || isTls) this.#shakeHands(socket, peer, isTls);
-    else this.#options.onArrival({ socket, peer });
+    else this.#options.clients.connect({ socket, peer });
   }
 
   #refuse(socket: Socket, peer: Peer, reason: string): void {
     socket.close();
-    this.#options.onRefused(peer, reason);
+    this.#options.clients.refuse(peer, reason);
   }
 
   /** Runs beside the loop: nobody waits for a client that is slow to begin. */
@@ -84,17 +90,20 @@ export class ConnectionAcceptor {
   }
 
   #onOutcome(accepted: Peer, acceptedAtMs: number, outcome: Outcome): void {
-    const { admission, handshakes, onRefused, onFailed } = this.#options;
+    const { admission, handshakes, clients } = this.#options;
     // A proxy's connection counts for the client that it is named to be, once that has arrived.
     const counted = handshakes.isProxy(accepted) ? undefined : accepted;
     if (outcome.tag === "arrived") return this.#onArrived(counted, outcome);
     admission.left(counted);
-    if (outcome.tag === "refused") onRefused(outcome.peer, outcome.reason);
-    if (outcome.tag === "failed") onFailed(outcome.peer, acceptedAtMs, outcome.reason);
+    if (outcome.tag === "refused") clients.refuse(outcome.peer, outcome.reason);
+    if (outcome.tag === "failed") {
+      const reason = { tag: "handshake", words: outcome.reason } as const;
+      clients.fail(outcome.peer, acceptedAtMs, reason);
+    }
   }
 
   #onArrived(counted: Peer | undefined, arrived: Outcome & { tag: "arrived" }): void {
-    const { admission, onArrival } = this.#options;
+    const { admission, clients } = this.#options;
     const { stream, peer, through, certificate } = arrived;
     const socket = new Socket(stream);
     // Others of its address may have arrived since the proxy said who it is.
@@ -104,7 +113,7 @@ export class ConnectionAcceptor {
       return this.#refuse(socket, peer, refusal);
     }
     if (!counted) admission.count(peer);
-    onArrival({ socket, peer, through, certificate });
+    clients.connect({ socket, peer, through, certificate });
   }
 }
 

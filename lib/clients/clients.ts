@@ -1,36 +1,36 @@
 /**
- * The clients that are connected: who comes, is heard, falls silent and leaves.
+ * Everybody who is connected: who comes, speaks, falls silent and leaves.
  *
  * @module
  */
 
 import { POLLERR, POLLHUP, POLLIN, type Source } from "../../poller.ts";
-import type { Peer } from "../addresses.ts";
-import { Client, type ClientContext, type ReadResult, reasonToLeave } from "./client.ts";
-import { BAD_OCTET_COUNT } from "../framing/framing.ts";
-import type { Say } from "../messages.ts";
-import type { TaskQueue } from "../loop/task_queue.ts";
+import type { Admission } from "../accept/admission.ts";
 import type { Arrival } from "../accept/acceptor.ts";
-import type { ConnectionEvent, Subject } from "../records/records.ts";
+import type { Peer } from "../addresses.ts";
+import { BAD_OCTET_COUNT } from "../framing/framing.ts";
+import { type Deadline, IdleQueue, type Steps } from "../loop/deadlines.ts";
 import type { Multiplexer } from "../loop/selector.ts";
-import { type Deadline, IdleQueue } from "../loop/deadlines.ts";
-
-/** The most that is heard of one client before others have their turn. */
-const MAX_TURN_BYTES = 64 * 1024;
+import type { TaskQueue } from "../loop/task_queue.ts";
+import type { InternalErrors, Say } from "../messages.ts";
+import type { LogWriter } from "../output/log_writer.ts";
+import type { ConnectionEvent, DisconnectReason } from "../records/records.ts";
+import { Client, type ClientContext, type ReadResult } from "./client.ts";
 
 export interface ClientsOptions extends ClientContext {
   readonly multiplexer: Multiplexer;
-  /** IdleQueue after which a client is disconnected; 0 for never. */
+  /** Silence after which a client is disconnected; 0 for never. */
   readonly idleTimeoutMs: number;
-  /** IdleQueue after which a line without an end is logged so far; 0 for never. */
+  /** Silence after which a line without an end is recorded so far; 0 for never. */
   readonly flushAfterMs: number;
-  readonly onTalk: (client: Client) => void;
-  /** Whether the log should be written before more is heard. */
-  readonly isLong: () => boolean;
-  readonly onLeft: (peer: Peer) => void;
+  readonly logWriter: LogWriter;
+  readonly admission: Admission;
   readonly tasks: TaskQueue;
   readonly say: Say;
+  readonly internalErrors: InternalErrors;
 }
+
+const CLOSED: DisconnectReason = { tag: "closed" };
 
 export class Clients implements Iterable<Client> {
   readonly #options: ClientsOptions;
@@ -42,11 +42,11 @@ export class Clients implements Iterable<Client> {
   readonly deadlines: readonly Deadline[];
 
   constructor(options: ClientsOptions) {
-    const { idleTimeoutMs, flushAfterMs, isLong } = options;
+    const { idleTimeoutMs, flushAfterMs } = options;
     this.#options = options;
-    this.#prompts = new IdleQueue(flushAfterMs, (client) => client.flush(), isLong);
-    const reason = `idle for ${idleTimeoutMs / 1000} s`;
-    this.#idle = new IdleQueue(idleTimeoutMs, (client) => this.#disconnect(client, reason), isLong);
+    this.#prompts = new IdleQueue(flushAfterMs, (client) => this.#flush(client));
+    const reason = { tag: "idle", seconds: idleTimeoutMs / 1000 } as const;
+    this.#idle = new IdleQueue(idleTimeoutMs, (client) => this.#disconnect(client, reason));
     this.deadlines = [this.#prompts, this.#idle];
   }
 
@@ -60,11 +60,12 @@ export class Clients implements Iterable<Client> {
 
   /** Takes in a connection that has become a client's. */
   connect({ socket, peer, through, certificate }: Arrival): void {
-    const client = new Client(this.#options, ++this.#options.stats.connections, peer, socket);
+    const { stats, multiplexer, recorder } = this.#options;
+    const client = new Client(this.#options, { number: ++stats.connections, peer }, socket);
     this.#clients.set(socket, client);
-    this.#options.multiplexer.register(socket, client.wants);
+    multiplexer.register(socket, client.interest);
     this.#idle.heard(client, performance.now());
-    this.#note(client, {
+    recorder.event(client.subject, {
       event: "connected",
       ...through && { through },
       ...certificate !== undefined && { certificate },
@@ -74,74 +75,77 @@ export class Clients implements Iterable<Client> {
   /** Records that a peer was kept out. */
   refuse(peer: Peer, reason: string): void {
     this.#options.stats.refused++;
-    this.#note({ peer }, { event: "refused", reason });
+    this.#options.recorder.event({ peer }, { event: "refused", reason });
   }
 
   /** Records a connection that has not become a client. */
-  fail(peer: Peer, acceptedAtMs: number, reason: string): void {
-    const number = ++this.#options.stats.connections;
-    const seconds = secondsSince(acceptedAtMs);
-    this.#note({ number, peer }, { event: "disconnected", bytes: 0, lines: 0, seconds, reason });
+  fail(peer: Peer, acceptedAtMs: number, reason: DisconnectReason): void {
+    const subject = { number: ++this.#options.stats.connections, peer };
+    this.#options.recorder.event(subject, farewell({ bytes: 0, lines: 0 }, acceptedAtMs, reason));
   }
 
-  /** Hears a client that is ready; nothing happens if it has left. */
-  hear(source: Source, events: number): void {
+  /**
+   * Serves a client that is ready, by one read at most.
+   *
+   * @returns What that has cost in bytes, read or logged; 0 if nothing more waits.
+   */
+  onReady(source: Source, events: number): number {
     const client = this.#clients.get(source);
-    if (!client) return;
+    if (!client) return 0;
     try {
-      const hearing = this.#hear(client, events);
-      if (hearing) this.#onHearing(client, hearing);
-      else this.update(client);
+      return this.#onEvents(client, events);
     } catch (error) {
-      this.#disconnect(client, reasonToLeave(error));
+      this.#onInternalError(client, error);
+      return 0;
     }
   }
 
-  #hear(client: Client, events: number): ReadResult | undefined {
-    const isOver = events & (POLLERR | POLLHUP);
-    if (client.isEnding) return isOver ? { tag: "failed", reason: "closed" } : undefined;
-    return events & POLLIN || isOver ? this.#hearOut(client) : undefined;
+  #onEvents(client: Client, events: number): number {
+    const isOver = (events & (POLLERR | POLLHUP)) !== 0;
+    if (client.isEnding && isOver) this.#disconnect(client, CLOSED);
+    else if (!client.isEnding && (events & POLLIN || isOver)) return this.#read(client);
+    else this.update(client);
+    return 0;
   }
 
-  /** Hears what has arrived of a client, in bites: a line end can become a hundred bytes of log. */
-  #hearOut(client: Client): ReadResult {
-    const { maxReadBytes, isLong } = this.#options;
-    let hearing = client.hear();
-    for (let heard = maxReadBytes; heard < MAX_TURN_BYTES; heard += maxReadBytes) {
-      if (hearing.tag !== "more" || isLong()) break;
-      const next = client.hear();
-      if (next.tag === "nothing") break;
-      hearing = next;
-    }
-    return hearing;
+  #read(client: Client): number {
+    const { logWriter } = this.#options;
+    const waitingBytes = logWriter.waitingBytes;
+    const result = client.read();
+    this.#onRead(client, result);
+    if (result.tag !== "more" && result.tag !== "read") return 0;
+    const loggedBytes = logWriter.waitingBytes - waitingBytes;
+    client.adaptRead(result.bytes, loggedBytes);
+    return result.tag === "more" ? Math.max(result.bytes, loggedBytes >> 1) : 0;
   }
 
-  #onHearing(client: Client, hearing: ReadResult): void {
-    switch (hearing.tag) {
+  #onRead(client: Client, result: ReadResult): void {
+    switch (result.tag) {
       case "nothing":
         return this.update(client);
       case "more":
-      case "heard":
-        return this.#onHeard(client);
+      case "read":
+        return this.#onTalk(client);
       case "ended":
         return this.#farewell(client);
       case "failed":
-        if (hearing.reason === BAD_OCTET_COUNT) this.#adviseSyslog(client);
-        return this.#disconnect(client, hearing.reason);
+        this.#adviseOn(client, result.reason);
+        return this.#disconnect(client, result.reason);
     }
   }
 
   /** Senders that count and senders that do not often share a port; once is enough to say so. */
-  #adviseSyslog({ number }: Client): void {
+  #adviseOn({ subject: { number } }: Client, reason: DisconnectReason): void {
+    if (reason.tag !== "unframable" || reason.fault !== BAD_OCTET_COUNT) return;
     if (this.#wasSyslogAdvised) return;
     this.#wasSyslogAdvised = true;
     const advice = "--framing syslog takes both ways";
     this.#options.say(`earshot: #${number} does not count its messages: ${advice}`);
   }
 
-  #onHeard(client: Client): void {
-    const { onTalk, idleTimeoutMs, flushAfterMs } = this.#options;
-    onTalk(client);
+  #onTalk(client: Client): void {
+    const { logWriter, idleTimeoutMs, flushAfterMs } = this.#options;
+    logWriter.talked(client);
     if (idleTimeoutMs > 0) this.#idle.heard(client, performance.now());
     if (flushAfterMs > 0) {
       if (client.isHolding) this.#prompts.heard(client, performance.now());
@@ -150,65 +154,81 @@ export class Clients implements Iterable<Client> {
     this.update(client);
   }
 
+  #flush(client: Client): void {
+    try {
+      client.flush();
+    } catch (error) {
+      this.#onInternalError(client, error);
+    }
+  }
+
+  /** An error of ours is not the client's fault; it is closed, for its state may be wrong now. */
+  #onInternalError(client: Client, error: unknown): void {
+    this.#options.internalErrors.report(error);
+    this.#disconnect(client, { tag: "internal" });
+  }
+
   /** Waits for what a client wants now. */
   update(client: Client): void {
-    if (client.wants === client.watched) return;
-    client.watched = client.wants;
-    this.#options.multiplexer.modify(client.socket, client.wants);
+    if (client.interest === client.registered) return;
+    client.registered = client.interest;
+    this.#options.multiplexer.modify(client.socket, client.interest);
   }
 
   /** It says no more; what it is still to be sent must leave before it is disconnected. */
   #farewell(client: Client): void {
     client.isEnding = true;
-    if (client.unsentBytes === 0) return this.#disconnect(client, "closed");
+    if (client.unsentBytes === 0) return this.#disconnect(client, CLOSED);
     this.update(client);
-    const leave = () => this.#options.tasks.post(() => this.#disconnect(client, "closed"));
+    const leave = () => this.#options.tasks.post(() => this.#disconnect(client, CLOSED));
     client.socket.shutdown().then(leave, leave);
   }
 
-  /** Time in which nobody was listened to does not count as idleQueue. */
+  /** Time in which nobody was read does not count as silence. */
   lost(ms: number): void {
     this.#idle.lost(ms);
     this.#prompts.lost(ms);
   }
 
-  /** Disconnects all, until the log should be written; returns whether that was all. */
-  disconnectAll(reason: string): boolean {
+  /** Disconnects all, one a step. */
+  *disconnectAll(reason: DisconnectReason): Steps {
     for (const client of this.#clients.values()) {
-      if (this.#options.isLong()) return false;
       this.#disconnect(client, reason);
+      yield;
     }
-    return true;
   }
 
-  /** Frees all first, so that a client whose last line cannot be logged leaves nothing behind. */
-  #disconnect(client: Client, reason: string): void {
+  /** Frees all first, so that a client whose last line cannot be recorded leaves nothing behind. */
+  #disconnect(client: Client, reason: DisconnectReason): void {
     if (!this.#clients.delete(client.socket)) return;
-    const { multiplexer, onLeft } = this.#options;
+    const { multiplexer, admission, recorder } = this.#options;
     this.#idle.delete(client);
     this.#prompts.delete(client);
     multiplexer.unregister(client.socket);
     // Not close(): whoever reads nothing would hold a descriptor, and the place is given away.
     client.socket.abort();
-    onLeft(client.peer);
-    const { connectedAtMs } = client;
-    try {
-      client.finish();
-    } catch (error) {
-      reason = reasonToLeave(error);
-    }
-    const { bytes, lines } = client;
-    const seconds = secondsSince(connectedAtMs);
-    this.#note(client, { event: "disconnected", bytes, lines, seconds, reason });
+    admission.left(client.subject.peer);
+    const wasFinished = this.#finish(client);
+    const shown: DisconnectReason = wasFinished ? reason : { tag: "internal" };
+    recorder.event(client.subject, farewell(client, client.connectedAtMs, shown));
   }
 
-  #note(subject: Subject, notice: ConnectionEvent): void {
-    const { log, history } = this.#options;
-    log.notice(subject, notice);
-    if (!log.isQuiet) history?.notice(subject, notice, log.timeMs);
+  #finish(client: Client): boolean {
+    try {
+      client.finish();
+      return true;
+    } catch (error) {
+      this.#options.internalErrors.report(error);
+      return false;
+    }
   }
 }
 
-function secondsSince(atMs: number): number {
-  return Math.round(performance.now() - atMs) / 1000;
+function farewell(
+  { bytes, lines }: { readonly bytes: number; readonly lines: number },
+  sinceMs: number,
+  reason: DisconnectReason,
+): ConnectionEvent {
+  const seconds = Math.round(performance.now() - sinceMs) / 1000;
+  return { event: "disconnected", bytes, lines, seconds, reason };
 }

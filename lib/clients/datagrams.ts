@@ -5,13 +5,12 @@
  */
 
 import { type DatagramSocket, POLLIN } from "../../poller.ts";
-import { type Networks, type Peer, peerOf } from "../addresses.ts";
+import { type Networks, peerOf } from "../addresses.ts";
 import { CR, LF, NUL } from "../bytes.ts";
-import { cutPieces, type FrameSink } from "../framing/partial_frame.ts";
+import { cutPieces } from "../framing/partial_frame.ts";
 import { reasonOf } from "../errors.ts";
 import type { Say } from "../messages.ts";
-import type { Log } from "../records/log.ts";
-import type { History } from "../records/history.ts";
+import type { Recorder, SubjectRecorder } from "../records/recorder.ts";
 import type { Subject } from "../records/records.ts";
 import type { Multiplexer } from "../loop/selector.ts";
 import type { Deadline } from "../loop/deadlines.ts";
@@ -26,13 +25,12 @@ const MAX_TURN_BYTES = 256 * 1024;
 const PAUSE_MS = 100;
 
 export interface DatagramOptions {
-  readonly log: Log;
+  readonly recorder: Recorder;
   readonly stats: Stats;
-  readonly history: History | undefined;
   readonly allowed: Networks | undefined;
   readonly denied: Networks | undefined;
-  /** A longer datagram comes in pieces. */
-  readonly maxLineBytes: number;
+  /** A longer datagram comes in pieces; `undefined` where each is recorded as it came. */
+  readonly maxLineBytes: number | undefined;
   /** What the sockets are registered with. */
   readonly multiplexer: Pick<Multiplexer, "register" | "unregister">;
   readonly say: Say;
@@ -54,14 +52,14 @@ export class Datagrams implements Deadline {
   }
 
   /**
-   * Hears what waits in the socket, which bounds it. Up to the limit of a turn nothing is left
+   * Takes what waits in the socket, which bounds it. Up to the limit of a turn nothing is left
    * there: the next wait would take a turn of the loop, and the kernel drops what comes meanwhile.
    */
-  hear(socket: DatagramSocket): void {
+  onReadable(socket: DatagramSocket): void {
     if (this.#paused.has(socket)) return;
-    let heard = 0;
+    let received = 0;
     try {
-      do heard += this.#receive(socket); while (socket.waiting > 0 && heard < MAX_TURN_BYTES);
+      do received += this.#receive(socket); while (socket.waiting > 0 && received < MAX_TURN_BYTES);
     } catch (error) {
       if (!(error instanceof Deno.errors.WouldBlock)) this.#onFault(socket, error);
     }
@@ -92,60 +90,42 @@ export class Datagrams implements Deadline {
     const { stats, allowed, denied } = this.#options;
     const sender = this.#senderAt(from as Deno.NetAddr);
     // No record: those who are kept out could flood the log.
-    if (denied?.has(sender.peer) || allowed?.has(sender.peer) === false) {
+    if (denied?.has(sender.subject.peer) || allowed?.has(sender.subject.peer) === false) {
       stats.refused++;
       return count;
     }
     stats.datagrams++;
     stats.bytes += count;
-    this.#log(sender, count);
+    this.#record(sender, count);
     return count;
   }
 
-  #log(sender: Sender, count: number): void {
-    const { log, stats, history, maxLineBytes } = this.#options;
+  #record({ records }: Sender, count: number): void {
+    const { stats, maxLineBytes } = this.#options;
     const input = this.#input;
-    if (log.takesLines) {
-      const end = endOf(input, count);
-      const start = cutPieces(input, 0, end, maxLineBytes, sender);
-      if (start > 0) stats.cut++;
-      return sender.frame(input, start, end, true);
-    }
-    log.chunk(sender, 0, input.subarray(0, count));
-    history?.line(sender, input, 0, count, true, log.timeMs);
+    if (maxLineBytes === undefined) return records.read(input.subarray(0, count), 0);
+    const end = endOf(input, count);
+    const start = cutPieces(input, 0, end, maxLineBytes, records);
+    if (start > 0) stats.cut++;
+    records.frame(input, start, end, true);
   }
 
   /** A burst comes from one sender: what its records begin with is made once. */
   #senderAt({ hostname, port }: Deno.NetAddr): Sender {
     const last = this.#sender;
     if (last?.port === port && last.hostname === hostname) return last;
-    this.#sender = new Sender(this.#options, hostname, port);
+    const subject = { peer: peerOf({ transport: "udp", hostname, port }) };
+    this.#sender = { hostname, port, subject, records: this.#options.recorder.child(subject) };
     return this.#sender;
   }
 }
 
-/** Who has sent a datagram: takes its pieces as records. */
-class Sender implements FrameSink, Subject {
-  readonly peer: Peer;
+/** Who has sent a datagram. */
+interface Sender {
   readonly hostname: string;
   readonly port: number;
-  readonly #log: Log;
-  readonly #history: History | undefined;
-  readonly #label: Uint8Array;
-
-  constructor({ log, history }: DatagramOptions, hostname: string, port: number) {
-    this.hostname = hostname;
-    this.port = port;
-    this.peer = peerOf({ transport: "udp", hostname, port });
-    this.#log = log;
-    this.#history = history;
-    this.#label = log.labelOf(this);
-  }
-
-  frame(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    this.#log.line(this.#label, bytes, start, end, isWhole);
-    this.#history?.line(this, bytes, start, end, isWhole, this.#log.timeMs);
-  }
+  readonly subject: Subject;
+  readonly records: SubjectRecorder;
 }
 
 /** Where a datagram ends but for one LF, CRLF or NUL: many senders add one, and it says nothing. */

@@ -7,10 +7,11 @@
 import type { Socket } from "../../poller.ts";
 import { ByteBuffer, CR, decode, LF } from "../bytes.ts";
 import type { Client } from "./client.ts";
+import type { Clients } from "./clients.ts";
 import { shown } from "../records/escape.ts";
 import { reasonOf } from "../errors.ts";
 import type { Say } from "../messages.ts";
-import type { Target } from "../records/records.ts";
+import type { Recorder } from "../records/recorder.ts";
 
 /** The longest line that can be typed. */
 const MAX_LINE_BYTES = 64 * 1024;
@@ -21,14 +22,11 @@ const MAX_QUOTED_BYTES = 60;
 
 export interface InteractiveOptions {
   /** Clients that are connected. */
-  readonly clients: Iterable<Client>;
+  readonly clients: Iterable<Client> & Pick<Clients, "update">;
+  readonly recorder: Pick<Recorder, "sent">;
   /** Whether lines end in CR LF, not LF. */
   readonly endsInCrLf: boolean;
   readonly say: Say;
-  /** Told what was sent, and to whom. */
-  readonly onSent: (to: Target, line: Uint8Array) => void;
-  /** Told which client has been given something to send. */
-  readonly onAnswered: (client: Client) => void;
 }
 
 /** Whom a typed line is for: all, the client with a number, or nobody who can be understood. */
@@ -53,7 +51,7 @@ export class Interactive {
    *
    * @returns Whether more can come.
    */
-  hear(stdin: Socket): boolean {
+  onReadable(stdin: Socket): boolean {
     try {
       const bytes = stdin.recv(MAX_LINE_BYTES);
       if (bytes.length > 0) this.push(bytes);
@@ -104,7 +102,7 @@ export class Interactive {
       );
     }
     const open = [...this.#options.clients].filter(({ isSending }) => isSending);
-    const meant = to === "all" ? open : open.filter(({ number }) => number === to);
+    const meant = to === "all" ? open : open.filter(({ subject }) => subject.number === to);
     if (meant.length === 0) {
       return this.#say(
         to === "all" ? "to anybody: nobody is connected" : `to #${to}: no such client`,
@@ -113,10 +111,11 @@ export class Interactive {
     const takers = meant.filter((client) => this.#hasRoom(client));
     if (takers.length === 0) return;
     for (const client of takers) this.#give(client, line);
-    this.#options.onSent(to === "all" ? { clients: takers.length } : takers[0]!, line);
+    const target = to === "all" ? { clients: takers.length } : takers[0]!.subject;
+    this.#options.recorder.sent(target, line, true);
   }
 
-  #hasRoom({ number, unsentBytes }: Client): boolean {
+  #hasRoom({ subject: { number }, unsentBytes }: Client): boolean {
     const hasRoom = unsentBytes <= MAX_UNREAD_BYTES;
     if (!hasRoom) this.#say(`to #${number}: it has left ${unsentBytes} bytes unread`);
     return hasRoom;
@@ -130,7 +129,7 @@ export class Interactive {
     const end = line.length + Number(needsCr);
     bytes[end] = LF;
     client.answer(bytes.subarray(0, end + 1));
-    this.#options.onAnswered(client);
+    this.#options.clients.update(client);
   }
 
   #say(problem: string): void {

@@ -4,26 +4,19 @@ import { decode, encode, NO_BYTES } from "../bytes.ts";
 import { Client } from "./client.ts";
 import { Interactive } from "./interactive.ts";
 import { MemoryStream } from "../../tests/support/fakes.ts";
-import { Log } from "../records/log.ts";
 import type { Target } from "../records/records.ts";
 import { Stats } from "../stats.ts";
 import { turn } from "../../tests/support/testing.ts";
+
+import { recording } from "../../tests/support/recording.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
 /** Clients 1 to `count` with their peers, and an interactive console for them. */
 function interactiveOf(count: number, endsInCrLf = false) {
-  const log = new Log({
-    format: "text",
-    time: "none",
-    isQuiet: false,
-    isColored: false,
-    startMs: 0,
-  });
   const context = {
-    log,
+    recorder: recording().recorder,
     stats: new Stats(0, false),
-    history: undefined,
     isEchoing: false,
     isReceivedIntoLog: false,
     createFramer: undefined,
@@ -32,16 +25,19 @@ function interactiveOf(count: number, endsInCrLf = false) {
   };
   const streams = Array.from({ length: count }, () => new MemoryStream());
   const clients = streams.map((stream, i) =>
-    new Client(context, i + 1, { kind: "ip", host: "10.0.0.1", port: i + 1 }, new Socket(stream))
+    new Client(
+      context,
+      { number: i + 1, peer: { kind: "ip", host: "10.0.0.1", port: i + 1 } },
+      new Socket(stream),
+    )
   );
   const said: string[] = [];
   const sent: string[] = [];
   const interactive = new Interactive({
-    clients,
+    clients: Object.assign(clients, { update: () => {} }),
+    recorder: { sent: (to, line) => sent.push(`${nameOf(to)} ${decode(line)}`) },
     endsInCrLf,
     say: (message) => said.push(message),
-    onSent: (to, line) => sent.push(`${nameOf(to)} ${decode(line)}`),
-    onAnswered: () => {},
   });
   return {
     interactive,
@@ -171,7 +167,7 @@ Deno.test("Interactive.push() sends binary as it is", async () => {
   assertEquals(received, bytes);
 });
 
-Deno.test("Interactive.hear() tells when there is no more to hear", async () => {
+Deno.test("Interactive.onReadable() tells when there is no more to hear", async () => {
   using one = interactiveOf(1);
   const typed = new MemoryStream("last");
   typed.end();
@@ -179,18 +175,18 @@ Deno.test("Interactive.hear() tells when there is no more to hear", async () => 
   const heard = [];
   for (let i = 0; i < 2; i++) {
     await select([stdin], [], []);
-    heard.push(one.interactive.hear(stdin));
+    heard.push(one.interactive.onReadable(stdin));
   }
   assertEquals(heard, [true, false]);
   assertEquals(await one.received(), ["last\n"]);
 });
 
-Deno.test("Interactive.hear() says when stdin cannot be read, once", async () => {
+Deno.test("Interactive.onReadable() says when stdin cannot be read, once", async () => {
   using one = interactiveOf(1);
   const typed = new MemoryStream();
   typed.fail(new Error("Is a directory (os error 21)"));
   using stdin = new Socket(typed);
   await select([stdin], [], []);
-  assertEquals(one.interactive.hear(stdin), false);
+  assertEquals(one.interactive.onReadable(stdin), false);
   assertEquals(one.said, ["earshot: Cannot read stdin: is a directory; nothing can be typed"]);
 });

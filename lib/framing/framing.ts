@@ -15,6 +15,9 @@ export const FRAMINGS = ["newline", "nul", "octet", "any", "syslog", "none"] as 
 /** How frames end; {@linkcode createFramer} says what each means. */
 export type Framing = typeof FRAMINGS[number];
 
+/** Why a client's bytes cannot be cut into frames any more. */
+export type FrameFault = "bad octet count" | "bad length";
+
 /**
  * Cuts one client's bytes into frames. Each byte is looked at once, however
  * slowly it comes, and memory is bounded by `maxBytes` and one read. If the sink
@@ -27,7 +30,7 @@ export interface Framer {
    *
    * @returns Why the client cannot be understood any more, or `undefined`.
    */
-  push(bytes: Uint8Array, sink: FrameSink): string | undefined;
+  push(bytes: Uint8Array, sink: FrameSink): FrameFault | undefined;
   /** Gives what is held as a frame that is not whole; the line goes on. */
   flush(sink: FrameSink): void;
   /**
@@ -93,7 +96,7 @@ abstract class HoldingFramer implements Framer {
     this.held = new PartialFrame(maxBytes);
   }
 
-  abstract push(bytes: Uint8Array, sink: FrameSink): string | undefined;
+  abstract push(bytes: Uint8Array, sink: FrameSink): FrameFault | undefined;
 
   flush(sink: FrameSink): void {
     this.held.flush(this.flushable, sink);
@@ -220,7 +223,7 @@ class OctetFramer extends HoldingFramer {
   /** Some senders end a counted message as they would a line. */
   #mayBeLf = false;
 
-  push(bytes: Uint8Array, sink: FrameSink): string | undefined {
+  push(bytes: Uint8Array, sink: FrameSink): FrameFault | undefined {
     for (let at = 0; at < bytes.length;) {
       if (this.#message.isComplete) at = this.#takeCount(bytes, at);
       if (at === bytes.length) return;
@@ -245,7 +248,7 @@ class OctetFramer extends HoldingFramer {
     return at + 1;
   }
 
-  #reject(bytes: Uint8Array, at: number, sink: FrameSink): string {
+  #reject(bytes: Uint8Array, at: number, sink: FrameSink): FrameFault {
     this.#holdCount(sink);
     this.held.hold(bytes, at, bytes.length, 0, sink);
     this.held.end(sink);

@@ -4,22 +4,24 @@
  * @module
  */
 
+/** Work in steps: between two of them the log may be written, or the rest put off. */
+export type Steps = Generator<void, void, void>;
+
 /** Something that has to be done at a time. Times are those of `performance.now()`. */
 export interface Deadline {
   /** When it has to be done; `Infinity` for never. */
   readonly dueAtMs: number;
   /**
-   * Does what was due at `nowMs`, or some of it. That is the time before the last poll: what was
-   * sent while the process stood still has been heard since.
+   * Does what was due at `nowMs`. That is the time before the last poll: what was sent while the
+   * process stood still has been read since.
    */
-  onDue(nowMs: number): void;
+  onDue(nowMs: number): Steps | void;
 }
 
 /** Whoever was heard, in the order of hearing, so that only the silent ones are looked at. */
 export class IdleQueue<T> implements Deadline {
   readonly #limitMs: number;
   readonly #onSilent: (one: T) => void;
-  readonly #isEnough: () => boolean;
   /** When each was heard, by a clock that stands still while nobody is listened to. */
   readonly #heardAtMs = new Map<T, number>();
   #lostMs = 0;
@@ -27,12 +29,10 @@ export class IdleQueue<T> implements Deadline {
   /**
    * @param limitMs How long one may be silent; 0 for any time.
    * @param onSilent Takes one that was silent for so long; it is forgotten until it is heard again.
-   * @param isEnough Whether the rest should wait: the silent ones may leave much to be logged.
    */
-  constructor(limitMs: number, onSilent: (one: T) => void, isEnough = () => false) {
+  constructor(limitMs: number, onSilent: (one: T) => void) {
     this.#limitMs = limitMs;
     this.#onSilent = onSilent;
-    this.#isEnough = isEnough;
   }
 
   /** One that is new counts as heard when it comes. */
@@ -48,7 +48,7 @@ export class IdleQueue<T> implements Deadline {
     this.#heardAtMs.delete(one);
   }
 
-  /** Time in which nobody was listened to does not count as idleQueue. */
+  /** Time in which nobody was listened to does not count as silence. */
   lost(ms: number): void {
     this.#lostMs += ms;
   }
@@ -58,11 +58,12 @@ export class IdleQueue<T> implements Deadline {
     return Infinity;
   }
 
-  onDue(nowMs: number): void {
+  *onDue(nowMs: number): Steps {
     for (const [one, heardAtMs] of this.#heardAtMs) {
-      if (this.#dueAtMs(heardAtMs) > nowMs || this.#isEnough()) return;
+      if (this.#dueAtMs(heardAtMs) > nowMs) return;
       this.#heardAtMs.delete(one);
       this.#onSilent(one);
+      yield;
     }
   }
 

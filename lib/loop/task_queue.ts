@@ -1,30 +1,35 @@
 /**
- * What is done beside the loop (handshakes, closing) comes back to it by mail.
+ * What runs beside the loop (handshakes, closing) comes back to it here.
  *
  * @module
  */
 
+import type { Steps } from "./deadlines.ts";
+
 export class TaskQueue {
   readonly #wake: () => void;
-  #actions: (() => void)[] = [];
+  #tasks: (() => void)[] = [];
 
   /** `wake` ends the loop's wait. */
   constructor(wake: () => void) {
     this.#wake = wake;
   }
 
+  get isEmpty(): boolean {
+    return this.#tasks.length === 0;
+  }
+
   /** Has the loop do something in its next round. */
-  post(action: () => void): void {
-    this.#actions.push(action);
+  post(task: () => void): void {
+    this.#tasks.push(task);
     this.#wake();
   }
 
-  /** Does what was posted, until `isEnough`; returns whether that was all. */
-  open(isEnough = () => false): boolean {
-    for (let left = this.#actions.length; left > 0; left--) {
-      if (isEnough()) return false;
-      this.#actions.shift()!();
+  /** Does what has been posted so far, a task a step; what is posted meanwhile waits. */
+  *run(): Steps {
+    for (let left = this.#tasks.length; left > 0; left--) {
+      this.#tasks.shift()!();
+      yield;
     }
-    return true;
   }
 }

@@ -1,37 +1,42 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { TaskQueue } from "./task_queue.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
-Deno.test("TaskQueue.open() does what was posted, once and in order", () => {
+Deno.test("TaskQueue.run() does what was posted, once and in order", () => {
   let wakes = 0;
-  const tasks = new TaskQueue(() => wakes++);
   const done: string[] = [];
+  const tasks = new TaskQueue(() => wakes++);
+  assert(tasks.isEmpty);
   tasks.post(() => done.push("one"));
   tasks.post(() => done.push("two"));
-  assertEquals([wakes, done.length], [2, 0]);
-  tasks.open();
-  tasks.open();
+  assertEquals([wakes, done.length, tasks.isEmpty], [2, 0, false]);
+  assertEquals([...tasks.run()].length, 2);
+  assertEquals([...tasks.run()].length, 0);
   assertEquals(done, ["one", "two"]);
 });
 
-Deno.test("TaskQueue.open() leaves what is posted meanwhile to the next time", () => {
-  const tasks = new TaskQueue(() => {});
+Deno.test("TaskQueue.run() leaves what is posted meanwhile to the next time", () => {
   const done: string[] = [];
+  const tasks = new TaskQueue(() => {});
   tasks.post(() => {
     done.push("first");
     tasks.post(() => done.push("second"));
   });
-  tasks.open();
+  assertEquals([...tasks.run()].length, 1);
   assertEquals(done, ["first"]);
-  tasks.open();
+  assertEquals([...tasks.run()].length, 1);
   assertEquals(done, ["first", "second"]);
 });
 
-Deno.test("TaskQueue.open() leaves the rest for later when that is enough", () => {
-  const tasks = new TaskQueue(() => {});
+Deno.test("TaskQueue.run() goes on behind a task that has thrown", () => {
   const done: string[] = [];
-  for (const name of ["one", "two", "three"]) tasks.post(() => done.push(name));
-  assertEquals([tasks.open(() => done.length === 2), done], [false, ["one", "two"]]);
-  assertEquals([tasks.open(), done.length], [true, 3]);
+  const tasks = new TaskQueue(() => {});
+  tasks.post(() => {
+    throw new TypeError("a fault of ours");
+  });
+  tasks.post(() => done.push("second"));
+  assertThrows(() => [...tasks.run()], TypeError);
+  assertEquals([...tasks.run()].length, 1);
+  assertEquals(done, ["second"]);
 });

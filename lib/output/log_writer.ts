@@ -12,8 +12,8 @@ import type { Output } from "./output.ts";
 /** A round is written early when it gets longer than this. */
 const ROUND_BYTES = 1024 * 1024;
 /** The same for what goes to stderr, which takes 64 KiB before anything of it is written. */
-const ROUND_ASIDE_BYTES = 32 * 1024;
-/** A smaller round is written before another thread would have begun it. */
+const ROUND_NOTICES_BYTES = 32 * 1024;
+/** Below this size a write costs less than handing it to another thread. */
 const BULK_BYTES = 64 * 1024;
 /** If more clients talk, only a real turn of the loop keeps them equal. */
 const FEW_TALKERS = 100;
@@ -29,6 +29,10 @@ export interface Talker {
 
 export interface LogWriterOptions {
   readonly log: Log;
+  /** What raw keeps out of the log, for the operator; `undefined` with other formats. */
+  readonly notices: Log | undefined;
+  /** Whether records need not be made, but are the bytes that came. */
+  readonly isRaw: boolean;
   readonly output: Pick<Output, "write" | "reopen" | "isFile">;
   readonly say: Say;
   /** Settles when what was said is written, or nobody reads it. */
@@ -49,9 +53,8 @@ export class LogWriter {
     this.#options = options;
   }
 
-  /** Dates what is written from here on, and who talks. */
-  setTime(wallMs: number, nowMs: number): void {
-    this.#options.log.setTime(wallMs);
+  /** Begins a round at `nowMs`, a time of `performance.now()`. */
+  beginRound(nowMs: number): void {
     this.#talkers.setTime(nowMs);
   }
 
@@ -62,8 +65,16 @@ export class LogWriter {
 
   /** Whether the round should be written before more is heard. */
   get isLong(): boolean {
-    const { log } = this.#options;
-    return log.length >= ROUND_BYTES || log.asideLength >= ROUND_ASIDE_BYTES;
+    return this.waitingBytes >= ROUND_BYTES || this.#noticeBytes >= ROUND_NOTICES_BYTES;
+  }
+
+  /** Bytes of records that wait to be written. */
+  get waitingBytes(): number {
+    return this.#options.log.length;
+  }
+
+  get #noticeBytes(): number {
+    return this.#options.notices?.length ?? 0;
   }
 
   /**
@@ -74,29 +85,28 @@ export class LogWriter {
    * @returns How long nobody was listened to, in milliseconds.
    */
   async flush(): Promise<number> {
-    const { log, output, onFailure } = this.#options;
+    const { log, isRaw, output, onFailure } = this.#options;
     const startedAtMs = performance.now();
-    if (log.asideLength > 0) await this.#sayAside();
+    if (this.#noticeBytes > 0) await this.#sayNotices();
     if (this.#writing) await this.settled();
     if (log.length > 0) {
       const isBulk = log.length >= BULK_BYTES;
       const { areFew } = this.#talkers;
       // Records of a flood are made while those before are written; raw bytes need not be made.
-      const isInline = areFew ? log.isRaw || !isBulk : !isBulk && this.#heard < FEW_IN_ROUND;
+      const isInline = areFew ? isRaw || !isBulk : !isBulk && this.#heard < FEW_IN_ROUND;
       this.#heard = 0;
       this.#writing = output.write(log.take(), isInline);
-      // Its failure shows when it is awaited, which must not take until somebody talks again.
+      // Wakes the loop on failure; otherwise it is noticed only when a client sends.
       if (areFew && isBulk) this.#writing.catch(onFailure);
       else await this.settled();
     }
     return performance.now() - startedAtMs;
   }
 
-  /** What raw keeps out of the output goes to the operator. */
-  async #sayAside(): Promise<void> {
-    const { log, say, said } = this.#options;
-    const isMuch = log.asideLength >= ROUND_ASIDE_BYTES;
-    for (const line of decode(log.takeAside()).split("\n").slice(0, -1)) say(line);
+  async #sayNotices(): Promise<void> {
+    const { notices, say, said } = this.#options;
+    const isMuch = this.#noticeBytes >= ROUND_NOTICES_BYTES;
+    for (const line of decode(notices!.take()).split("\n").slice(0, -1)) say(line);
     if (isMuch) await said();
   }
 
@@ -104,6 +114,12 @@ export class LogWriter {
   async settled(): Promise<void> {
     await this.#writing;
     this.#writing = undefined;
+  }
+
+  /** Forgets what waits: after a failure it goes nowhere. */
+  discard(): void {
+    this.#options.log.take();
+    this.#options.notices?.take();
   }
 
   /** Opens the file anew before the next record; returns false if there is no file. */

@@ -6,6 +6,8 @@
 
 import { type ByteBuffer, DEL, encode, LF, SPACE } from "../bytes.ts";
 import { plural } from "../messages.ts";
+import type { ConnectionEvent, Format, Subject, Target, Time } from "./records.ts";
+import { TextFormat, type TextOptions } from "./text.ts";
 
 const ROW_BYTES = 16;
 const DIGITS = encode("0123456789abcdef");
@@ -17,17 +19,59 @@ const PAIRS_COLUMN = 2;
 const TEXT_COLUMN = 53;
 const ROW_END_BYTES = 2;
 
-/** Appends how long a chunk is and its rows, the first of which is at `offset`. */
-export function appendChunk(
+/** The hex format: its labels and events are those of text. */
+export class HexFormat implements Format {
+  readonly #text: TextFormat;
+
+  constructor(options: TextOptions) {
+    this.#text = new TextFormat(options);
+  }
+
+  setTime(time: Time, text: string): void {
+    this.#text.setTime(time, text);
+  }
+
+  label(subject: Subject): Uint8Array {
+    return this.#text.label(subject);
+  }
+
+  received(
+    out: ByteBuffer,
+    label: Uint8Array,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    _isWhole: boolean,
+    offset: number,
+  ): void {
+    out.append(this.#text.stamp);
+    out.append(label);
+    appendDump(out, ">", bytes, start, end, offset);
+  }
+
+  sent(out: ByteBuffer, to: Target, bytes: Uint8Array): void {
+    this.#text.beginSent(out, to);
+    appendDump(out, "<", bytes, 0, bytes.length, 0);
+  }
+
+  event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
+    this.#text.event(out, subject, event);
+  }
+}
+
+/** Appends how many bytes there are, and their rows, the first of which is at `offset`. */
+function appendDump(
   out: ByteBuffer,
   mark: ">" | "<",
-  offset: number,
   bytes: Uint8Array,
+  start: number,
+  end: number,
+  offset: number,
 ): void {
-  out.appendText(`${mark} ${plural(bytes.length, "byte")}\n`);
-  for (let at = 0; at < bytes.length; at += ROW_BYTES) {
-    appendOffset(out, offset + at);
-    appendRow(out, bytes, at, Math.min(at + ROW_BYTES, bytes.length));
+  out.appendText(`${mark} ${plural(end - start, "byte")}\n`);
+  for (let at = start; at < end; at += ROW_BYTES) {
+    appendOffset(out, offset + at - start);
+    appendRow(out, bytes, at, Math.min(at + ROW_BYTES, end));
   }
 }
 

@@ -8,7 +8,9 @@
 import { Buffer } from "node:buffer";
 import { CR, LF, NO_BYTES, NUL } from "../bytes.ts";
 import type { Framer } from "../framing/framing.ts";
-import { lineJson, noticeJson, sentJson } from "./json.ts";
+import { eventJson, lineJson, sentJson } from "./json.ts";
+import type { ByteSource } from "./log.ts";
+import type { RecordObserver } from "./recorder.ts";
 import type { ConnectionEvent, Subject, Target } from "./records.ts";
 
 /** How many records a snapshot has at most. */
@@ -72,7 +74,7 @@ class Batch {
  * **Positions only grow.** They count all that was ever received, so that bytes are
  * still in the arena if their position is less than its size behind.
  */
-export class History {
+export class History implements RecordObserver {
   readonly #framer: (() => Framer) | undefined;
   readonly #arena = new Uint8Array(ARENA_BYTES);
   /** Where the last input begins. */
@@ -104,15 +106,16 @@ export class History {
     return this.#next;
   }
 
-  /** A place to receive at most `maxBytes` into; half a mebibyte at most. */
-  input(maxBytes: number): Uint8Array {
-    const place = this.#claim(maxBytes);
+  /** Receives at most `maxBytes`, half a mebibyte at most; returns how many came, 0 at the end. */
+  receive(source: ByteSource, maxBytes: number): number {
+    this.#claim(maxBytes);
     this.#inputPosition = this.#position;
-    return place;
+    const start = this.#inputPosition % ARENA_BYTES;
+    return source.recvInto(this.#arena, start, start + maxBytes);
   }
 
-  /** Returns the first `count` bytes of the last input, whose place is then taken. */
-  received(count: number): Uint8Array {
+  /** What came last, `count` bytes, whose place is then taken. */
+  last(count: number): Uint8Array {
     const start = this.#inputPosition % ARENA_BYTES;
     this.#position = this.#inputPosition + count;
     return this.#arena.subarray(start, start + count);
@@ -129,7 +132,7 @@ export class History {
   }
 
   /** Remembers a line; or a read, where these are the records; or a datagram. */
-  line(
+  received(
     subject: Subject,
     bytes: Uint8Array,
     start: number,
@@ -175,14 +178,14 @@ export class History {
     return batch;
   }
 
-  notice(subject: Subject, notice: ConnectionEvent, timeMs: number): void {
-    this.#begin("made").make = () => noticeJson(timeMs, subject, notice);
+  event(subject: Subject, event: ConnectionEvent, timeMs: number): void {
+    this.#begin("made").make = () => eventJson(timeMs, subject, event);
   }
 
-  /** Remembers what was typed, without its line end. */
-  sent(target: Target, bytes: Uint8Array, timeMs: number): void {
+  /** Remembers what was sent, without its line end. */
+  sent(to: Target, bytes: Uint8Array, isWhole: boolean, timeMs: number): void {
     const copy = bytes.slice();
-    this.#begin("made").make = () => sentJson(timeMs, target, copy);
+    this.#begin("made").make = () => sentJson(timeMs, to, copy, isWhole);
   }
 
   /**

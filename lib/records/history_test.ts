@@ -1,10 +1,12 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decode, encode } from "../bytes.ts";
 import { createFramer, type Framer, type FrameSink, FRAMINGS } from "../framing/framing.ts";
-import { Log } from "./log.ts";
+import type { Recorder, SubjectRecorder } from "./recorder.ts";
 import type { Subject } from "./records.ts";
 import { History, HISTORY_RECORDS } from "./history.ts";
 import { bytesOf, pick, type Random, withSeeds } from "../../tests/support/testing.ts";
+
+import { recording } from "../../tests/support/recording.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -20,8 +22,13 @@ const ALICE = subject(1);
 /** Receives a text as the server does: into the place that `history` gives. */
 function receive(history: History, text: string | Uint8Array): Uint8Array {
   const bytes = typeof text === "string" ? encode(text) : text;
-  history.input(READ_BYTES).set(bytes);
-  return history.received(bytes.length);
+  const source = {
+    recvInto(target: Uint8Array, start: number): number {
+      target.set(bytes, start);
+      return bytes.length;
+    },
+  };
+  return history.last(history.receive(source, READ_BYTES));
 }
 
 /** One client says lines in one read. */
@@ -30,7 +37,7 @@ function say(history: History, from: Subject, ...lines: string[]): void {
   let at = 0;
   for (const line of lines) {
     const length = encode(line).length;
-    history.line(from, bytes, at, at + length, true, NOW_MS);
+    history.received(from, bytes, at, at + length, true, NOW_MS);
     at += length + 1;
   }
 }
@@ -51,10 +58,10 @@ function numbered(count: number, from = 0): string[] {
 
 Deno.test("History.snapshot() gives the objects of --format json", () => {
   const history = new History();
-  history.notice(ALICE, { event: "connected" }, NOW_MS);
+  history.event(ALICE, { event: "connected" }, NOW_MS);
   say(history, ALICE, "hello world");
-  history.line(ALICE, receive(history, "rest"), 0, 4, false, NOW_MS + 1);
-  history.sent({ clients: 3 }, encode("reset"), NOW_MS + 2);
+  history.received(ALICE, receive(history, "rest"), 0, 4, false, NOW_MS + 1);
+  history.sent({ clients: 3 }, encode("reset"), true, NOW_MS + 2);
   const [connected, line, cut, sent, ...others] = history.snapshot().map((text) =>
     JSON.parse(text)
   );
@@ -103,11 +110,11 @@ Deno.test("History.snapshot() keeps short records when long input passes by", ()
 Deno.test("History.line() takes the rest of a read when its first lines were saved", () => {
   const history = new History();
   const bytes = receive(history, "one\ntwo\n");
-  history.line(ALICE, bytes, 0, 3, true, NOW_MS);
+  history.received(ALICE, bytes, 0, 3, true, NOW_MS);
   // So much that what was received first is saved, but not yet overwritten.
   const copied = new Uint8Array(400_000);
-  for (let i = 0; i < 8; i++) history.line(subject(2), copied, 0, copied.length, true, NOW_MS);
-  history.line(ALICE, bytes, 4, 7, true, NOW_MS);
+  for (let i = 0; i < 8; i++) history.received(subject(2), copied, 0, copied.length, true, NOW_MS);
+  history.received(ALICE, bytes, 4, 7, true, NOW_MS);
   assertEquals(messages(history.snapshot()), ["one", "two"]);
 });
 
@@ -124,7 +131,7 @@ Deno.test("History.snapshot() leaves out a record over 128 KiB and keeps all oth
   const history = new History();
   say(history, ALICE, "before");
   for (const size of [127 * 1024, 129 * 1024, 10 * 1024 * 1024]) {
-    history.line(ALICE, new Uint8Array(size).fill(0x78), 0, size, true, NOW_MS);
+    history.received(ALICE, new Uint8Array(size).fill(0x78), 0, size, true, NOW_MS);
   }
   say(history, ALICE, "after");
   assertEquals(messages(history.snapshot()), ["before", "x".repeat(127 * 1024), "after"]);
@@ -132,7 +139,7 @@ Deno.test("History.snapshot() leaves out a record over 128 KiB and keeps all oth
 
 Deno.test("History.snapshot() counts the bytes of JSON, not those that were heard", () => {
   const history = new History();
-  history.line(ALICE, new Uint8Array(30_000).fill(1), 0, 30_000, true, NOW_MS);
+  history.received(ALICE, new Uint8Array(30_000).fill(1), 0, 30_000, true, NOW_MS);
   assertEquals(history.snapshot(), []);
 });
 
@@ -149,7 +156,7 @@ Deno.test("History.snapshot() gives fewer records when they are over 512 KiB tog
 Deno.test("History.line() copies bytes that were not received into it", () => {
   const history = new History();
   const held = encode("held");
-  history.line(ALICE, held, 1, 3, true, NOW_MS);
+  history.received(ALICE, held, 1, 3, true, NOW_MS);
   held.fill(0x21);
   assertEquals(messages(history.snapshot()), ["el"]);
 });
@@ -157,8 +164,8 @@ Deno.test("History.line() copies bytes that were not received into it", () => {
 Deno.test("History.line() keeps a held line and the lines that came with its end", () => {
   const history = new History();
   const bytes = receive(history, "nd\nnext\n");
-  history.line(ALICE, encode("held to the end"), 0, 15, true, NOW_MS);
-  history.line(ALICE, bytes, 3, 7, true, NOW_MS);
+  history.received(ALICE, encode("held to the end"), 0, 15, true, NOW_MS);
+  history.received(ALICE, bytes, 3, 7, true, NOW_MS);
   assertEquals(messages(history.snapshot()), ["held to the end", "next"]);
 });
 
@@ -166,10 +173,10 @@ Deno.test("History.line() tells the lines of a read apart from a record between 
   const history = new History(() => createFramer("newline", 100));
   const bytes = receive(history, "one\ntwo\nthree\nfour\n");
   for (const [start, end] of [[0, 3], [4, 7], [8, 13]] as const) {
-    history.line(ALICE, bytes, start, end, true, NOW_MS);
+    history.received(ALICE, bytes, start, end, true, NOW_MS);
   }
-  history.sent({ clients: 1 }, encode("between"), NOW_MS);
-  history.line(ALICE, bytes, 14, 18, true, NOW_MS);
+  history.sent({ clients: 1 }, encode("between"), true, NOW_MS);
+  history.received(ALICE, bytes, 14, 18, true, NOW_MS);
   assertEquals(messages(history.snapshot()), ["one", "two", "three", "between", "four"]);
 });
 
@@ -198,39 +205,37 @@ Deno.test("History.since() gives the newest when there are too many", () => {
 Deno.test("History.since() gives a live record that is too long for a snapshot", () => {
   const history = new History();
   const line = new Uint8Array(300_000).fill(0x7A);
-  history.line(ALICE, line, 0, line.length, true, NOW_MS);
+  history.received(ALICE, line, 0, line.length, true, NOW_MS);
   assertEquals(messages(history.since(0, 500)), [decode(line)]);
 });
 
 Deno.test("History.sent() keeps what was typed when its buffer is used again", () => {
   const history = new History();
   const typed = encode("reset");
-  history.sent(ALICE, typed, NOW_MS);
+  history.sent(ALICE, typed, true, NOW_MS);
   typed.fill(0);
   assertStringIncludes(history.snapshot()[0]!, `"message":"reset"`);
 });
 
-Deno.test("History.input() gives places that do not touch what was just received", () => {
+Deno.test("History.receive() uses places that do not touch what was just received", () => {
   const history = new History();
   for (let i = 0; i < 500; i++) {
     const bytes = receive(history, `before ${i}`);
-    history.input(READ_BYTES).fill(0);
-    history.line(ALICE, encode("held"), 0, 4, true, NOW_MS);
+    receive(history, new Uint8Array(READ_BYTES));
+    history.received(ALICE, encode("held"), 0, 4, true, NOW_MS);
     assertEquals(decode(bytes), `before ${i}`);
   }
 });
 
 /** A client whose lines are logged as JSON and remembered. */
 class Speaker implements FrameSink {
-  readonly #log: Log;
   readonly #history: History;
-  readonly #subject: Subject;
+  readonly #records: SubjectRecorder;
   readonly framer: Framer;
 
-  constructor(log: Log, history: History, subject: Subject, framer: Framer) {
-    this.#log = log;
+  constructor(recorder: Recorder, history: History, subject: Subject, framer: Framer) {
     this.#history = history;
-    this.#subject = subject;
+    this.#records = recorder.child(subject);
     this.framer = framer;
   }
 
@@ -239,8 +244,7 @@ class Speaker implements FrameSink {
   }
 
   frame(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    this.#log.line(this.#log.labelOf(this.#subject), bytes, start, end, isWhole);
-    this.#history.line(this.#subject, bytes, start, end, isWhole, NOW_MS);
+    this.#records.frame(bytes, start, end, isWhole);
   }
 }
 
@@ -271,10 +275,12 @@ Deno.test("History.snapshot() gives what is logged as JSON, in every framing and
     for (const framing of FRAMINGS) {
       const maxBytes = pick(random, 3, 10, 65536);
       const make = () => createFramer(framing, maxBytes);
-      const format = { format: "json", time: "utc", isQuiet: false, isColored: false } as const;
-      const log = new Log({ ...format, startMs: NOW_MS });
       const history = new History(make);
-      const speakers = [1, 2].map((number) => new Speaker(log, history, subject(number), make()));
+      const format = { format: "json", time: "utc", startMs: NOW_MS } as const;
+      const { recorder, lines } = recording({ ...format, observers: [history] });
+      const speakers = [1, 2].map((number) =>
+        new Speaker(recorder, history, subject(number), make())
+      );
       const text = framing === "octet" && random(4) > 0 ? countedText : randomText;
       for (let i = 0; i < 4; i++) {
         const speaker = pick(random, ...speakers);
@@ -289,7 +295,7 @@ Deno.test("History.snapshot() gives what is logged as JSON, in every framing and
         if (random(20) === 0) pass(history, pick(random, 3, 5) * 1024 * 1024);
       }
       for (const speaker of speakers) speaker.framer.end(speaker);
-      const logged = decode(log.take()).split("\n").slice(0, -1);
+      const logged = lines();
       assertEquals(history.next, logged.length, framing);
       assertEquals(history.snapshot(), logged.slice(-HISTORY_RECORDS), framing);
       assertEquals(history.since(0, 7), logged.slice(-7), framing);

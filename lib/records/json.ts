@@ -5,9 +5,16 @@
  */
 
 import { type Peer, peerText } from "../addresses.ts";
-import { ByteBuffer, decode, encode } from "../bytes.ts";
+import { ByteBuffer, decode, encode, NO_BYTES } from "../bytes.ts";
 import { appendBase64, appendJson, quoted } from "./escape.ts";
-import type { ConnectionEvent, Format, Subject, Target, Time } from "./records.ts";
+import {
+  type ConnectionEvent,
+  disconnectWords,
+  type Format,
+  type Subject,
+  type Target,
+  type Time,
+} from "./records.ts";
 
 /** What labels end with: the member that follows is the message. */
 const MESSAGE = `"message":"`;
@@ -19,41 +26,68 @@ const CUT_END = encode(`","cut":true}\n`);
 
 /** The JSON format. */
 export class JsonFormat implements Format {
-  stamp(time: Time, text: string): string {
-    if (time === "none") return "{";
-    return time === "elapsed" ? `{"elapsed":${Number(text)},` : `{"timestamp":"${text}",`;
+  #stamp: Uint8Array = NO_BYTES;
+
+  setTime(time: Time, text: string): void {
+    this.#stamp = encode(stampOf(time, text));
   }
 
-  label(subject: Subject): string {
-    return subject.number === undefined
-      ? `"event":"datagram","transport":"udp",${peerMembers(subject.peer)},${MESSAGE}`
-      : `"event":"line",${partyMembers(subject)},${MESSAGE}`;
+  label(subject: Subject): Uint8Array {
+    return encode(
+      subject.number === undefined
+        ? `"event":"datagram","transport":"udp",${peerMembers(subject.peer)},${MESSAGE}`
+        : `"event":"line",${subjectMembers(subject)},${MESSAGE}`,
+    );
   }
 
-  sentLabel(to: Target): string {
-    const members = "clients" in to ? `"clients":${to.clients}` : partyMembers(to);
-    return `"event":"sent",${members},${MESSAGE}`;
+  received(
+    out: ByteBuffer,
+    label: Uint8Array,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    isWhole: boolean,
+  ): void {
+    out.append(this.#stamp);
+    out.append(label);
+    appendMessage(out, bytes, start, end, isWhole);
   }
 
-  line(out: ByteBuffer, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    if (!appendJson(out, bytes, start, end)) {
-      out.length -= REPLACED_BYTES;
-      out.append(BASE64_MESSAGE);
-      appendBase64(out, bytes, start, end);
-    }
-    out.append(isWhole ? WHOLE_END : CUT_END);
+  sent(out: ByteBuffer, to: Target, bytes: Uint8Array, isWhole: boolean): void {
+    const members = "clients" in to ? `"clients":${to.clients}` : subjectMembers(to);
+    out.append(this.#stamp);
+    out.appendText(`"event":"sent",${members},${MESSAGE}`);
+    appendMessage(out, bytes, 0, bytes.length, isWhole);
   }
 
-  sent(out: ByteBuffer, bytes: Uint8Array): void {
-    this.line(out, bytes, 0, bytes.length, true);
-  }
-
-  notice(subject: Subject, notice: ConnectionEvent): string {
-    return `"event":"${notice.event}",${partyMembers(subject)}${noticeMembers(notice)}}\n`;
+  event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
+    out.append(this.#stamp);
+    const members = `${subjectMembers(subject)}${eventMembers(event)}`;
+    out.appendText(`"event":"${event.event}",${members}}\n`);
   }
 }
 
-function partyMembers({ number, peer }: Subject): string {
+function stampOf(time: Time, text: string): string {
+  if (time === "none") return "{";
+  return time === "elapsed" ? `{"elapsed":${Number(text)},` : `{"timestamp":"${text}",`;
+}
+
+function appendMessage(
+  out: ByteBuffer,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  isWhole: boolean,
+): void {
+  if (!appendJson(out, bytes, start, end)) {
+    out.length -= REPLACED_BYTES;
+    out.append(BASE64_MESSAGE);
+    appendBase64(out, bytes, start, end);
+  }
+  out.append(isWhole ? WHOLE_END : CUT_END);
+}
+
+function subjectMembers({ number, peer }: Subject): string {
   return `${number === undefined ? "" : `"connection":${number},`}${peerMembers(peer)}`;
 }
 
@@ -62,18 +96,19 @@ function peerMembers(peer: Peer): string {
   return `"host":${quoted(peer.host)},"port":${peer.port}`;
 }
 
-function noticeMembers(notice: ConnectionEvent): string {
-  switch (notice.event) {
+function eventMembers(event: ConnectionEvent): string {
+  switch (event.event) {
     case "connected": {
-      const { through, certificate } = notice;
+      const { through, certificate } = event;
       return (through ? `,"proxy":${quoted(peerText(through))}` : "") +
         (certificate === undefined ? "" : `,"certificate":${quoted(certificate)}`);
     }
     case "refused":
-      return `,"reason":${quoted(notice.reason)}`;
+      return `,"reason":${quoted(event.reason)}`;
     case "disconnected": {
-      const { bytes, lines, seconds, reason } = notice;
-      return `,"bytes":${bytes},"lines":${lines},"seconds":${seconds},"reason":${quoted(reason)}`;
+      const { bytes, lines, seconds } = event;
+      const reason = quoted(disconnectWords(event.reason));
+      return `,"bytes":${bytes},"lines":${lines},"seconds":${seconds},"reason":${reason}`;
     }
   }
 }
@@ -92,30 +127,24 @@ export function lineJson(
   end: number,
   isWhole: boolean,
 ): string {
-  begin(timeMs, FORMAT.label(subject));
-  FORMAT.line(SCRATCH, bytes, start, end, isWhole);
-  return finished();
+  const label = FORMAT.label(subject);
+  return textOf(timeMs, (out) => FORMAT.received(out, label, bytes, start, end, isWhole));
 }
 
-/** The object of a notice. */
-export function noticeJson(timeMs: number, subject: Subject, notice: ConnectionEvent): string {
-  begin(timeMs, FORMAT.notice(subject, notice));
-  return finished();
+/** The object of what happened to a connection. */
+export function eventJson(timeMs: number, subject: Subject, event: ConnectionEvent): string {
+  return textOf(timeMs, (out) => FORMAT.event(out, subject, event));
 }
 
 /** The object of what was sent. */
-export function sentJson(timeMs: number, to: Target, bytes: Uint8Array): string {
-  begin(timeMs, FORMAT.sentLabel(to));
-  FORMAT.sent(SCRATCH, bytes);
-  return finished();
+export function sentJson(timeMs: number, to: Target, bytes: Uint8Array, isWhole: boolean): string {
+  return textOf(timeMs, (out) => FORMAT.sent(out, to, bytes, isWhole));
 }
 
-function begin(timeMs: number, text: string): void {
+/** The text of a record without its line end. */
+function textOf(timeMs: number, write: (out: ByteBuffer) => void): string {
+  FORMAT.setTime("utc", new Date(timeMs).toISOString());
   SCRATCH.clear();
-  SCRATCH.appendText(FORMAT.stamp("utc", new Date(timeMs).toISOString()) + text);
-}
-
-/** The record without its line end. */
-function finished(): string {
+  write(SCRATCH);
   return decode(SCRATCH.bytes.subarray(0, SCRATCH.length - 1));
 }

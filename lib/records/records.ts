@@ -7,6 +7,7 @@
 
 import type { Peer } from "../addresses.ts";
 import type { ByteBuffer } from "../bytes.ts";
+import type { FrameFault } from "../framing/framing.ts";
 
 /** Kinds of output. */
 export const FORMATS = ["text", "json", "raw", "hex"] as const;
@@ -18,11 +19,51 @@ export const TIMES = ["utc", "local", "elapsed", "none"] as const;
 /** One of {@linkcode TIMES}. */
 export type Time = typeof TIMES[number];
 
-/** Whom a record is about. */
+/** Whom a record is about: what records show of a client, and nothing that lives with it. */
 export interface Subject {
   /** Number of the connection, from 1; a datagram's sender and a refused peer have none. */
   readonly number?: number;
   readonly peer: Peer;
+}
+
+/** To whom something was sent: one subject, or so many clients. */
+export type Target = Subject | { readonly clients: number };
+
+// -- What happens to a connection --
+
+/** Why the rules refuse a peer. */
+export const NOT_ALLOWED = "not allowed";
+
+/** Why a client was disconnected. */
+export type DisconnectReason =
+  | { readonly tag: "closed" | "reset" | "shutdown" | "internal" }
+  | { readonly tag: "idle"; readonly seconds: number }
+  /** Its bytes cannot be split into frames any more. */
+  | { readonly tag: "unframable"; readonly fault: FrameFault }
+  /** It has not become a client: its PROXY header or its handshake is to blame. */
+  | { readonly tag: "handshake"; readonly words: string }
+  /** What the system says. */
+  | { readonly tag: "failed"; readonly words: string };
+
+/** The reason in the words of a record; "closed" is a clean end. */
+export function disconnectWords(reason: DisconnectReason): string {
+  switch (reason.tag) {
+    case "closed":
+      return "closed";
+    case "reset":
+      return "reset by peer";
+    case "shutdown":
+      return "shutting down";
+    case "internal":
+      return "internal error";
+    case "idle":
+      return `idle for ${reason.seconds} s`;
+    case "unframable":
+      return reason.fault;
+    case "handshake":
+    case "failed":
+      return reason.words;
+  }
 }
 
 /** What a record without data tells. */
@@ -40,28 +81,33 @@ export type ConnectionEvent =
     readonly bytes: number;
     readonly lines: number;
     readonly seconds: number;
-    /** "closed" for a clean end. */
-    readonly reason: string;
+    readonly reason: DisconnectReason;
   };
 
-/** Why the rules refuse a peer. */
-export const NOT_ALLOWED = "not allowed";
+// -- Formats --
 
-/** To whom a typed line went: one client, or all. */
-export type Target = Subject | { readonly clients: number };
-
-/** How what happens is written: a stamp and a notice, or a stamp, a label and a body. */
+/** How records are written: each method appends a whole record. */
 export interface Format {
-  /** The date that begins each record, from the time in words ("" for `none`). */
-  stamp(time: Time, text: string): string;
-  /** The label of a client's lines, or of the datagrams of a subject without a number. */
-  label(subject: Subject): string;
-  /** The label of what is sent. */
-  sentLabel(to: Target): string;
-  /** The body of a line; `isWhole` is false if no line end came here. */
-  line(out: ByteBuffer, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void;
-  /** The body of what is sent. */
-  sent(out: ByteBuffer, bytes: Uint8Array): void;
-  /** A record without data. */
-  notice(subject: Subject, notice: ConnectionEvent): string;
+  /** Dates the records from here on; `text` is the time in words, "" for `none`. */
+  setTime(time: Time, text: string): void;
+  /** What the records of a subject's data have between time and data; it is made once. */
+  label(subject: Subject): Uint8Array;
+  /**
+   * What a subject said: a frame, or a read where these are the records. `isWhole` is
+   * false if no end came here; `offset` is that of the first byte in all that it said,
+   * or 0 for a frame.
+   */
+  received(
+    out: ByteBuffer,
+    label: Uint8Array,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    isWhole: boolean,
+    offset: number,
+  ): void;
+  /** What was sent; `isWhole` is false if it has no end of its own. */
+  sent(out: ByteBuffer, to: Target, bytes: Uint8Array, isWhole: boolean): void;
+  /** What happened to a connection. */
+  event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void;
 }

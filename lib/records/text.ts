@@ -5,10 +5,11 @@
  */
 
 import { type Peer, peerText } from "../addresses.ts";
-import { type ByteBuffer, encode, LF, SPACE } from "../bytes.ts";
+import { type ByteBuffer, encode, LF, NO_BYTES, SPACE } from "../bytes.ts";
 import { appendShown, shown } from "./escape.ts";
 import {
   type ConnectionEvent,
+  disconnectWords,
   type Format,
   NOT_ALLOWED,
   type Subject,
@@ -25,23 +26,34 @@ const SENT_MARK = 0x3C;
 /** Readable on dark and on light ground. */
 const PALETTE = [32, 166, 71, 133, 37, 167, 97, 136] as const;
 
+export interface TextOptions {
+  readonly isColored: boolean;
+  /** Whether what clients say becomes lines at all. */
+  readonly countsLines: boolean;
+}
+
 /** The text format. */
 export class TextFormat implements Format {
   readonly #isColored: boolean;
   readonly #countsLines: boolean;
+  #stamp: Uint8Array = NO_BYTES;
 
-  /** `countsLines`: whether bytes become lines at all. */
-  constructor(options: { readonly isColored: boolean; readonly countsLines: boolean }) {
-    this.#isColored = options.isColored;
-    this.#countsLines = options.countsLines;
+  constructor({ isColored, countsLines }: TextOptions) {
+    this.#isColored = isColored;
+    this.#countsLines = countsLines;
   }
 
-  stamp(_time: Time, text: string): string {
-    return text && `${text} `;
+  setTime(_time: Time, text: string): void {
+    this.#stamp = encode(text && `${text} `);
   }
 
-  label(subject: Subject): string {
-    return `${this.#name(subject)} `;
+  /** How each record begins now. */
+  get stamp(): Uint8Array {
+    return this.#stamp;
+  }
+
+  label(subject: Subject): Uint8Array {
+    return encode(`${this.#name(subject)} `);
   }
 
   #name(subject: Subject): string {
@@ -51,24 +63,44 @@ export class TextFormat implements Format {
     return this.#isColored ? `\x1B[38;5;${colorOf(subject)}m${name}\x1B[0m` : name;
   }
 
-  sentLabel(to: Target): string {
-    return "clients" in to ? "* all " : this.label(to);
-  }
-
-  line(out: ByteBuffer, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
+  received(
+    out: ByteBuffer,
+    label: Uint8Array,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    isWhole: boolean,
+  ): void {
+    out.append(this.#stamp);
+    out.append(label);
     appendMessage(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
   }
 
-  sent(out: ByteBuffer, bytes: Uint8Array): void {
+  sent(out: ByteBuffer, to: Target, bytes: Uint8Array): void {
+    this.beginSent(out, to);
     appendMessage(out, SENT_MARK, bytes, 0, bytes.length);
   }
 
-  notice(subject: Subject, notice: ConnectionEvent): string {
-    if (notice.event === "refused") return `${refusal(subject.peer, notice.reason)}\n`;
-    const words = notice.event === "connected"
-      ? `connected${origin(notice)}`
-      : farewell(notice, this.#countsLines);
-    return `${this.#name(subject)} ${words}\n`;
+  /** Begins a record of what was sent, up to the mark. */
+  beginSent(out: ByteBuffer, to: Target): void {
+    out.append(this.#stamp);
+    out.appendText("clients" in to ? "* all " : `${this.#name(to)} `);
+  }
+
+  event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
+    out.append(this.#stamp);
+    out.appendText(`${this.#words(subject, event)}\n`);
+  }
+
+  #words(subject: Subject, event: ConnectionEvent): string {
+    switch (event.event) {
+      case "refused":
+        return refusal(subject.peer, event.reason);
+      case "connected":
+        return `${this.#name(subject)} connected${origin(event)}`;
+      case "disconnected":
+        return `${this.#name(subject)} ${farewell(event, this.#countsLines)}`;
+    }
   }
 }
 
@@ -108,12 +140,12 @@ function origin({ through, certificate }: ConnectionEvent & { event: "connected"
 }
 
 function farewell(
-  notice: ConnectionEvent & { event: "disconnected" },
+  { bytes, lines, seconds, reason }: ConnectionEvent & { event: "disconnected" },
   countsLines: boolean,
 ): string {
-  const { bytes, lines, seconds, reason } = notice;
   const figures = [plural(bytes, "byte")];
   if (countsLines) figures.push(plural(lines, "line"));
   figures.push(`${seconds.toFixed(1)} s`);
-  return `disconnected: ${figures.join(", ")}${reason === "closed" ? "" : ` (${shown(reason)})`}`;
+  const cause = reason.tag === "closed" ? "" : ` (${shown(disconnectWords(reason))})`;
+  return `disconnected: ${figures.join(", ")}${cause}`;
 }

@@ -12,8 +12,7 @@ import { type History, HISTORY_RECORDS } from "../records/history.ts";
 
 /** A client of the log. */
 export interface Watched {
-  readonly number: number;
-  readonly peer: Peer;
+  readonly subject: { readonly number: number; readonly peer: Peer };
   /** By `performance.now()`. */
   readonly connectedAtMs: number;
   readonly lines: number;
@@ -190,7 +189,7 @@ function eventOf(name: string, data: string): Uint8Array {
 
 /** A client in words; `startMs` is when `performance.now()` was 0. */
 function listingOf(
-  { number, peer, connectedAtMs, lines, bytes }: Watched,
+  { subject: { number, peer }, connectedAtMs, lines, bytes }: Watched,
   startMs: number,
 ): object {
   const since = new Date(startMs + connectedAtMs).toISOString();

@@ -11,8 +11,7 @@ import { NET } from "../../tests/support/needs.ts";
 Deno.test.sanitizer({ ops: true, resources: true });
 
 const ALICE = {
-  number: 1,
-  peer: { kind: "ip", host: "127.0.0.1", port: 5001 },
+  subject: { number: 1, peer: { kind: "ip", host: "127.0.0.1", port: 5001 } },
   connectedAtMs: 0,
   lines: 2,
   bytes: 25,
@@ -48,7 +47,7 @@ class Stage implements AsyncDisposable {
 
   say(text: string): void {
     const bytes = encode(text);
-    this.history.line(ALICE, bytes, 0, bytes.length, true, Date.now());
+    this.history.received(ALICE.subject, bytes, 0, bytes.length, true, Date.now());
   }
 
   connect(): Promise<Deno.TcpConn> {
@@ -313,7 +312,10 @@ Deno.test({
   ...NET,
   name: "Web lists 200 clients",
   async fn() {
-    const clients = Array.from({ length: 300 }, (_, i) => ({ ...ALICE, number: i + 1 }));
+    const clients = Array.from(
+      { length: 300 },
+      (_, i) => ({ ...ALICE, subject: { ...ALICE.subject, number: i + 1 } }),
+    );
     await using stage = new Stage({ clients });
     using stream = await EventStream.open(stage);
     assertEquals((await stream.nextOf("snapshot")).clients.length, 200);
@@ -398,7 +400,7 @@ Deno.test("EventStreams makes records for a stream that is full only when it has
   deaf.writableLength = 1024 * 1024;
   for (const word of ["one", "two", "three"]) {
     const bytes = encode(word);
-    history.line(ALICE, bytes, 0, bytes.length, true, Date.now());
+    history.received(ALICE.subject, bytes, 0, bytes.length, true, Date.now());
     await untilTrue(() => reader.events.some((event) => event.includes(`"${word}"`)));
   }
   assertEquals(asked, [0, 1, 2]);

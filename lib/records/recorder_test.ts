@@ -1,10 +1,17 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
 import { decode, encode } from "../bytes.ts";
-import { lineJson, noticeJson, sentJson } from "./json.ts";
-import { Log, type LogOptions } from "./log.ts";
-import { type ConnectionEvent, NOT_ALLOWED, type Subject, type Target } from "./records.ts";
+import { eventJson, lineJson, sentJson } from "./json.ts";
+import {
+  type ConnectionEvent,
+  NOT_ALLOWED,
+  type Subject,
+  type Target,
+  type Time,
+} from "./records.ts";
 import { bytesOf, latin1, randomNumbers, withSeeds } from "../../tests/support/testing.ts";
 import { needs } from "../../tests/support/needs.ts";
+
+import { recording, type RecordingOptions } from "../../tests/support/recording.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -18,47 +25,26 @@ const STRANGER: Subject = { peer: { kind: "ip", host: "192.0.2.7", port: 4711 } 
 const SENDER: Subject = { peer: { kind: "ip", host: "192.0.2.7", port: 514 } };
 const PROXY = { kind: "ip", host: "10.0.0.1", port: 53122 } as const;
 
-/** A log without times or colours unless they are asked for. */
-function logOf(options: Partial<LogOptions> = {}): Log {
-  return new Log({
-    format: "text",
-    time: "none",
-    isQuiet: false,
-    isColored: false,
-    startMs: NOW_MS,
-    ...options,
-  });
-}
-
-function say(log: Log, subject: Subject, said: string | Uint8Array, isWhole = true): void {
-  const bytes = typeof said === "string" ? encode(said) : said;
-  log.line(log.labelOf(subject), bytes, 0, bytes.length, isWhole);
-}
-
-/** The lines that `write` adds to a log. */
-function linesOf(options: Partial<LogOptions>, write: (log: Log) => void): string[] {
-  const log = logOf(options);
-  write(log);
-  return decode(log.take()).split("\n").slice(0, -1);
-}
-
-/** The same of what is kept out of the output. */
-function asideOf(options: Partial<LogOptions>, write: (log: Log) => void): string[] {
-  const log = logOf(options);
-  write(log);
-  return decode(log.takeAside()).split("\n").slice(0, -1);
+/** The lines that `write` records. */
+function linesOf(
+  options: Partial<RecordingOptions>,
+  write: (given: ReturnType<typeof recording>) => void,
+): string[] {
+  const given = recording({ startMs: NOW_MS, ...options });
+  write(given);
+  return given.lines();
 }
 
 const GOODBYE = { event: "disconnected", bytes: 25, lines: 1, seconds: 0.93 } as const;
 
 // -- Text --
 
-Deno.test("Log.line() labels lines and marks cut ones when the format is text", () => {
-  const lines = linesOf({}, (log) => {
-    say(log, CLIENT, "hello world");
-    say(log, CLIENT, "the first part of ", false);
-    say(log, SIX, "");
-    say(log, LOCAL, "from here");
+Deno.test("SubjectRecorder.frame() labels lines and marks cut ones when the format is text", () => {
+  const lines = linesOf({}, ({ say }) => {
+    say(CLIENT, "hello world");
+    say(CLIENT, "the first part of ", false);
+    say(SIX, "");
+    say(LOCAL, "from here");
   });
   assertEquals(lines, [
     "#2 127.0.0.1:53122 | hello world",
@@ -68,31 +54,40 @@ Deno.test("Log.line() labels lines and marks cut ones when the format is text", 
   ]);
 });
 
-Deno.test("Log.line() takes the part of the bytes that it is told", () => {
-  const lines = linesOf({}, (log) => {
+Deno.test("SubjectRecorder.frame() takes the part of the bytes that it is told", () => {
+  const lines = linesOf({}, ({ recorder }) => {
     const bytes = encode("one\ntwo\nthree");
-    const label = log.labelOf(CLIENT);
-    log.line(label, bytes, 4, 7, true);
-    log.line(label, bytes.subarray(4), 4, 7, true);
+    const child = recorder.child(CLIENT);
+    child.frame(bytes, 4, 7, true);
+    child.frame(bytes.subarray(4), 4, 7, true);
   });
   assertEquals(lines, ["#2 127.0.0.1:53122 | two", "#2 127.0.0.1:53122 | thr"]);
 });
 
-Deno.test("Log.line() shows line ends inside a record and forges no label", () => {
-  const lines = linesOf({}, (log) => say(log, CLIENT, "a\r\n#1 127.0.0.1:1 | b\x1B[2J\xFF"));
+Deno.test("SubjectRecorder.frame() shows line ends inside a record and forges no label", () => {
+  const lines = linesOf(
+    {},
+    ({ say }) => say(CLIENT, "a\r\n#1 127.0.0.1:1 | b\x1B[2J\xFF"),
+  );
   assertEquals(lines, ["#2 127.0.0.1:53122 | a\\x0D\\x0A#1 127.0.0.1:1 | b\\x1B[2Jÿ"]);
 });
 
-Deno.test("Log.notice() tells what happened to a connection", () => {
-  const lines = linesOf({}, (log) => {
-    log.notice(CLIENT, { event: "connected" });
-    log.notice(CLIENT, { event: "connected", through: PROXY });
-    log.notice(SIX, { event: "connected", certificate: "a\x1Bclient" });
-    log.notice(SIX, { event: "connected", through: PROXY, certificate: "a client" });
-    log.notice(STRANGER, { event: "refused", reason: NOT_ALLOWED });
-    log.notice(STRANGER, { event: "refused", reason: "12 connections already" });
-    log.notice(CLIENT, { ...GOODBYE, reason: "closed" });
-    log.notice(CLIENT, { ...GOODBYE, bytes: 1, lines: 0, seconds: 12, reason: "bad\nname" });
+Deno.test("Recorder.event() tells what happened to a connection", () => {
+  const lines = linesOf({}, ({ recorder }) => {
+    recorder.event(CLIENT, { event: "connected" });
+    recorder.event(CLIENT, { event: "connected", through: PROXY });
+    recorder.event(SIX, { event: "connected", certificate: "a\x1Bclient" });
+    recorder.event(SIX, { event: "connected", through: PROXY, certificate: "a client" });
+    recorder.event(STRANGER, { event: "refused", reason: NOT_ALLOWED });
+    recorder.event(STRANGER, { event: "refused", reason: "12 connections already" });
+    recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
+    recorder.event(CLIENT, {
+      ...GOODBYE,
+      bytes: 1,
+      lines: 0,
+      seconds: 12,
+      reason: { tag: "failed", words: "bad\nname" },
+    });
   });
   assertEquals(lines, [
     "#2 127.0.0.1:53122 connected",
@@ -106,31 +101,31 @@ Deno.test("Log.notice() tells what happened to a connection", () => {
   ]);
 });
 
-Deno.test("Log leaves out what a datagram's sender does not have", () => {
-  const lines = linesOf({}, (log) => {
-    say(log, SENDER, "<13>hello");
-    say(log, SENDER, "part", false);
+Deno.test("Recorder leaves out what a datagram's sender does not have", () => {
+  const lines = linesOf({}, ({ say }) => {
+    say(SENDER, "<13>hello");
+    say(SENDER, "part", false);
   });
   assertEquals(lines, ["udp 192.0.2.7:514 | <13>hello", "udp 192.0.2.7:514 + part"]);
 });
 
-Deno.test("Log.sent() shows who got what", () => {
-  const lines = linesOf({}, (log) => {
-    log.sent(CLIENT, encode("reset"));
-    log.sent({ clients: 3 }, bytesOf("\x1B\xFF"));
-    log.sent({ clients: 1 }, encode(""));
+Deno.test("Recorder.sent() shows who got what", () => {
+  const lines = linesOf({}, ({ recorder }) => {
+    recorder.sent(CLIENT, encode("reset"), true);
+    recorder.sent({ clients: 3 }, bytesOf("\x1B\xFF"), true);
+    recorder.sent({ clients: 1 }, encode(""), true);
   });
   assertEquals(lines, ["#2 127.0.0.1:53122 < reset", "* all < \\x1B\\xFF", "* all < "]);
 });
 
-Deno.test("Log leaves out connects, disconnects and refusals alone when it is quiet", () => {
+Deno.test("Recorder leaves out connects, disconnects and refusals alone when it is quiet", () => {
   for (const format of ["text", "json"] as const) {
-    const lines = linesOf({ format, isQuiet: true }, (log) => {
-      log.notice(CLIENT, { event: "connected" });
-      log.notice(STRANGER, { event: "refused", reason: NOT_ALLOWED });
-      log.notice(CLIENT, { ...GOODBYE, reason: "closed" });
-      say(log, CLIENT, "said");
-      log.sent(CLIENT, encode("sent"));
+    const lines = linesOf({ format, isQuiet: true }, ({ recorder, say }) => {
+      recorder.event(CLIENT, { event: "connected" });
+      recorder.event(STRANGER, { event: "refused", reason: NOT_ALLOWED });
+      recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
+      say(CLIENT, "said");
+      recorder.sent(CLIENT, encode("sent"), true);
     });
     assertEquals(lines.map((line) => /said|sent(?=$|"})/.exec(line)?.[0]), ["said", "sent"]);
   }
@@ -146,13 +141,13 @@ function colorOf(line: string): [color: string, rest: string] {
   return [color, label + rest];
 }
 
-Deno.test("Log colours labels and nothing else", () => {
-  const lines = linesOf({ isColored: true }, (log) => {
-    say(log, CLIENT, "\x1B[31mred");
-    log.notice(CLIENT, { event: "connected" });
-    log.sent(CLIENT, encode("reset"));
-    log.notice(STRANGER, { event: "refused", reason: NOT_ALLOWED });
-    log.sent({ clients: 3 }, encode("reset"));
+Deno.test("Recorder colours labels and nothing else", () => {
+  const lines = linesOf({ isColored: true }, ({ recorder, say }) => {
+    say(CLIENT, "\x1B[31mred");
+    recorder.event(CLIENT, { event: "connected" });
+    recorder.sent(CLIENT, encode("reset"), true);
+    recorder.event(STRANGER, { event: "refused", reason: NOT_ALLOWED });
+    recorder.sent({ clients: 3 }, encode("reset"), true);
   });
   const colored = lines.slice(0, 3).map(colorOf);
   assertEquals(colored.map(([, rest]) => rest), [
@@ -165,13 +160,13 @@ Deno.test("Log colours labels and nothing else", () => {
   assertEquals(lines.slice(3), ["refused 192.0.2.7:4711", "* all < reset"]);
 });
 
-Deno.test("Log gives neighbours different colours, and a datagram's sender one without its port", () => {
+Deno.test("Recorder gives neighbours different colours, and a datagram's sender one without its port", () => {
   const ip = (host: string, port: number): Subject => ({ peer: { kind: "ip", host, port } });
-  const colors = linesOf({ isColored: true }, (log) => {
-    for (let number = 1; number <= 8; number++) say(log, { ...CLIENT, number }, "");
-    for (const port of [514, 1, 65535]) say(log, ip("192.0.2.7", port), "");
-    say(log, ip("192.0.2.8", 514), "");
-    say(log, ip("fe80::1", 514), "");
+  const colors = linesOf({ isColored: true }, ({ say }) => {
+    for (let number = 1; number <= 8; number++) say({ ...CLIENT, number }, "");
+    for (const port of [514, 1, 65535]) say(ip("192.0.2.7", port), "");
+    say(ip("192.0.2.8", 514), "");
+    say(ip("fe80::1", 514), "");
   }).map((line) => colorOf(line)[0]);
   assertEquals(new Set(colors.slice(0, 8)).size, 8);
   assertEquals(new Set(colors.slice(8, 11)).size, 1);
@@ -181,21 +176,21 @@ Deno.test("Log gives neighbours different colours, and a datagram's sender one w
 
 // -- JSON --
 
-Deno.test("Log writes an object a line when the format is json", () => {
-  const lines = linesOf({ format: "json" }, (log) => {
-    log.notice(CLIENT, { event: "connected" });
-    log.notice(SIX, { event: "connected", through: PROXY, certificate: 'a "client"\u202E' });
-    say(log, CLIENT, "plain");
-    say(log, CLIENT, 'q"\\\té\u2028\x9B');
-    say(log, CLIENT, bytesOf("\xFF\x00"));
-    say(log, CLIENT, bytesOf("cut\xC3"), false);
-    say(log, LOCAL, "cut", false);
-    say(log, SENDER, "<13>hello");
-    log.sent(CLIENT, encode("reset"));
-    log.sent({ clients: 3 }, bytesOf("\xFF"));
-    log.notice(STRANGER, { event: "refused", reason: NOT_ALLOWED });
-    log.notice(STRANGER, { event: "refused", reason: "12 connections already" });
-    log.notice(CLIENT, { ...GOODBYE, reason: "closed" });
+Deno.test("Recorder writes an object a line when the format is json", () => {
+  const lines = linesOf({ format: "json" }, ({ recorder, say }) => {
+    recorder.event(CLIENT, { event: "connected" });
+    recorder.event(SIX, { event: "connected", through: PROXY, certificate: 'a "client"\u202E' });
+    say(CLIENT, "plain");
+    say(CLIENT, 'q"\\\té\u2028\x9B');
+    say(CLIENT, bytesOf("\xFF\x00"));
+    say(CLIENT, bytesOf("cut\xC3"), false);
+    say(LOCAL, "cut", false);
+    say(SENDER, "<13>hello");
+    recorder.sent(CLIENT, encode("reset"), true);
+    recorder.sent({ clients: 3 }, bytesOf("\xFF"), true);
+    recorder.event(STRANGER, { event: "refused", reason: NOT_ALLOWED });
+    recorder.event(STRANGER, { event: "refused", reason: "12 connections already" });
+    recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
   });
   const two = `"connection":2,"host":"127.0.0.1","port":53122`;
   const three = `"connection":3,"host":"::1","port":5000`;
@@ -219,7 +214,7 @@ Deno.test("Log writes an object a line when the format is json", () => {
   ]);
 });
 
-Deno.test("Log writes json that can be parsed and gives random bytes back", async () => {
+Deno.test("Recorder writes json that can be parsed and gives random bytes back", async () => {
   await withSeeds(60, (random) => {
     const goodness = 1 + random(40);
     const messages = Array.from({ length: 20 }, () => {
@@ -227,8 +222,8 @@ Deno.test("Log writes json that can be parsed and gives random bytes back", asyn
         return random(goodness) === 0 ? random(256) : random(128);
       });
     });
-    const lines = linesOf({ format: "json", time: "utc" }, (log) => {
-      for (const message of messages) say(log, CLIENT, message, random(2) === 0);
+    const lines = linesOf({ format: "json", time: "utc" }, ({ say }) => {
+      for (const message of messages) say(CLIENT, message, random(2) === 0);
     });
     const back = lines.map((line) => {
       const { message, message_base64 } = JSON.parse(line);
@@ -239,29 +234,29 @@ Deno.test("Log writes json that can be parsed and gives random bytes back", asyn
   });
 });
 
-Deno.test("lineJson(), noticeJson() and sentJson() make the objects that a log writes", () => {
+Deno.test("lineJson(), eventJson() and sentJson() make the objects that a log writes", () => {
   const bytes = bytesOf("<said \xFF>");
-  const notices: [Subject, ConnectionEvent][] = [
+  const events: [Subject, ConnectionEvent][] = [
     [CLIENT, { event: "connected", through: PROXY }],
     [STRANGER, { event: "refused", reason: NOT_ALLOWED }],
-    [LOCAL, { ...GOODBYE, reason: "reset by peer" }],
+    [LOCAL, { ...GOODBYE, reason: { tag: "reset" } }],
   ];
   const targets: Target[] = [SIX, { clients: 3 }];
-  const expected = linesOf({ format: "json", time: "utc" }, (log) => {
+  const expected = linesOf({ format: "json", time: "utc" }, ({ recorder }) => {
     for (const subject of [CLIENT, SENDER]) {
-      log.line(log.labelOf(subject), bytes, 1, 5, true);
-      log.line(log.labelOf(subject), bytes, 1, 7, false);
+      recorder.child(subject).frame(bytes, 1, 5, true);
+      recorder.child(subject).frame(bytes, 1, 7, false);
     }
-    for (const notice of notices) log.notice(...notice);
-    for (const target of targets) log.sent(target, encode("reset"));
+    for (const event of events) recorder.event(...event);
+    for (const target of targets) recorder.sent(target, encode("reset"), true);
   });
   const objects = [
     ...[CLIENT, SENDER].flatMap((subject) => [
       lineJson(NOW_MS, subject, bytes, 1, 5, true),
       lineJson(NOW_MS, subject, bytes, 1, 7, false),
     ]),
-    ...notices.map((notice) => noticeJson(NOW_MS, ...notice)),
-    ...targets.map((target) => sentJson(NOW_MS, target, encode("reset"))),
+    ...events.map((event) => eventJson(NOW_MS, ...event)),
+    ...targets.map((target) => sentJson(NOW_MS, target, encode("reset"), true)),
   ];
   assertEquals(objects, expected);
   assertEquals(JSON.parse(objects[0]!).timestamp, "2026-11-22T23:31:05.123Z");
@@ -269,27 +264,16 @@ Deno.test("lineJson(), noticeJson() and sentJson() make the objects that a log w
 
 // -- Raw and hex --
 
-Deno.test("Log keeps all but the clients' bytes out of the output when the format is raw", () => {
-  const options = { format: "raw", time: "utc" } as const;
+Deno.test("Recorder writes the clients' bytes alone when the format is raw", () => {
   const bytes = Uint8Array.from({ length: 70_000 }, (_, i) => i * 7);
-  const write = (log: Log) => {
-    log.notice(CLIENT, { event: "connected" });
-    log.chunk(CLIENT, 0, bytes);
-    log.sent({ clients: 1 }, encode("reset"));
-    assertEquals(log.receive(sourceOf("received"), 100), 8);
-    log.notice(CLIENT, { ...GOODBYE, reason: "closed" });
-  };
-  const log = logOf(options);
-  write(log);
+  const { recorder, log } = recording({ format: "raw", time: "utc" });
+  recorder.event(CLIENT, { event: "connected" });
+  recorder.child(CLIENT).read(bytes, 0);
+  recorder.sent({ clients: 1 }, encode("reset"), true);
+  assertEquals(log.receive(sourceOf("received"), 100), 8);
+  recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
   assertEquals(log.length, bytes.length + 8);
-  const taken = log.take();
-  assertEquals(latin1(taken), `${latin1(bytes)}received`);
-  assertEquals(asideOf(options, write), [
-    "2026-11-22T23:31:05.123Z #2 127.0.0.1:53122 connected",
-    "2026-11-22T23:31:05.123Z * all < reset",
-    "2026-11-22T23:31:05.123Z #2 127.0.0.1:53122 disconnected: 25 bytes, 0.9 s",
-  ]);
-  assertEquals(log.asideLength, asideOf(options, write).join("\n").length + 1);
+  assertEquals(latin1(log.take()), `${latin1(bytes)}received`);
 });
 
 /** Gives the same each time, as much of it as there is room for. */
@@ -304,7 +288,7 @@ function sourceOf(text: string) {
 }
 
 Deno.test("Log.receive() puts bytes behind what is there, as often as it takes", () => {
-  const log = logOf({ format: "raw" });
+  const { log } = recording({ format: "raw" });
   for (const letter of "abcde") {
     assertEquals(log.receive(sourceOf(letter.repeat(50_000)), 40_000), 40_000);
     assertEquals(latin1(log.last(3)), letter.repeat(3));
@@ -315,15 +299,15 @@ Deno.test("Log.receive() puts bytes behind what is there, as often as it takes",
   assertEquals(text, [..."abcde"].map((letter) => letter.repeat(40_000)).join(""));
 });
 
-Deno.test("Log.chunk() shows chunks with offsets when the format is hex", () => {
-  const lines = linesOf({ format: "hex" }, (log) => {
-    log.notice(CLIENT, { event: "connected" });
-    log.chunk(CLIENT, 0, bytesOf("GET / HTTP/1.1\r\n\x7F~\xFF"));
-    log.chunk(CLIENT, 19, encode("x"));
-    log.chunk(SENDER, 0, encode("<13>"));
-    log.sent(CLIENT, encode("reset"));
-    log.sent({ clients: 2 }, encode(""));
-    log.notice(CLIENT, { ...GOODBYE, reason: "closed" });
+Deno.test("SubjectRecorder.read() shows chunks with offsets when the format is hex", () => {
+  const lines = linesOf({ format: "hex" }, ({ recorder }) => {
+    recorder.event(CLIENT, { event: "connected" });
+    recorder.child(CLIENT).read(bytesOf("GET / HTTP/1.1\r\n\x7F~\xFF"), 0);
+    recorder.child(CLIENT).read(encode("x"), 19);
+    recorder.child(SENDER).read(encode("<13>"), 0);
+    recorder.sent(CLIENT, encode("reset"), true);
+    recorder.sent({ clients: 2 }, encode(""), true);
+    recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
   });
   assertEquals(lines, [
     "#2 127.0.0.1:53122 connected",
@@ -343,7 +327,7 @@ Deno.test("Log.chunk() shows chunks with offsets when the format is hex", () => 
 
 Deno.test({
   ...needs("hexdump"),
-  name: "Log.chunk() shows what hexdump -vC shows",
+  name: "SubjectRecorder.read() shows what hexdump -vC shows",
   async fn() {
     const bytes = Uint8Array.from({ length: 300 }, (_, i) => i < 260 ? i : 0);
     await using hexdump = new Deno.Command("hexdump", {
@@ -355,28 +339,21 @@ Deno.test({
     await writer.write(bytes);
     await writer.close();
     const expected = (await hexdump.stdout.text()).split("\n").slice(0, -2);
-    const lines = linesOf({ format: "hex" }, (log) => log.chunk(CLIENT, 0, bytes));
+    const lines = linesOf(
+      { format: "hex" },
+      ({ recorder }) => recorder.child(CLIENT).read(bytes, 0),
+    );
     assertEquals(lines.slice(1), expected);
   },
 });
 
-Deno.test("Log.isRaw is true when the format is raw", () => {
-  const formats = ["text", "json", "hex", "raw"] as const;
-  assertEquals(formats.map((format) => logOf({ format }).isRaw), [false, false, false, true]);
-});
-
-Deno.test("Log.takesLines is true when the format has lines", () => {
-  const formats = ["text", "json", "raw", "hex"] as const;
-  assertEquals(formats.map((format) => logOf({ format }).takesLines), [true, true, false, false]);
-});
-
 // -- Time --
 
-Deno.test("Log dates records in each kind of time", () => {
-  const first = (format: "text" | "json", time: LogOptions["time"]) =>
-    linesOf({ format, time, startMs: NOW_MS - 1234 }, (log) => {
-      log.setTime(NOW_MS);
-      log.notice(CLIENT, { event: "connected" });
+Deno.test("Recorder dates records in each kind of time", () => {
+  const first = (format: "text" | "json", time: Time) =>
+    linesOf({ format, time, startMs: NOW_MS - 1234 }, ({ recorder }) => {
+      recorder.setTime(NOW_MS);
+      recorder.event(CLIENT, { event: "connected" });
     })[0]!;
   const stamps = (["utc", "local", "elapsed", "none"] as const).map((time) => {
     return first("text", time).split("#")[0]!;
@@ -394,10 +371,10 @@ Deno.test("Log dates records in each kind of time", () => {
 });
 
 Deno.test("Log.setTime() dates the records from there on, before the start as the start", () => {
-  const lines = linesOf({ time: "elapsed" }, (log) => {
+  const lines = linesOf({ time: "elapsed" }, ({ recorder, say }) => {
     for (const ms of [0, 1, 1, 60_000, -5]) {
-      log.setTime(NOW_MS + ms);
-      say(log, CLIENT, "");
+      recorder.setTime(NOW_MS + ms);
+      say(CLIENT, "");
     }
   });
   const times = lines.map((line) => line.split(" ")[0]);
@@ -407,22 +384,22 @@ Deno.test("Log.setTime() dates the records from there on, before the start as th
 // -- Buffers --
 
 Deno.test("Log.take() gives records away once, and leaves them alone until the next call", () => {
-  const log = logOf();
-  say(log, CLIENT, "one");
+  const { log, say } = recording();
+  say(CLIENT, "one");
   const first = log.take();
   assertEquals(log.length, 0);
-  say(log, CLIENT, "two");
+  say(CLIENT, "two");
   assertEquals(decode(first), "#2 127.0.0.1:53122 | one\n");
   assertEquals(decode(log.take()), "#2 127.0.0.1:53122 | two\n");
   assertEquals(log.take().length, 0);
 });
 
-Deno.test("Log uses the memory of long rounds again", () => {
-  const log = logOf();
+Deno.test("Recorder uses the memory of long rounds again", () => {
+  const { log, say } = recording();
   const line = new Uint8Array(60_000).fill(0x61);
   const memories = new Set<ArrayBufferLike>();
   for (let round = 0; round < 8; round++) {
-    for (let i = 0; i < 34; i++) say(log, CLIENT, line);
+    for (let i = 0; i < 34; i++) say(CLIENT, line);
     const taken = log.take();
     assert(taken.length > 2_000_000);
     if (round >= 2) memories.add(taken.buffer);
@@ -430,20 +407,20 @@ Deno.test("Log uses the memory of long rounds again", () => {
   assertEquals(memories.size, 2);
 });
 
-Deno.test("Log gives the memory of a very long round back", () => {
-  const log = logOf();
-  say(log, CLIENT, new Uint8Array(10_000_000));
+Deno.test("Recorder gives the memory of a very long round back", () => {
+  const { log, say } = recording();
+  say(CLIENT, new Uint8Array(10_000_000));
   assert(log.take().buffer.byteLength > 10_000_000);
   log.take();
-  say(log, CLIENT, "short");
+  say(CLIENT, "short");
   assert(log.take().buffer.byteLength <= 4 * 1024 * 1024);
 });
 
-Deno.test("Log writes the longest line that a client may send", () => {
+Deno.test("Recorder writes the longest line that a client may send", () => {
   const bytes = new Uint8Array(64 * 1024 * 1024).fill(0x61);
   bytes[bytes.length - 1] = 0xFF;
-  const log = logOf({ format: "json" });
-  say(log, CLIENT, bytes);
+  const { log, say } = recording({ format: "json" });
+  say(CLIENT, bytes);
   const record = log.take();
   const head = `{"event":"line","connection":2,"host":"127.0.0.1","port":53122,"message_base64":"`;
   assertEquals(decode(record.subarray(0, head.length)), head);
@@ -451,61 +428,58 @@ Deno.test("Log writes the longest line that a client may send", () => {
   assertEquals(record.length, head.length + 4 * Math.ceil(bytes.length / 3) + 3);
 });
 
-Deno.test("Log leaves nothing of a record behind that cannot be finished", () => {
+Deno.test("Recorder leaves nothing of a record behind that cannot be finished", () => {
   const broken = encode("a line that ends behind its memory");
   for (const format of ["text", "json"] as const) {
-    const log = logOf({ format, time: "utc" });
-    say(log, CLIENT, "before");
+    const { log, recorder, say } = recording({ format, time: "utc" });
+    say(CLIENT, "before");
     const { length } = log;
-    const label = log.labelOf(CLIENT);
-    assertThrows(() => log.line(label, broken, 0, broken.length + 50, true), RangeError);
-    assertThrows(() => log.notice(NOBODY, { event: "connected" }), TypeError);
+    const child = recorder.child(CLIENT);
+    assertThrows(() => child.frame(broken, 0, broken.length + 50, true), RangeError);
+    assertThrows(() => recorder.event(NOBODY, { event: "connected" }), TypeError);
     assertEquals(log.length, length);
-    say(log, CLIENT, "after");
+    say(CLIENT, "after");
     assertEquals(decode(log.take()).split("\n").length, 3);
   }
-  const log = logOf({ format: "hex" });
-  assertThrows(() => log.chunk(NOBODY, 0, broken), TypeError);
-  assertThrows(() => log.sent(NOBODY, broken), TypeError);
+  const { log, recorder } = recording({ format: "hex" });
+  assertThrows(() => recorder.child(NOBODY).read(broken, 0), TypeError);
+  assertThrows(() => recorder.sent(NOBODY, broken, true), TypeError);
   assertEquals(log.length, 0);
 });
 
-Deno.test("Log mixes nothing up when random parties say, get and do random things", async () => {
+Deno.test("Recorder mixes nothing up when random subjects say, get and do random things", async () => {
   await withSeeds(40, (random) => {
-    const log = logOf();
+    const { recorder, lines } = recording();
     const expected: string[] = [];
-    const labels = new Map<Subject, Uint8Array>();
     for (let i = 0; i < 200; i++) {
       const subject: Subject = { ...CLIENT, number: 1 + random(5) };
       const name = `#${subject.number} 127.0.0.1:53122`;
       const said = "x".repeat(random(random(10) === 0 ? 40_000 : 60));
       if (random(3) > 0) {
-        const label = labels.get(subject) ?? log.labelOf(subject);
-        log.line(label, encode(`${said}${said}`), said.length, 2 * said.length, true);
+        const bytes = encode(`${said}${said}`);
+        recorder.child(subject).frame(bytes, said.length, 2 * said.length, true);
         expected.push(`${name} | ${said}`);
       } else if (random(2) === 0) {
-        log.sent(subject, encode(said));
+        recorder.sent(subject, encode(said), true);
         expected.push(`${name} < ${said}`);
       } else {
-        log.notice(subject, { event: "connected" });
+        recorder.event(subject, { event: "connected" });
         expected.push(`${name} connected`);
       }
-      if (random(20) === 0) {
-        assertEquals(decode(log.take()).split("\n").slice(0, -1), expected.splice(0));
-      }
+      if (random(20) === 0) assertEquals(lines(), expected.splice(0));
     }
   });
 });
 
-Deno.test("Log.line() neither holds on to a client's bytes nor changes them", () => {
+Deno.test("SubjectRecorder.frame() neither holds on to a client's bytes nor changes them", () => {
   const random = randomNumbers(1);
   const bytes = Uint8Array.from({ length: 500 }, () => random(256));
   const before = bytes.slice();
-  const log = logOf();
-  say(log, CLIENT, bytes);
+  const { log, say } = recording();
+  say(CLIENT, bytes);
   assertEquals(bytes, before);
   const taken = log.take().slice();
-  say(log, CLIENT, before);
+  say(CLIENT, before);
   bytes.fill(0x61);
   assertEquals(log.take().slice(), taken);
 });

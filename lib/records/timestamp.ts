@@ -1,0 +1,58 @@
+/**
+ * The time that begins each record, in words.
+ *
+ * @module
+ */
+
+import type { Format, Time } from "./records.ts";
+
+/** Dates records: the words are made once a millisecond, and the formats keep them as bytes. */
+export class Timestamp {
+  readonly #time: Time;
+  readonly #startMs: number;
+  readonly #formats: readonly Format[];
+  #nowMs = NaN;
+
+  /** `startMs` is the moment that `elapsed` counts from; all times are milliseconds since 1970. */
+  constructor(time: Time, startMs: number, formats: readonly Format[]) {
+    this.#time = time;
+    this.#startMs = startMs;
+    this.#formats = formats;
+    this.set(startMs);
+  }
+
+  /** The time that records have now. */
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  /** Dates the records from here on. */
+  set(nowMs: number): void {
+    if (nowMs === this.#nowMs) return;
+    this.#nowMs = nowMs;
+    const words = this.#words(nowMs);
+    for (const format of this.#formats) format.setTime(this.#time, words);
+  }
+
+  #words(nowMs: number): string {
+    switch (this.#time) {
+      case "utc":
+        return new Date(nowMs).toISOString();
+      case "local":
+        return localTime(nowMs);
+      case "elapsed":
+        return (Math.max(0, nowMs - this.#startMs) / 1000).toFixed(3);
+      case "none":
+        return "";
+    }
+  }
+}
+
+function localTime(nowMs: number): string {
+  const minutes = -new Date(nowMs).getTimezoneOffset();
+  const two = (n: number) => String(Math.trunc(n)).padStart(2, "0");
+  const offset = `${minutes < 0 ? "-" : "+"}${two(Math.abs(minutes) / 60)}:${
+    two(Math.abs(minutes) % 60)
+  }`;
+  return new Date(nowMs + minutes * 60_000).toISOString().replace("Z", offset);
+}
