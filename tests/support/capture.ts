@@ -10,15 +10,16 @@ import { bytesOf, latin1 } from "./data.ts";
 /** Takes what is written, and lets a test wait for it. */
 export class Capture {
   #text = "";
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Set<(more: string) => void>();
 
   write(bytes: Uint8Array): Promise<number> {
     return Promise.resolve(this.writeSync(bytes));
   }
 
   writeSync(bytes: Uint8Array): number {
-    this.#text += latin1(bytes);
-    for (const check of this.#waiting) check();
+    const more = latin1(bytes);
+    this.#text += more;
+    for (const look of this.#waiting) look(more);
     return bytes.length;
   }
 
@@ -43,13 +44,19 @@ export class Capture {
     return this.#text.split(part).length - 1;
   }
 
-  /** Waits until `part` is there `count` times. */
+  /** Waits until `part` is there `count` times. Looks at what is new only: there may be megabytes. */
   async until(part: string, count = 1): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const check = () => this.count(part) >= count && resolve();
-    this.#waiting.add(check);
-    check();
+    let [found, rest] = [0, ""];
+    const look = (more: string) => {
+      const pieces = (rest + more).split(part);
+      found += pieces.length - 1;
+      rest = pieces.at(-1)!.slice(-part.length);
+      if (found >= count) resolve();
+    };
+    this.#waiting.add(look);
+    look(this.#text);
     await promise;
-    this.#waiting.delete(check);
+    this.#waiting.delete(look);
   }
 }

@@ -45,6 +45,16 @@ export async function connectAndReset(port: number): Promise<void> {
   await closed;
 }
 
+/** How many connections at a local port a process holds a descriptor of (Linux). */
+export function heldAt(port: number): number {
+  const rows = Deno.readTextFileSync("/proc/net/tcp").split("\n").slice(1, -1);
+  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const [LISTENING, NOBODY] = ["0A", "0"];
+  return rows.map((row) => row.trim().split(/\s+/)).filter((fields) => {
+    return fields[1]!.endsWith(local) && fields[3] !== LISTENING && fields[9] !== NOBODY;
+  }).length;
+}
+
 /** Reads until there are `count` bytes or the end. */
 export async function readUpTo(conn: Deno.Conn, count: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(count);
