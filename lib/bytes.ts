@@ -28,6 +28,12 @@ export function decode(bytes: Uint8Array): string {
   return DECODER.decode(bytes);
 }
 
+/** Where a byte is from `start` on, or the length where it is not. */
+export function find(bytes: Uint8Array, byte: number, start: number): number {
+  const at = bytes.indexOf(byte, start);
+  return at < 0 ? bytes.length : at;
+}
+
 const INITIAL_BYTES = 64 * 1024;
 
 /** Bytes that are appended, taken together, and whose memory is then used again. */

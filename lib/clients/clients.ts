@@ -8,7 +8,6 @@ import { POLLERR, POLLHUP, POLLIN, type Source } from "../../poller.ts";
 import type { Admission } from "../accept/admission.ts";
 import type { Arrival } from "../accept/acceptor.ts";
 import type { Peer } from "../addresses.ts";
-import { BAD_OCTET_COUNT } from "../framing/framing.ts";
 import { type Deadline, IdleQueue, type Steps } from "../loop/deadlines.ts";
 import type { Multiplexer } from "../loop/selector.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
@@ -136,7 +135,7 @@ export class Clients implements Iterable<Client> {
 
   /** Senders that count and senders that do not often share a port; once is enough to say so. */
   #adviseOn({ subject: { number } }: Client, reason: DisconnectReason): void {
-    if (reason.tag !== "unframable" || reason.fault !== BAD_OCTET_COUNT) return;
+    if (reason.tag !== "unframable" || reason.fault !== "bad octet count") return;
     if (this.#wasSyslogAdvised) return;
     this.#wasSyslogAdvised = true;
     const advice = "--framing syslog takes both ways";
