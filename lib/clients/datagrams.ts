@@ -105,7 +105,13 @@ export class Datagrams implements Deadline {
     const input = this.#input;
     if (maxLineBytes === undefined) return records.read(input.subarray(0, count), 0);
     const end = endOf(input, count);
-    const start = cutPieces(input, 0, end, maxLineBytes, records);
+    const start = cutPieces(
+      input,
+      0,
+      end,
+      { maxBytes: maxLineBytes, keepsCharacters: true },
+      records,
+    );
     if (start > 0) stats.cut++;
     records.frame(input, start, end, true);
   }

