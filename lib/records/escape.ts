@@ -23,6 +23,7 @@ import {
 import {
   codePointAt,
   FIRST_OF_WIDTH,
+  HANGUL_FILLER,
   isUnsafe,
   LEADS,
   NARROW_LEAD,
@@ -367,7 +368,8 @@ function appendNarrow(
     const expected = leads >>> 8 | lastLead;
     const fit = low + CONTROL_GAP & ~(low + ONES) & (low ^ one) + LOW_BITS &
       (low ^ other) + LOW_BITS;
-    const narrow = ~(word << 2) & low + RARE_GAP & (low ^ RARE_LEAD) + LOW_BITS;
+    const narrow = ~(word << 2) & low + RARE_GAP & (low ^ CD_LEAD) + LOW_BITS &
+      (low ^ D8_LEAD) + LOW_BITS;
     const doubts = ~(word | fit) | leads & ~narrow | expected ^ continuations;
     if ((doubts & TOP_BITS) !== 0) break;
     target.setInt32(length, word);
@@ -382,10 +384,12 @@ function appendNarrow(
 const CONTROL_GAP = fourTimes(0x80 - SPACE);
 /** The same for leads of two bytes but C0, C1 and C2. */
 const RARE_GAP = fourTimes(0x80 - 0x43);
+/** The low bits of CD, which begins combining marks and a joiner that cannot be seen. */
+const CD_LEAD = fourTimes(0x4D);
 /** The low bits of D8, which begins Arabic letters and a bidirectional control. */
-const RARE_LEAD = fourTimes(0x58);
+const D8_LEAD = fourTimes(0x58);
 
-/** Copies characters with a wide lead. */
+/** Copies characters with a wide lead that are not escaped. */
 function appendWide(out: ByteBuffer, source: DataView, start: number, stop: number): number {
   const target = TARGET.of(out.bytes);
   let length = out.length;
@@ -393,6 +397,7 @@ function appendWide(out: ByteBuffer, source: DataView, start: number, stop: numb
   for (const last = stop - 3; at < last; at += 3, length += 3) {
     const word = source.getInt32(at);
     if (LEADS[word >>> 24] !== WIDE_LEAD || (word & 0x00C0C000) !== 0x00808000) break;
+    if (word >>> 8 === HANGUL_FILLER) break;
     target.setInt32(length, word);
   }
   out.length = length;

@@ -9,7 +9,7 @@ const STRICT = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Characters that a terminal obeys or nobody sees, by Unicode's own properties and by name. */
 const UNSAFE =
-  /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\u00AD\u180E\u200B\u2060-\u2064\u206A-\u206F\uFEFF\uFFF9-\uFFFB\uFFFE\uFFFF\u{E0000}-\u{E007F}\u{E0100}-\u{E01EF}]/u;
+  /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\uFFF9-\uFFFB\uFFFE\uFFFF]|(?![\u200C\u200D\uFE0E\uFE0F])\p{DI}/u;
 
 /** The character that starts there, if that is valid UTF-8. */
 function characterAt(bytes: Uint8Array, at: number): string | undefined {
@@ -98,6 +98,7 @@ function nastyBytes(random: Random, length: number): Uint8Array<ArrayBuffer> {
     "\x7F",
     ...["é", "ß", "Жук", "שלום", "سلام", "°", "€", "天地", "한", "😀", "\u{20000}"],
     ..."\u0080\u009B\u00AD\u061C\u180E\u200B\u200C\u200D\u200E\u202E\u2028\u2066\u2064\uFEFF\uFE0F",
+    ..."\u034E\u034F\u0378\u115F\u17B4\u180B\u3163\u3164\u3165\uFE00\uFE0E\uFFA0\u{1D173}",
     ..."\uFFFD\uFFFE\uFFFF\u{E0001}\u{E0100}\u{E01F0}\u{10FFFF}\u0800\uD7FF\uE000",
   ].map((text) => latin1(encode(text)));
   const bad = ["\xFF", "\xC0\xAF", "\xC1", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80"]
@@ -163,7 +164,9 @@ Deno.test("appendShown() and appendJson() treat every pair of bytes that begins 
 });
 
 Deno.test("appendShown() and appendJson() see what is unsafe among letters of every width", () => {
-  const unsafe = [...'\0\t\n\x1F\x7F"\\\u0080\u009F\u00AD\u061C\u180E\u200B\u202E\uFEFF\u{E0001}'];
+  const unsafe = [
+    ...'\0\t\n\x1F\x7F"\\\u0080\u009F\u00AD\u061C\u180E\u200B\u202E\u034F\u3164\uFEFF\u{E0001}',
+  ];
   const odd = [
     ...unsafe.map((character) => latin1(encode(character))),
     "\xFF",

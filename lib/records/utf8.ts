@@ -9,18 +9,24 @@
 const UNSAFE_RANGES = [
   [0x80, 0x9F], // C1
   [0xAD, 0xAD], // soft hyphen
+  [0x034F, 0x034F], // combining grapheme joiner
   [0x061C, 0x061C], // bidirectional control
-  [0x180E, 0x180E], // Mongolian vowel separator
+  [0x115F, 0x1160], // Hangul fillers
+  [0x17B4, 0x17B5], // Khmer inherent vowels
+  [0x180B, 0x180F], // Mongolian variation selectors and vowel separator
   [0x200B, 0x200B], // zero width space; the joiners behind it stay, scripts and emoji need them
   [0x200E, 0x200F], // bidirectional controls
   [0x2028, 0x202E], // line and paragraph separator, bidirectional controls
-  [0x2060, 0x2064], // word joiner, invisible operators
-  [0x2066, 0x206F], // bidirectional controls, deprecated format characters
+  [0x2060, 0x206F], // word joiner, invisible operators, bidirectional controls, deprecated ones
+  [0x3164, 0x3164], // Hangul filler
+  [0xFE00, 0xFE0D], // variation selectors; the last two stay, they choose between text and emoji
   [0xFEFF, 0xFEFF], // byte order mark
-  [0xFFF9, 0xFFFB], // interlinear annotation
+  [0xFFA0, 0xFFA0], // halfwidth Hangul filler
+  [0xFFF0, 0xFFFB], // unassigned, interlinear annotation
   [0xFFFE, 0xFFFF], // noncharacters
-  [0xE0000, 0xE007F], // tags
-  [0xE0100, 0xE01EF], // variation selectors for ideographs
+  [0x1BCA0, 0x1BCA3], // shorthand format controls
+  [0x1D173, 0x1D17A], // musical format controls
+  [0xE0000, 0xE0FFF], // tags, variation selectors for ideographs, unassigned
 ] as const;
 
 const CODE_POINTS = 0x110000;
@@ -79,15 +85,18 @@ export function widthOf(code: number): number {
 export const NO_LEAD = 0;
 /** Begins characters of two bytes, none of which is escaped. */
 export const NARROW_LEAD = 1;
-/** Begins characters of three bytes, none of which is escaped. */
+/** Begins characters of three bytes, of which at most {@linkcode HANGUL_FILLER} is escaped. */
 export const WIDE_LEAD = 2;
 /** Begins characters that need a closer look. */
 const OTHER_LEAD = 3;
 /** What each byte beyond ASCII begins. */
 export const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => leadOf(byte));
 
+/** The bytes of U+3164, which lies alone among kana and letters of Hangul and bopomofo. */
+export const HANGUL_FILLER = 0xE385A4;
+
 function leadOf(byte: number): number {
   if (byte < 0xC2 || byte > 0xF4) return NO_LEAD;
-  if (byte > 0xC2 && byte < 0xE0 && byte !== 0xD8) return NARROW_LEAD;
+  if (byte > 0xC2 && byte < 0xE0 && byte !== 0xCD && byte !== 0xD8) return NARROW_LEAD;
   return byte > 0xE2 && byte < 0xED || byte === 0xEE ? WIDE_LEAD : OTHER_LEAD;
 }
