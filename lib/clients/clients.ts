@@ -22,8 +22,8 @@ export interface ClientsOptions extends ClientContext {
   readonly idleTimeoutMs: number;
   /** Silence after which a line without an end is recorded so far; 0 for never. */
   readonly flushAfterMs: number;
-  readonly logWriter: LogWriter;
-  readonly admission: Admission;
+  readonly logWriter: Pick<LogWriter, "talked" | "waitingBytes">;
+  readonly admission: Pick<Admission, "left">;
   readonly tasks: TaskQueue;
   readonly say: Say;
   readonly internalErrors: InternalErrors;
