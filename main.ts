@@ -31,11 +31,19 @@
 
 import manifest from "./deno.json" with { type: "json" };
 import type { Network } from "./lib/addresses.ts";
-import { buildServer, type Opened, rotationOf, type ServerParts, tlsOf } from "./lib/build.ts";
+import {
+  buildServer,
+  dialerOf,
+  editedIo,
+  type Opened,
+  rotationOf,
+  type ServerParts,
+  tlsOf,
+} from "./lib/build.ts";
 import { encode } from "./lib/bytes.ts";
 import { shown } from "./lib/records/escape.ts";
 import { Failure, reasonOf } from "./lib/errors.ts";
-import { type Io, type Sink, writeAll } from "./lib/io.ts";
+import { type Io, type Sink, type Terminal, writeAll } from "./lib/io.ts";
 import { Messages, type Say } from "./lib/messages.ts";
 import { closeListeners, openListeners } from "./lib/accept/listeners.ts";
 import { type Config, parseConfig, usage, UsageError } from "./lib/cli/options.ts";
@@ -45,7 +53,17 @@ import type { Steps } from "./lib/loop/deadlines.ts";
 import type { Tls } from "./lib/accept/tls.ts";
 import { DatagramSocket, ServerSocket, type Source } from "./poller.ts";
 
-export { type Config, Failure, type Io, type Network, parseConfig, type Sink, usage, UsageError };
+export {
+  type Config,
+  Failure,
+  type Io,
+  type Network,
+  parseConfig,
+  type Sink,
+  type Terminal,
+  usage,
+  UsageError,
+};
 
 /** Exit status of the process. */
 const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
@@ -95,7 +113,7 @@ export interface Server extends AsyncDisposable {
  * Starts a server in this process. It listens to no signals: {@linkcode main} does.
  *
  * @param config What to do, from {@linkcode parseConfig}.
- * @param io Streams and clock; those of the process by default.
+ * @param given Streams and clock; those of the process by default.
  * @returns The server, accepting connections.
  * @throws {Failure} If it cannot listen, read its certificates or open its output;
  * nothing is left open then.
@@ -123,12 +141,15 @@ export interface Server extends AsyncDisposable {
  * assertEquals((await heard).split(" | ")[1], "hello\n");
  * ```
  */
-export async function startServer(config: Config, io: Io = processIo()): Promise<Server> {
+export async function startServer(config: Config, given: Io = processIo()): Promise<Server> {
   await using resources = new AsyncDisposableStack();
+  const { io, editor } = editedIo(config, given);
+  resources.use(editor);
   const messages = new Messages(io.stderr);
   resources.defer(() => messages.settled(FAREWELL_MS));
   const say: Say = (message) => messages.say(shown(message));
   const tls = tlsOf(config);
+  const dialer = dialerOf(config);
   const output = resources.use(
     new Output({
       stdout: io.stdout,
@@ -139,7 +160,7 @@ export async function startServer(config: Config, io: Io = processIo()): Promise
   );
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   resources.defer(() => closeListeners(listening));
-  const opened: Opened = { io, messages, say, output, listening, tls };
+  const opened: Opened = { io, messages, say, output, listening, tls, dialer, editor };
   const parts = buildServer(config, opened);
   resources.defer(() => parts.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
@@ -189,7 +210,7 @@ class LogServer implements Server {
     const isBusy = this.#unfinished !== undefined || ready.length > 0;
     this.#noticeStandstill(startMs - polledAtMs - timeoutMs);
     recorder.setTime(this.#opened.io.now());
-    logWriter.beginRound(polledAtMs);
+    logWriter.beginRound(startMs);
     const isFinished = await this.#run(serving, startMs + ROUND_MS);
     this.#unfinished = isFinished ? undefined : serving;
     if (!tasks.isEmpty) await this.#run(tasks.run());

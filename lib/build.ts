@@ -16,7 +16,11 @@ import type { Config } from "./cli/options.ts";
 import { Clients } from "./clients/clients.ts";
 import { Datagrams } from "./clients/datagrams.ts";
 import { SharedInput } from "./clients/input.ts";
-import { Interactive } from "./clients/interactive.ts";
+import { Interactive, promptFor } from "./clients/interactive.ts";
+import { LineEditor } from "./clients/line_editor.ts";
+import { MAX_RELAYED_BYTES, Relay } from "./clients/relay.ts";
+import { parseReplyRule, Replies } from "./clients/replies.ts";
+import { Dialer } from "./clients/target.ts";
 import { createFramer, type Framer } from "./framing/framing.ts";
 import type { Io } from "./io.ts";
 import { type Deadline, Interval } from "./loop/deadlines.ts";
@@ -39,6 +43,11 @@ import { Web } from "./web/web.ts";
 /** The most that one receive brings. Lines can become a hundred times as many bytes of log. */
 const READ_BYTES = { frames: 8 * 1024, reads: 64 * 1024 } as const;
 const HANDSHAKE_MS = 10_000;
+const DIAL_MS = 10_000;
+/** What a client may leave unread before it is no longer read itself. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
+/** How many senders of datagrams can be answered by typing their address. */
+const MAX_CORRESPONDENTS = 1000;
 
 /** What is opened before the parts are made. */
 export interface Opened {
@@ -49,6 +58,10 @@ export interface Opened {
   readonly output: Output;
   readonly listening: readonly Listening[];
   readonly tls: Tls | undefined;
+  /** Connects to the server that clients are forwarded to. */
+  readonly dialer: Dialer | undefined;
+  /** Edits the line that is typed, on a terminal. */
+  readonly editor: LineEditor | undefined;
 }
 
 /** The parts of a server that its loop works with. */
@@ -73,7 +86,7 @@ export interface ServerParts {
 }
 
 export function buildServer(config: Config, opened: Opened): ServerParts {
-  const { io, messages, say, output, listening, tls } = opened;
+  const { io, editor, messages, say, output, listening, tls, dialer } = opened;
   const streams = listening.filter((one) => one.kind === "stream");
   const datagramSockets = listening.filter((one) => one.kind === "datagram");
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
@@ -110,10 +123,26 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   });
   const maxReadBytes = makeFramer ? READ_BYTES.frames : READ_BYTES.reads;
   const isReceivedIntoLog = config.format === "raw" && !history;
+  const replies = config.replies.length > 0
+    ? new Replies(config.replies.map(parseReplyRule))
+    : undefined;
+  const relay = dialer && new Relay({
+    dialer,
+    createFramer: makeFramer,
+    maxReadBytes,
+    flushAfterMs: config.flushAfterMs,
+    multiplexer,
+    tasks,
+  });
   const clients = new Clients({
     recorder,
     stats,
     isEchoing: config.echo,
+    replies,
+    greeting: config.greet,
+    relay,
+    maxLineBytes: config.maxLineBytes,
+    maxUnreadBytes: relay ? MAX_RELAYED_BYTES : MAX_UNREAD_BYTES,
     createFramer: makeFramer,
     input: history ?? (isReceivedIntoLog ? logs.log : new SharedInput(maxReadBytes)),
     isReceivedIntoLog,
@@ -147,11 +176,21 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     allowed: networksOf(config.allow),
     denied: networksOf(config.deny),
     maxLineBytes: takesFrames(config) ? config.maxLineBytes : undefined,
+    replies,
+    maxCorrespondents: config.interactive ? MAX_CORRESPONDENTS : 0,
     multiplexer,
     say,
   });
   for (const { socket } of datagramSockets) multiplexer.register(socket, POLLIN);
-  const interactive = new Interactive({ clients, recorder, endsInCrLf: config.crlf, say });
+  const interactive = new Interactive({
+    clients,
+    datagrams,
+    recorder,
+    end: config.escapes ? "escapes" : config.crlf ? "crlf" : "lf",
+    say,
+    said: () => messages.taken(),
+    onChosen: (number) => editor?.setPrompt(promptFor(number)),
+  });
   const stdin = config.interactive ? new Socket(io.stdin) : undefined;
   if (stdin) multiplexer.register(stdin, POLLIN);
   const report = () => say(stats.summary(clients.size, performance.now()));
@@ -276,6 +315,26 @@ export function tlsOf({ tlsCert, tlsKey, tlsClientCa }: Config): Tls | undefined
   if (tlsCert === undefined || tlsKey === undefined) return;
   const files = { certFile: tlsCert, keyFile: tlsKey };
   return new Tls(tlsClientCa === undefined ? files : { ...files, clientCaFile: tlsClientCa });
+}
+
+export function dialerOf({ forward, forwardCa }: Config): Dialer | undefined {
+  return forward && new Dialer(forward, DIAL_MS, forwardCa);
+}
+
+/** The streams of the process, on which a line is edited where they are a terminal. */
+export function editedIo(config: Config, io: Io): { io: Io; editor: LineEditor | undefined } {
+  const { terminal } = io;
+  if (!config.interactive || !terminal) return { io, editor: undefined };
+  const editor = new LineEditor(terminal, promptFor(undefined));
+  return {
+    editor,
+    io: {
+      ...io,
+      stdin: editor,
+      stdout: terminal.hasStdout ? editor.above(io.stdout) : io.stdout,
+      stderr: editor.above(io.stderr),
+    },
+  };
 }
 
 export function rotationOf({ rotateSizeBytes, rotateKeep }: Config) {

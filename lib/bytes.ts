@@ -34,6 +34,12 @@ export function find(bytes: Uint8Array, byte: number, start: number): number {
   return at < 0 ? bytes.length : at;
 }
 
+/** Where `bytes[start..end)` ends without one LF or CRLF. */
+export function lineEndOf(bytes: Uint8Array, start: number, end: number): number {
+  if (end === start || bytes[end - 1] !== LF) return end;
+  return end - 1 > start && bytes[end - 2] === CR ? end - 2 : end - 1;
+}
+
 const INITIAL_BYTES = 64 * 1024;
 
 /** Bytes that are appended, taken together, and whose memory is then used again. */

@@ -28,6 +28,22 @@ export interface Sink {
  */
 export const PIPE_BYTES = 64 * 1024;
 
+/** A terminal on which lines can be edited while others write to it. */
+export interface Terminal {
+  /** What is typed, key by key once it is raw. */
+  readonly keys: ByteStream;
+  /** Where the line is drawn. */
+  readonly screen: Sink;
+  /** Whether {@linkcode Io.stdout} is the same terminal. */
+  readonly hasStdout: boolean;
+  /** Whether keys come as they are pressed; Ctrl-C and Ctrl-Z make signals all the same. */
+  setRaw(isRaw: boolean): void;
+  /** The width now. */
+  columns(): number;
+  /** Tells when the width has changed, and when the process goes on after Ctrl-Z. */
+  listen(on: { resized(): void; continued(): void }): Disposable;
+}
+
 /** What the server uses of the process. Whoever embeds or tests it brings their own. */
 export interface Io {
   /** What is typed; read only with `--interactive`. */
@@ -36,6 +52,8 @@ export interface Io {
   readonly stdout: Sink;
   /** Where messages to the operator go, one line each. */
   readonly stderr: Sink;
+  /** The terminal that stdin and stderr are, if they are one. */
+  readonly terminal?: Terminal | undefined;
   /** Whether stdout is a terminal that wants colours. */
   readonly wantsColor: boolean;
   /** Wall clock, milliseconds since 1970. */

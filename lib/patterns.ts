@@ -5,7 +5,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { decode, encode } from "./bytes.ts";
+import { BACKSLASH, decode, encode } from "./bytes.ts";
 
 // -- Bytes --
 
@@ -53,6 +53,25 @@ function escapeAt(text: string, at: number): { length: number; bytes: Uint8Array
   throw new SyntaxError(
     `"${wrongEscape(text.slice(at))}" is no escape: use \\n, \\r, \\t, \\0, \\\\, \\xNN or \\u{N}`,
   );
+}
+
+/** The longest escape is `\\u{10FFFF}`. */
+const MAX_ESCAPE_BYTES = 10;
+
+/**
+ * The same for bytes, which need not be UTF-8: what is no escape stays as it is.
+ *
+ * @throws {SyntaxError} As {@linkcode parseBytes} does.
+ */
+export function unescapeBytes(bytes: Uint8Array): Uint8Array {
+  const parts: Uint8Array[] = [];
+  let start = 0;
+  for (let at; (at = bytes.indexOf(BACKSLASH, start)) >= 0;) {
+    const escape = escapeAt(decode(bytes.subarray(at, at + MAX_ESCAPE_BYTES)), 0);
+    parts.push(bytes.subarray(start, at), escape.bytes);
+    start = at + escape.length;
+  }
+  return start === 0 ? bytes : Buffer.concat([...parts, bytes.subarray(start)]);
 }
 
 /** Halves of a surrogate pair are no characters. */

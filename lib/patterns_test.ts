@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { encode } from "./bytes.ts";
-import { ByteSearch, Candidate, parseBytes, parsePattern } from "./patterns.ts";
+import { ByteSearch, Candidate, parseBytes, parsePattern, unescapeBytes } from "./patterns.ts";
 
 function frame(text: string): Candidate {
   return new Candidate(encode(text));
@@ -44,6 +44,15 @@ Deno.test("parseBytes() names the escape that is wrong", () => {
   for (const [text, named] of wrong) {
     assertThrows(() => parseBytes(text), SyntaxError, `${named} is no escape`);
   }
+});
+
+Deno.test("unescapeBytes() keeps bytes that are not UTF-8", () => {
+  const typed = Uint8Array.of(0xFF, ...encode("\\xfe\\u{1F600}é"), 0xC3, ...encode("\\\\\\n"));
+  const bytes = Uint8Array.of(0xFF, 0xFE, ...encode("😀é"), 0xC3, 0x5C, 0x0A);
+  assertEquals(new Uint8Array(unescapeBytes(typed)), bytes);
+  assertEquals(unescapeBytes(encode("plain")), encode("plain"));
+  assertThrows(() => unescapeBytes(encode("a\\é")), SyntaxError, '"\\é" is no escape');
+  assertThrows(() => unescapeBytes(encode("\\u{110000}")), SyntaxError, '"\\u{110000}"');
 });
 
 // -- Search --

@@ -410,6 +410,8 @@ function datagramsOf(port: DatagramPort) {
     stats,
     allowed: undefined,
     denied: undefined,
+    replies: undefined,
+    maxCorrespondents: 0,
     maxLineBytes: 65536,
     multiplexer: { register: () => {}, unregister: () => {} },
     say: (message) => said.push(message),

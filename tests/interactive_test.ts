@@ -76,14 +76,15 @@ Deno.test({
     running.stdin.push("hello\n");
     await running.err.until("nobody is connected");
     using clients = await connectAll(running, 1);
-    running.stdin.push("@2 x\n@\n@x\n@01 x\n@1\n@0 x\n@1x\nlast\n");
+    running.stdin.push("@2 x\n@\n@x\n@01 x\n@0 x\n@1x\nlast\n");
     await heard(clients.conns[0]!, "last\n");
     await running.out.until("last");
-    const usage = "expected @<number> <text>, or @@ for a line that begins with @";
+    const usage = "expected @<number> <text>, @<address>:<port> <text>, @<number>, " +
+      "@<number>!, @all, @?, or @@ for a line that begins with @";
     assertEquals(complaints(running), [
       "earshot: Cannot send to anybody: nobody is connected",
       "earshot: Cannot send to #2: no such client",
-      ...["@", "@x", "@01 x", "@1", "@0 x", "@1x"].map((typed) =>
+      ...["@", "@x", "@01 x", "@0 x", "@1x"].map((typed) =>
         `earshot: Cannot send "${typed}": ${usage}`
       ),
     ]);
@@ -219,15 +220,15 @@ Deno.test({
 
 Deno.test({
   ...NET,
-  name: "what was typed has a header and a dump in hex",
+  name: "what was typed has a header and a dump of every byte in hex",
   async fn() {
     await using running = await serveTyping(["-f", "hex"], new MemoryStream());
     using _ = await connectOne(running, " connected");
     running.stdin.push("@1 one\n");
     await running.out.until("|one");
     const [, header, dump] = running.out.lines;
-    assertEquals(header, "#1 127.0.0.1:PORT < 3 bytes");
-    assertMatch(dump!, /^00000000 +6f 6e 65 +\|one\|$/);
+    assertEquals(header, "#1 127.0.0.1:PORT < 4 bytes");
+    assertMatch(dump!, /^00000000 +6f 6e 65 0a +\|one\.\|$/);
   },
 });
 

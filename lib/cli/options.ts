@@ -13,13 +13,16 @@ import { optionHint, placeHint } from "./hints.ts";
 import { FORMATS, TIMES } from "../records/records.ts";
 import {
   address,
+  bytes,
   integer,
   type Kind,
   path,
   port,
+  replyRule,
   seconds,
   size,
   socketAddress,
+  target,
   word,
 } from "./values.ts";
 
@@ -82,6 +85,18 @@ export interface Config {
   readonly interactive: boolean;
   /** Whether typed lines end in CR LF. */
   readonly crlf: boolean;
+  /** Whether typed lines are bytes with escapes, to which no line end is added. */
+  readonly escapes: boolean;
+  /** What each client is sent when it is connected; empty for nothing. */
+  readonly greet: Uint8Array;
+  /** Rules, `[pattern=>]answer`, for frames and datagrams; the first that matches answers. */
+  readonly replies: readonly string[];
+  /** Where each client is connected to, by TLS if asked for; `undefined` for nowhere. */
+  readonly forward:
+    | { readonly host: string; readonly port: number; readonly isTls: boolean }
+    | undefined;
+  /** Path of a file in PEM format: who may have signed the certificate of a TLS target. */
+  readonly forwardCa: string | undefined;
   /** Whether clients get back what they send. */
   readonly echo: boolean;
   /** Where the live page is served, on port 0 for any free one; `undefined` for nowhere. */
@@ -266,9 +281,26 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
   quiet: option("-q, --quiet", flag, { help: "no records of connects, disconnects and refusals" }),
   interactive: option("-I, --interactive", flag, {
     group: "Talking back",
-    help: "send what is typed to all clients, or @3 text to client 3",
+    help: "send what is typed to all clients, @3 text to client 3; @? lists them",
   }),
   crlf: option("--crlf", flag, { help: "end typed lines in CR LF" }),
+  escapes: option("--escapes", flag, {
+    help: "type bytes as \\x06, \\r, \\n or \\\\, and add no line end",
+  }),
+  greet: option("--greet <text>", single(bytes, ""), {
+    help: "send this to each client when it is connected, with escapes such as \\r\\n",
+  }),
+  replies: option("--reply <rule>", repeatable(replyRule), {
+    help: "answer frames and datagrams: [pattern=>]answer, /regex/ with groups $1 to $9; " +
+      "repeatable, the first that matches",
+  }),
+  forward: option("--forward <target>", optional(target), {
+    help: "connect each client to host:port or tls://host:port, and log both directions",
+  }),
+  forwardCa: option("--forward-ca <file>", optional(pemFile), {
+    help: "who may have signed the certificate of a tls:// target (PEM)",
+    needs: ["read"],
+  }),
   echo: option("-e, --echo", flag, { help: "send every client its own bytes back" }),
   web: option("--web <[host:]port>", optional(socketAddress(WEB_HOST)), {
     group: "Watching",
@@ -350,6 +382,7 @@ function settle(config: Config, given: Given): Config {
 function assertCompatible(config: Config, given: Given): void {
   const isGiven = (field: keyof Config) => given(OPTIONS[field]).length > 0;
   const isTcp = config.ports.length > 0;
+  const hearsStreams = isTcp || config.unixPaths.length > 0;
   const takesReads = config.format === "raw" || config.format === "hex";
   const rules: [fields: (keyof Config)[], isWrong: boolean, problem: string][] = [
     [["tlsClientCa"], !isGiven("tlsCert"), "needs a certificate: add --tls-cert and --tls-key"],
@@ -361,7 +394,15 @@ function assertCompatible(config: Config, given: Given): void {
     ],
     [["rotateKeep"], !isGiven("rotateSizeBytes"), "is for files that rotate: add --rotate-size"],
     [["rotateSizeBytes"], config.output === undefined, "is for a file: name one with --output"],
-    [["crlf"], !config.interactive, "is for lines that are typed: add --interactive"],
+    [["crlf", "escapes"], !config.interactive, "is for lines that are typed: add --interactive"],
+    [["crlf"], config.escapes, "does not go with --escapes: lines end as they are typed"],
+    [["forward"], !hearsStreams, "is for connections: add --port"],
+    [
+      ["echo", "greet", "replies"],
+      config.forward !== undefined,
+      "does not go with --forward: the target answers",
+    ],
+    [["forwardCa"], !config.forward?.isTls, "is for a target that speaks TLS: --forward tls://..."],
   ];
   if (isGiven("tlsCert") !== isGiven("tlsKey")) {
     throw new UsageError("--tls-cert and --tls-key go together: give both or neither");
@@ -451,7 +492,7 @@ const TEXT_COLUMN = 2 + Math.max(...ALL.map((option) => labelOf(option).length))
  * ```
  */
 export function usage(): string {
-  return `earshot ${manifest.version}: logs what every client of a port says, in whole lines; parses and forwards nothing
+  return `earshot ${manifest.version}: logs what every client of a port says, in whole lines, and answers if told to
 
 Usage: earshot [options], where sizes may end in k, M or G
 ${ALL.map(helpOf).join("")}

@@ -34,6 +34,11 @@ const DEFAULT_CONFIG: Config = {
   quiet: false,
   interactive: false,
   crlf: false,
+  escapes: false,
+  greet: new Uint8Array(0),
+  replies: [],
+  forward: undefined,
+  forwardCa: undefined,
   echo: false,
   web: undefined,
   statsMs: 0,
@@ -106,6 +111,15 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
   ["--quiet", { quiet: true }],
   ["--interactive", { interactive: true }],
   ["-I --crlf", { interactive: true, crlf: true }],
+  ["-I --escapes", { interactive: true, escapes: true }],
+  ["--greet hi\\r\\n", { greet: Uint8Array.of(104, 105, 13, 10) }],
+  ["--reply \\x06 --reply=/^a/i=>$1", { replies: ["\\x06", "/^a/i=>$1"] }],
+  ["--forward 10.0.0.5:80", { forward: { host: "10.0.0.5", port: 80, isTls: false } }],
+  ["--forward [::1]:80", { forward: { host: "::1", port: 80, isTls: false } }],
+  ["--forward tls://db.example:443 --forward-ca ca.pem", {
+    forward: { host: "db.example", port: 443, isTls: true },
+    forwardCa: "ca.pem",
+  }],
   ["-eq", { echo: true, quiet: true }],
   ["-eqp 7", { echo: true, quiet: true, ports: [7] }],
   ["-eqp7", { echo: true, quiet: true, ports: [7] }],
@@ -240,6 +254,7 @@ const BAD: [args: string[], message: string][] = [
 ];
 
 const TLS = ["--tls-cert", "c", "--tls-key", "k"];
+const ESCAPES = "use \\n, \\r, \\t, \\0, \\\\, \\xNN or \\u{N}";
 const READS = "it takes reads as they come";
 
 const EXCLUDED: typeof BAD = [
@@ -261,6 +276,34 @@ const EXCLUDED: typeof BAD = [
   [["-o", "f", "--rotate-keep", "5"], "--rotate-keep is for files that rotate: add --rotate-size"],
   [["--rotate-keep", "5"], "--rotate-keep is for files that rotate: add --rotate-size"],
   [["--crlf"], "--crlf is for lines that are typed: add --interactive"],
+  [["--escapes"], "--escapes is for lines that are typed: add --interactive"],
+  [
+    ["-I", "--crlf", "--escapes"],
+    "--crlf does not go with --escapes: lines end as they are typed",
+  ],
+  [["--greet", "a\\q"], `Cannot use --greet "a\\q": "\\q" is no escape: ${ESCAPES}`],
+  [["--reply", "a=>\\x1"], `Cannot use --reply "a=>\\x1": "\\x1" is no escape: ${ESCAPES}`],
+  [
+    ["--reply", "/(/=>x"],
+    'Cannot use --reply "/(/=>x": Invalid regular expression: /(/: Unterminated group',
+  ],
+  ...["80", "host", "host:0", "host:65536", ":80", "http://host:80", "tls://", "::1:80"].map(
+    (target): [string[], string] => [
+      ["--forward", target],
+      `Cannot use --forward "${target}": expected host:port or tls://host:port, ` +
+      "such as 10.0.0.5:80 or [::1]:80",
+    ],
+  ),
+  [["--forward", "a:1", "--udp", "1"], "--forward is for connections: add --port"],
+  ...[["--echo"], ["--greet", "x"], ["--reply", "x"]].map((option): [string[], string] => [
+    ["--forward", "a:1", ...option],
+    `${option[0]} does not go with --forward: the target answers`,
+  ]),
+  [
+    ["--forward", "a:1", "--forward-ca", "f"],
+    "--forward-ca is for a target that speaks TLS: --forward tls://...",
+  ],
+  [["--forward-ca", "f"], "--forward-ca is for a target that speaks TLS: --forward tls://..."],
 ];
 
 for (const [args, message] of [...BAD, ...EXCLUDED]) {
@@ -316,7 +359,9 @@ Deno.test("usage() lists every option", () => {
     ...["--allow <cidr>", "--deny <cidr>", "-i, --idle-timeout <s>", "--framing <kind>"],
     ...["--max-line <bytes>", "--flush-after <s>", "-f, --format <kind>", "-t, --time <kind>"],
     ...["--color <when>", "-o, --output <file>", "--rotate-size <bytes>", "--rotate-keep <n>"],
-    ...["-q, --quiet", "-I, --interactive", "--crlf", "-e, --echo", "--web <[host:]port>"],
+    ...["-q, --quiet", "-I, --interactive", "--crlf", "--escapes", "--greet <text>"],
+    ...["--reply <rule>", "--forward <target>", "--forward-ca <file>", "-e, --echo"],
+    "--web <[host:]port>",
     ...["--stats <s>", "--multiplexer <kind>", "-h, --help", "-V, --version"],
   ]);
 });
@@ -347,7 +392,7 @@ Deno.test("usage() gives examples that parseConfig() takes", () => {
 Deno.test("usage() says which permissions of Deno the options need", () => {
   assertMatch(
     usage().replaceAll("\n", " "),
-    /--allow-read for --unix, --tls-cert, .*--rotate-size; --allow-write for --unix, --output/,
+    /--allow-read for --unix, --tls-cert, .*--forward-ca; --allow-write for --unix, --output/,
   );
 });
 

@@ -4,8 +4,11 @@
  * @module
  */
 
-import { type Io, maySeeProcess } from "../io.ts";
+import { fstatSync } from "node:fs";
+import { type Io, maySeeProcess, type Terminal } from "../io.ts";
 import { standardStreams } from "../output/stdout.ts";
+
+const DEFAULT_COLUMNS = 80;
 
 /** Looked up at the start: a terminal that has hung up is none any more. */
 const HAS_TERMINAL = [Deno.stdin, Deno.stdout, Deno.stderr].some((stream) => stream.isTerminal());
@@ -20,10 +23,44 @@ export function processIo(): Io {
   return {
     stdin: Deno.stdin,
     ...standardStreams(),
+    terminal: openTerminal(),
     wantsColor: Deno.stdout.isTerminal() && !Deno.noColor,
     now: Date.now,
     exit: Deno.exit,
   };
+}
+
+// -- The terminal --
+
+/** The terminal that stdin and stderr are, if they are one, and lines can be edited on it. */
+function openTerminal(): Terminal | undefined {
+  const isOne = Deno.stdin.isTerminal() && Deno.stderr.isTerminal();
+  if (!isOne || Deno.build.os === "windows") return;
+  return {
+    keys: Deno.stdin,
+    screen: Deno.stderr,
+    hasStdout: Deno.stdout.isTerminal() && fstatSync(1).rdev === fstatSync(2).rdev,
+    setRaw: makeRaw,
+    columns,
+    listen: ({ resized, continued }) => listen({ SIGWINCH: resized, SIGCONT: continued }),
+  };
+}
+
+/** With cbreak, Ctrl-C and Ctrl-Z make signals as ever. */
+function makeRaw(isRaw: boolean): void {
+  try {
+    Deno.stdin.setRaw(isRaw, { cbreak: isRaw });
+  } catch {
+    // It has hung up.
+  }
+}
+
+function columns(): number {
+  try {
+    return Deno.consoleSize().columns || DEFAULT_COLUMNS;
+  } catch {
+    return DEFAULT_COLUMNS;
+  }
 }
 
 // -- Signals --

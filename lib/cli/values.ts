@@ -5,6 +5,9 @@
  */
 
 import { isIPv6 } from "node:net";
+import { parseReplyRule } from "../clients/replies.ts";
+import type { ForwardTarget } from "../clients/target.ts";
+import { parseBytes } from "../patterns.ts";
 
 /** A kind of value: what is right, in words, and how it is read. */
 export interface Kind<T> {
@@ -84,6 +87,47 @@ export function socketAddress(defaultHost: string): Kind<{ host: string; port: n
       const [hostRead, portRead] = [address.read(before), port.read(after)];
       if (hostRead === undefined || portRead === undefined) return undefined;
       return { host: hostRead, port: portRead };
+    },
+  };
+}
+
+/** Where clients are forwarded to. */
+export const target: Kind<ForwardTarget> = {
+  expected: "expected host:port or tls://host:port, such as 10.0.0.5:80 or [::1]:80",
+  read(text) {
+    const [, tls, host = "", after = ""] = /^(tls:\/\/)?([^:]*|\[.*\]):(\d+)$/.exec(text) ?? [];
+    const [hostRead, portRead] = [address.read(host), integer(1, 65535).read(after)];
+    if (hostRead === undefined || portRead === undefined) return undefined;
+    return { host: hostRead, port: portRead, isTls: tls !== undefined };
+  },
+};
+
+/** Bytes, with escapes for those that have no character. */
+export const bytes: Kind<Uint8Array> = written(parseBytes, "expected text");
+
+/** A rule that answers clients; it is kept as it is written. */
+export const replyRule: Kind<string> = written(
+  (text) => parseReplyRule(text) && text,
+  "expected [pattern=>]answer",
+);
+
+/** What `parse` reads, which throws a SyntaxError that says what is wrong. */
+function written<T>(parse: (text: string) => T, expected: string): Kind<T> {
+  return {
+    expected,
+    read(text) {
+      try {
+        return parse(text);
+      } catch {
+        return undefined;
+      }
+    },
+    hint(text) {
+      try {
+        parse(text);
+      } catch (error) {
+        return (error as SyntaxError).message;
+      }
     },
   };
 }

@@ -10,12 +10,11 @@ import { NO_BYTES } from "../bytes.ts";
 import { reasonOf } from "../errors.ts";
 import type { Framer, FrameSink } from "../framing/framing.ts";
 import type { Recorder, SubjectRecorder } from "../records/recorder.ts";
-import type { DisconnectReason, Subject } from "../records/records.ts";
+import { type DisconnectReason, type Sent, sentWhole, type Subject } from "../records/records.ts";
 import type { Stats } from "../stats.ts";
 import type { Input } from "./input.ts";
+import { Answering, type Replies } from "./replies.ts";
 
-/** What a client may leave unread before it is no longer read itself. */
-const MAX_UNREAD_BYTES = 1024 * 1024;
 /** What one read may add to the log, about: a line end alone becomes fifty bytes of it or more. */
 const READ_LOG_BYTES = 64 * 1024;
 const MIN_READ_BYTES = 256;
@@ -25,12 +24,39 @@ export interface ClientContext {
   readonly recorder: Recorder;
   readonly stats: Stats;
   readonly isEchoing: boolean;
+  /** Answers what clients say, by rules. */
+  readonly replies: Replies | undefined;
+  /** How much of a frame that is recorded in pieces is kept for the rules. */
+  readonly maxLineBytes: number;
+  /** What a client may leave unread before it is no longer read itself. */
+  readonly maxUnreadBytes: number;
   /** Makes the framer of a client; `undefined` where reads are recorded as they come. */
   readonly createFramer: (() => Framer) | undefined;
   readonly input: Input;
   /** Whether the input is the log's own memory, as raw has it. */
   readonly isReceivedIntoLog: boolean;
   readonly maxReadBytes: number;
+}
+
+/** The connection to the server that a client is forwarded to. */
+export interface Upstream {
+  /** Bytes that the server has not taken yet. */
+  readonly unsentBytes: number;
+  /** Whether these are so many that the client should not be read. */
+  readonly isFull: boolean;
+  /** Whether the server says no more. */
+  readonly hasEnded: boolean;
+  /** When the server last talked, for the log writer. */
+  talkedAtMs: number;
+  /** Sends on all that the client has said. */
+  send(bytes: Uint8Array): void;
+  /** The client says no more: half-closes. Settles when all that it said has left. */
+  shutdown(): Promise<void>;
+  /** Records what is left of what the server said. */
+  finish(): void;
+  /** Waits for what is wanted now of the server. */
+  update(): void;
+  close(): void;
 }
 
 /** How a read went: `more` if more may have arrived, `failed` if nothing can be read any more. */
@@ -50,6 +76,7 @@ export class Client implements FrameSink {
   /** The next two are made when they are first needed: a quiet client costs little. */
   #framer: Framer | undefined;
   #records: SubjectRecorder | undefined;
+  #answering: Answering | undefined;
   #wasAnswered = false;
   /** Whether it is still sent anything; a failure to send ends the sending, not the reading. */
   #isSending = true;
@@ -59,12 +86,16 @@ export class Client implements FrameSink {
   #maxReadBytes: number;
   bytes = 0;
   lines = 0;
-  /** Whether it has sent its end of file, and only waits for what it is still to be sent. */
-  isEnding = false;
+  /** The connection to the server that it is forwarded to, if it is. */
+  upstream: Upstream | undefined;
+  /** Whether it says no more. */
+  hasEnded = false;
+  /** Why it leaves, which waits for what it is still to be sent. */
+  departure: DisconnectReason | undefined;
   /** The events that its socket is registered for. */
   registered = POLLIN;
-  /** The span in which it last talked, for the log writer. */
-  talkedIn = -1;
+  /** When it last talked; -Infinity if it never did. */
+  talkedAtMs = -Infinity;
 
   constructor(context: ClientContext, subject: Client["subject"], socket: Socket) {
     this.#context = context;
@@ -74,10 +105,14 @@ export class Client implements FrameSink {
     this.connectedAtMs = performance.now();
   }
 
-  /** Events to wait for: a client that leaves too much unread is not read. */
+  /**
+   * Events to wait for: a client that leaves too much unread is not read, nor is one whose
+   * server does.
+   */
   get interest(): number {
-    if (this.isEnding) return 0;
-    return this.unsentBytes < MAX_UNREAD_BYTES ? POLLIN : POLLOUT;
+    if (this.departure) return 0;
+    if (this.unsentBytes >= this.#context.maxUnreadBytes) return POLLOUT;
+    return this.hasEnded || this.upstream?.isFull ? 0 : POLLIN;
   }
 
   /** Bytes that it has not made room for yet. */
@@ -119,6 +154,7 @@ export class Client implements FrameSink {
     const fault = this.#record(bytes);
     if (fault) return { tag: "failed", reason: { tag: "unframable", fault } };
     if (isEchoing) this.answer(bytes);
+    this.upstream?.send(bytes);
   }
 
   #record(bytes: Uint8Array) {
@@ -127,6 +163,7 @@ export class Client implements FrameSink {
     this.#records ??= recorder.child(this.subject);
     if (isReceivedIntoLog) this.#records.readInPlace(bytes);
     else this.#records.read(bytes, this.bytes - bytes.length);
+    this.#reply(bytes, 0, bytes.length, true);
   }
 
   /**
@@ -148,6 +185,30 @@ export class Client implements FrameSink {
     if (!isWhole && !this.#isInLine) stats.cut++;
     this.#isInLine = !isWhole;
     if (isWhole) this.#countLine();
+    this.#reply(bytes, start, end, isWhole);
+  }
+
+  /** Answers a frame by the rules, at its end. */
+  #reply(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
+    const { replies, maxLineBytes } = this.#context;
+    if (!replies) return;
+    this.#answering ??= new Answering(replies, maxLineBytes);
+    const answer = this.#answering.answerTo(bytes, start, end, isWhole);
+    if (answer.length > 0) this.tell(answer);
+  }
+
+  /** Sends it something as a whole, and records that. */
+  tell(bytes: Uint8Array): void {
+    this.answer(bytes);
+    if (!this.#isSending) return;
+    this.#records ??= this.#context.recorder.child(this.subject);
+    this.#records.answered(sentWhole(bytes));
+  }
+
+  /** Records what its server has said to it. */
+  forwarded(sent: Sent): void {
+    this.#records ??= this.#context.recorder.child(this.subject);
+    this.#records.forwarded(sent);
   }
 
   /** The pieces of a cut line count as one, at its end. */
@@ -165,12 +226,13 @@ export class Client implements FrameSink {
   answer(bytes: Uint8Array): void {
     if (!this.#isSending) return;
     const { socket } = this;
+    const { maxUnreadBytes } = this.#context;
     this.#wasAnswered = true;
     try {
       // What was read is answered whole, however little room there is; then it is not read.
-      socket.sendBufferBytes = Math.max(MAX_UNREAD_BYTES, socket.unsentBytes + bytes.length);
+      socket.sendBufferBytes = Math.max(maxUnreadBytes, socket.unsentBytes + bytes.length);
       socket.send(bytes);
-      socket.sendBufferBytes = MAX_UNREAD_BYTES;
+      socket.sendBufferBytes = maxUnreadBytes;
     } catch {
       this.#isSending = false;
     }

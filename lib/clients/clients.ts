@@ -14,9 +14,15 @@ import type { TaskQueue } from "../loop/task_queue.ts";
 import type { InternalErrors, Say } from "../messages.ts";
 import type { LogWriter } from "../output/log_writer.ts";
 import type { ConnectionEvent, DisconnectReason } from "../records/records.ts";
-import { Client, type ClientContext, type ReadResult } from "./client.ts";
+import { Client, type ClientContext, type ReadResult, type Upstream } from "./client.ts";
+import type { Audience } from "./interactive.ts";
+import type { ClientOwner, Relay } from "./relay.ts";
 
 export interface ClientsOptions extends ClientContext {
+  /** What each client is told when it is connected; nothing if empty. */
+  readonly greeting: Uint8Array;
+  /** Connects clients to the server that they are forwarded to. */
+  readonly relay: Relay | undefined;
   readonly multiplexer: Multiplexer;
   /** Silence after which a client is disconnected; 0 for never. */
   readonly idleTimeoutMs: number;
@@ -31,7 +37,7 @@ export interface ClientsOptions extends ClientContext {
 
 const CLOSED: DisconnectReason = { tag: "closed" };
 
-export class Clients implements Iterable<Client> {
+export class Clients implements Audience, ClientOwner {
   readonly #options: ClientsOptions;
   readonly #clients = new Map<Source, Client>();
   readonly #idle: IdleQueue<Client>;
@@ -45,8 +51,8 @@ export class Clients implements Iterable<Client> {
     this.#options = options;
     this.#prompts = new IdleQueue(flushAfterMs, (client) => this.#flush(client));
     const reason = { tag: "idle", seconds: idleTimeoutMs / 1000 } as const;
-    this.#idle = new IdleQueue(idleTimeoutMs, (client) => this.#disconnect(client, reason));
-    this.deadlines = [this.#prompts, this.#idle];
+    this.#idle = new IdleQueue(idleTimeoutMs, (client) => this.disconnect(client, reason));
+    this.deadlines = [this.#prompts, this.#idle, ...options.relay?.deadlines ?? []];
   }
 
   get size(): number {
@@ -59,7 +65,7 @@ export class Clients implements Iterable<Client> {
 
   /** Takes in a connection that has become a client's. */
   connect({ socket, peer, through, certificate }: Arrival): void {
-    const { stats, multiplexer, recorder } = this.#options;
+    const { stats, multiplexer, recorder, greeting, relay } = this.#options;
     const client = new Client(this.#options, { number: ++stats.connections, peer }, socket);
     this.#clients.set(socket, client);
     multiplexer.register(socket, client.interest);
@@ -69,6 +75,8 @@ export class Clients implements Iterable<Client> {
       ...through && { through },
       ...certificate !== undefined && { certificate },
     });
+    if (greeting.length > 0) client.tell(greeting);
+    client.upstream = relay?.open(client, this);
   }
 
   /** Records that a peer was kept out. */
@@ -90,7 +98,7 @@ export class Clients implements Iterable<Client> {
    */
   onReady(source: Source, events: number): number {
     const client = this.#clients.get(source);
-    if (!client) return 0;
+    if (!client) return this.#options.relay?.onReady(source, events) ?? 0;
     try {
       return this.#onEvents(client, events);
     } catch (error) {
@@ -101,8 +109,8 @@ export class Clients implements Iterable<Client> {
 
   #onEvents(client: Client, events: number): number {
     const isOver = (events & (POLLERR | POLLHUP)) !== 0;
-    if (client.isEnding && isOver) this.#disconnect(client, CLOSED);
-    else if (!client.isEnding && (events & POLLIN || isOver)) return this.#read(client);
+    if (client.departure && isOver) this.disconnect(client, client.departure);
+    else if (!client.departure && (events & POLLIN || isOver)) return this.#read(client);
     else this.update(client);
     return 0;
   }
@@ -126,10 +134,10 @@ export class Clients implements Iterable<Client> {
       case "read":
         return this.#onTalk(client);
       case "ended":
-        return this.#farewell(client);
+        return this.#onEnd(client);
       case "failed":
         this.#adviseOn(client, result.reason);
-        return this.#disconnect(client, result.reason);
+        return this.disconnect(client, result.reason);
     }
   }
 
@@ -164,41 +172,64 @@ export class Clients implements Iterable<Client> {
   /** An error of ours is not the client's fault; it is closed, for its state may be wrong now. */
   #onInternalError(client: Client, error: unknown): void {
     this.#options.internalErrors.report(error);
-    this.#disconnect(client, { tag: "internal" });
+    this.disconnect(client, { tag: "internal" });
   }
 
-  /** Waits for what a client wants now. */
+  /** Waits for what a client wants now, and its server. */
   update(client: Client): void {
+    client.upstream?.update();
     if (client.interest === client.registered) return;
     client.registered = client.interest;
     this.#options.multiplexer.modify(client.socket, client.interest);
   }
 
-  /** It says no more; what it is still to be sent must leave before it is disconnected. */
-  #farewell(client: Client): void {
-    client.isEnding = true;
-    if (client.unsentBytes === 0) return this.#disconnect(client, CLOSED);
+  /** The server that a client is forwarded to has spoken. */
+  spokenTo(client: Client, upstream: Upstream): void {
+    const { logWriter, idleTimeoutMs } = this.#options;
+    logWriter.talked(upstream);
+    if (idleTimeoutMs > 0) this.#idle.heard(client, performance.now());
     this.update(client);
-    const leave = () => this.#options.tasks.post(() => this.#disconnect(client, CLOSED));
-    client.socket.shutdown().then(leave, leave);
+  }
+
+  /** It says no more, but its server may. */
+  #onEnd(client: Client): void {
+    const { upstream } = client;
+    client.hasEnded = true;
+    if (!upstream) return this.dismiss(client, CLOSED);
+    this.#finish(client);
+    upstream.shutdown();
+    if (upstream.hasEnded) this.dismiss(client, CLOSED);
+    else this.update(client);
+  }
+
+  /** Disconnects it when it, and its server, have taken what they are still to be sent. */
+  dismiss(client: Client, reason: DisconnectReason): void {
+    const { socket, upstream } = client;
+    if (client.departure) return;
+    client.departure = reason;
+    if (client.unsentBytes === 0 && !upstream?.unsentBytes) return this.disconnect(client, reason);
+    this.update(client);
+    const leave = () => this.#options.tasks.post(() => this.disconnect(client, reason));
+    Promise.allSettled([socket.shutdown(), upstream?.shutdown()]).then(leave);
   }
 
   /** Time in which nobody was read does not count as silence. */
   lost(ms: number): void {
     this.#idle.lost(ms);
     this.#prompts.lost(ms);
+    this.#options.relay?.lost(ms);
   }
 
   /** Disconnects all, one a step. */
   *disconnectAll(reason: DisconnectReason): Steps {
     for (const client of this.#clients.values()) {
-      this.#disconnect(client, reason);
+      this.disconnect(client, reason);
       yield;
     }
   }
 
   /** Frees all first, so that a client whose last line cannot be recorded leaves nothing behind. */
-  #disconnect(client: Client, reason: DisconnectReason): void {
+  disconnect(client: Client, reason: DisconnectReason): void {
     if (!this.#clients.delete(client.socket)) return;
     const { multiplexer, admission, recorder } = this.#options;
     this.#idle.delete(client);
@@ -206,6 +237,7 @@ export class Clients implements Iterable<Client> {
     multiplexer.unregister(client.socket);
     // Not close(): whoever reads nothing would hold a descriptor, and the place is given away.
     client.socket.abort();
+    client.upstream?.close();
     admission.left(client.subject.peer);
     const wasFinished = this.#finish(client);
     const shown: DisconnectReason = wasFinished ? reason : { tag: "internal" };
@@ -215,6 +247,7 @@ export class Clients implements Iterable<Client> {
   #finish(client: Client): boolean {
     try {
       client.finish();
+      client.upstream?.finish();
       return true;
     } catch (error) {
       this.#options.internalErrors.report(error);

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Poller, Socket } from "../../poller.ts";
+import { NO_BYTES } from "../bytes.ts";
 import { createFramer } from "../framing/framing.ts";
 import { TaskQueue } from "../loop/task_queue.ts";
 import { InternalErrors } from "../messages.ts";
@@ -24,6 +25,11 @@ function clientsOf(options: Partial<RecordingOptions> = {}) {
     recorder,
     stats: new Stats(0, false),
     isEchoing: false,
+    replies: undefined,
+    greeting: NO_BYTES,
+    relay: undefined,
+    maxLineBytes: 1000,
+    maxUnreadBytes: 1000,
     createFramer: () => createFramer("newline", 65536),
     input: new SharedInput(READ_BYTES),
     isReceivedIntoLog: false,

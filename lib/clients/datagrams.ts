@@ -5,13 +5,14 @@
  */
 
 import { type DatagramSocket, POLLIN } from "../../poller.ts";
-import { type Networks, peerOf } from "../addresses.ts";
+import { type Networks, peerOf, peerText } from "../addresses.ts";
 import { CR, LF, NUL } from "../bytes.ts";
 import { cutPieces } from "../framing/partial_frame.ts";
 import { reasonOf } from "../errors.ts";
 import type { Say } from "../messages.ts";
 import type { Recorder, SubjectRecorder } from "../records/recorder.ts";
-import type { Subject } from "../records/records.ts";
+import type { Replies } from "./replies.ts";
+import { sentWhole, type Subject } from "../records/records.ts";
 import type { Multiplexer } from "../loop/selector.ts";
 import type { Deadline } from "../loop/deadlines.ts";
 import { FaultPause } from "../loop/fault_pause.ts";
@@ -23,6 +24,7 @@ const MAX_DATAGRAM_BYTES = 64 * 1024;
 const MAX_TURN_BYTES = 256 * 1024;
 /** How long a socket that failed is left alone: if it fails each time, the loop would spin. */
 const PAUSE_MS = 100;
+const REPORT_MS = 60_000;
 
 export interface DatagramOptions {
   readonly recorder: Recorder;
@@ -31,6 +33,9 @@ export interface DatagramOptions {
   readonly denied: Networks | undefined;
   /** A longer datagram comes in pieces; `undefined` where each is recorded as it came. */
   readonly maxLineBytes: number | undefined;
+  readonly replies: Replies | undefined;
+  /** How many senders are remembered, so that they can be answered by their address. */
+  readonly maxCorrespondents: number;
   /** What the sockets are registered with. */
   readonly multiplexer: Pick<Multiplexer, "register" | "unregister">;
   readonly say: Say;
@@ -41,6 +46,11 @@ export class Datagrams implements Deadline {
   /** Each datagram is received into it. */
   readonly #input = new Uint8Array(MAX_DATAGRAM_BYTES);
   #sender: Sender | undefined;
+  /** Senders by their address, the least lately heard first (LRU). */
+  readonly #correspondents = new Map<string, Sender>();
+  /** Whether a datagram that was sent may fail yet, which the next receive would throw. */
+  #mayHaveSendFault = false;
+  #sendFaultSaidAtMs = -Infinity;
   /** Sockets that are left alone during the pause. */
   readonly #paused = new Set<DatagramSocket>();
   readonly #pause: FaultPause;
@@ -66,6 +76,11 @@ export class Datagrams implements Deadline {
   }
 
   #onFault(socket: DatagramSocket, error: unknown): void {
+    // A sender that cannot be answered must not keep others from being heard.
+    if (this.#mayHaveSendFault) {
+      this.#mayHaveSendFault = false;
+      return this.#onSendFault(error);
+    }
     this.#paused.add(socket);
     this.#options.multiplexer.unregister(socket);
     const reason = reasonOf(error);
@@ -88,7 +103,7 @@ export class Datagrams implements Deadline {
   #receive(socket: DatagramSocket): number {
     const [count, from] = socket.recvFromInto(this.#input);
     const { stats, allowed, denied } = this.#options;
-    const sender = this.#senderAt(from as Deno.NetAddr);
+    const sender = this.#senderAt(socket, from as Deno.NetAddr);
     // No record: those who are kept out could flood the log.
     if (denied?.has(sender.subject.peer) || allowed?.has(sender.subject.peer) === false) {
       stats.refused++;
@@ -97,39 +112,98 @@ export class Datagrams implements Deadline {
     stats.datagrams++;
     stats.bytes += count;
     this.#record(sender, count);
+    this.#reply(sender, count);
     return count;
   }
 
   #record({ records }: Sender, count: number): void {
     const { stats, maxLineBytes } = this.#options;
     const input = this.#input;
-    if (maxLineBytes === undefined) return records.read(input.subarray(0, count), 0);
-    const end = endOf(input, count);
-    const start = cutPieces(
-      input,
-      0,
-      end,
-      { maxBytes: maxLineBytes, keepsCharacters: true },
-      records,
-    );
+    const end = this.#endOf(count);
+    if (maxLineBytes === undefined) return records.read(input.subarray(0, end), 0);
+    const limits = { maxBytes: maxLineBytes, keepsCharacters: true };
+    const start = cutPieces(input, 0, end, limits, records);
     if (start > 0) stats.cut++;
     records.frame(input, start, end, true);
   }
 
+  /** Where a datagram ends for its record. */
+  #endOf(count: number): number {
+    return this.#options.maxLineBytes === undefined ? count : endOf(this.#input, count);
+  }
+
+  /** Answers a datagram by the rules: the whole of it, however it was recorded. */
+  #reply(sender: Sender, count: number): void {
+    const answer = this.#options.replies?.answerTo(this.#input, 0, this.#endOf(count));
+    if (answer && answer.length > 0) this.#answer(sender, answer);
+  }
+
   /** A burst comes from one sender: what its records begin with is made once. */
-  #senderAt({ hostname, port }: Deno.NetAddr): Sender {
+  #senderAt(socket: DatagramSocket, addr: Deno.NetAddr): Sender {
     const last = this.#sender;
-    if (last?.port === port && last.hostname === hostname) return last;
+    const { hostname, port } = addr;
+    const isSame = last?.addr.port === port && last.addr.hostname === hostname;
+    if (isSame && last.socket === socket) return last;
     const subject = { peer: peerOf({ transport: "udp", hostname, port }) };
-    this.#sender = { hostname, port, subject, records: this.#options.recorder.child(subject) };
+    this.#sender = { socket, addr, subject, records: this.#options.recorder.child(subject) };
+    this.#remember(this.#sender);
     return this.#sender;
+  }
+
+  #remember(sender: Sender): void {
+    const { maxCorrespondents } = this.#options;
+    if (maxCorrespondents === 0) return;
+    const address = peerText(sender.subject.peer);
+    this.#correspondents.delete(address);
+    this.#correspondents.set(address, sender);
+    if (this.#correspondents.size <= maxCorrespondents) return;
+    for (const least of this.#correspondents.keys()) {
+      this.#correspondents.delete(least);
+      return;
+    }
+  }
+
+  /**
+   * Sends a datagram to the sender with an address, from the port that heard it.
+   *
+   * @returns False if none of those who are remembered has that address.
+   */
+  answerTo(address: string, bytes: Uint8Array): boolean {
+    const sender = this.#correspondents.get(address);
+    if (sender) this.#answer(sender, bytes);
+    return sender !== undefined;
+  }
+
+  /** Sends a datagram, if there is room for it; the network may lose it in any case. */
+  #answer({ socket, addr, records }: Sender, bytes: Uint8Array): void {
+    const fault = this.#takeFault(() => socket.sendTo(bytes, addr)) &&
+      // That may have been the failure of an earlier one, which is thrown once.
+      this.#takeFault(() => socket.sendTo(bytes, addr));
+    if (fault) return this.#onSendFault(fault.error);
+    this.#mayHaveSendFault = true;
+    records.answered(sentWhole(bytes));
+  }
+
+  #takeFault(send: () => void): { readonly error: unknown } | undefined {
+    try {
+      send();
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  #onSendFault(error: unknown): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#sendFaultSaidAtMs < REPORT_MS) return;
+    this.#sendFaultSaidAtMs = nowMs;
+    this.#options.say(`earshot: Cannot send a datagram: ${reasonOf(error)}`);
   }
 }
 
 /** Who has sent a datagram. */
 interface Sender {
-  readonly hostname: string;
-  readonly port: number;
+  readonly socket: DatagramSocket;
+  readonly addr: Deno.NetAddr;
   readonly subject: Subject;
   readonly records: SubjectRecorder;
 }

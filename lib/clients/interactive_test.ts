@@ -2,9 +2,9 @@ import { assertEquals } from "@std/assert";
 import { select, Socket } from "../../poller.ts";
 import { decode, encode, NO_BYTES } from "../bytes.ts";
 import { Client } from "./client.ts";
-import { Interactive } from "./interactive.ts";
+import { Interactive, type TypedEnd } from "./interactive.ts";
 import { MemoryStream } from "../../tests/support/fakes.ts";
-import type { Target } from "../records/records.ts";
+import { disconnectWords, type Target } from "../records/records.ts";
 import { Stats } from "../stats.ts";
 import { turn } from "../../tests/support/testing.ts";
 
@@ -13,11 +13,14 @@ import { recording } from "../../tests/support/recording.ts";
 Deno.test.sanitizer({ ops: true, resources: true });
 
 /** Clients 1 to `count` with their peers, and an interactive console for them. */
-function interactiveOf(count: number, endsInCrLf = false) {
+function interactiveOf(count: number, end: TypedEnd = "lf") {
   const context = {
     recorder: recording().recorder,
     stats: new Stats(0, false),
     isEchoing: false,
+    replies: undefined,
+    maxLineBytes: 1000,
+    maxUnreadBytes: 1000,
     isReceivedIntoLog: false,
     createFramer: undefined,
     input: { receive: () => 0, last: () => NO_BYTES },
@@ -33,11 +36,28 @@ function interactiveOf(count: number, endsInCrLf = false) {
   );
   const said: string[] = [];
   const sent: string[] = [];
+  const chosen: (number | undefined)[] = [];
+  const left: string[] = [];
   const interactive = new Interactive({
-    clients: Object.assign(clients, { update: () => {} }),
-    recorder: { sent: (to, line) => sent.push(`${nameOf(to)} ${decode(line)}`) },
-    endsInCrLf,
+    clients: {
+      size: clients.length,
+      [Symbol.iterator]: () => clients[Symbol.iterator](),
+      update: () => {},
+      disconnect: ({ subject }, reason) =>
+        left.push(`#${subject.number} ${disconnectWords(reason)}`),
+    },
+    datagrams: {
+      answerTo: (address, bytes) =>
+        address === "10.0.0.9:514" && sent.push(`${address} ${decode(bytes)}`) > 0,
+    },
+    recorder: {
+      sent: (to, { bytes, lineBytes }) =>
+        sent.push(`${nameOf(to)} ${decode(bytes.subarray(0, lineBytes))}`),
+    },
+    end,
     say: (message) => said.push(message),
+    said: () => Promise.resolve(),
+    onChosen: (number) => chosen.push(number),
   });
   return {
     interactive,
@@ -45,6 +65,8 @@ function interactiveOf(count: number, endsInCrLf = false) {
     streams,
     said,
     sent,
+    chosen,
+    left,
     type: (text: string) => interactive.push(encode(text)),
     /** What each has received when all is sent. */
     async received(): Promise<string[]> {
@@ -81,14 +103,17 @@ Deno.test("Interactive.push() sends @@ as a line that begins with @", async () =
 
 Deno.test("Interactive.push() explains every other form of @, and sends nothing", async () => {
   using one = interactiveOf(1);
-  for (const wrong of ["@", "@1", "@x y", "@0 x", "@01 x", "@1\tx", "@-1 x", "@\x1B x"]) {
+  const forms =
+    "@,@x y,@0 x,@01 x,@1\tx,@-1 x,@\x1B x,@all x,@? x,@1! x,@0,@01!,@10.0.0.1:1,@1.2:3 x";
+  for (const wrong of forms.split(",")) {
     one.type(`${wrong}\n`);
   }
   assertEquals(await one.received(), [""]);
-  assertEquals(one.said.length, 8);
+  assertEquals(one.said.length, 14);
   assertEquals(
-    one.said[7],
-    `earshot: Cannot send "@\\x1B x": expected @<number> <text>, or @@ for a line that begins with @`,
+    one.said[6],
+    'earshot: Cannot send "@\\x1B x": expected @<number> <text>, @<address>:<port> <text>, ' +
+      "@<number>, @<number>!, @all, @?, or @@ for a line that begins with @",
   );
 });
 
@@ -148,10 +173,85 @@ Deno.test("Interactive.end() sends half a line as a line, and nothing if there i
 });
 
 Deno.test("Interactive ends lines in CR LF when asked to, also those that had one", async () => {
-  using one = interactiveOf(1, true);
+  using one = interactiveOf(1, "crlf");
   one.type("AT\nATZ\r\n\n");
   assertEquals(await one.received(), ["AT\r\nATZ\r\n\r\n"]);
-  assertEquals(one.sent, ["*1 AT", "*1 ATZ\r", "*1 "]);
+  assertEquals(one.sent, ["*1 AT", "*1 ATZ", "*1 "]);
+});
+
+Deno.test("Interactive.push() sends to whoever has an address, a client before a sender", async () => {
+  using one = interactiveOf(2);
+  one.type("@10.0.0.1:2 to a client\n@10.0.0.9:514 to a sender\n@10.0.0.9:515 to nobody\n");
+  assertEquals(await one.received(), ["", "to a client\n"]);
+  assertEquals(one.sent, ["#2 to a client", "10.0.0.9:514 to a sender\n"]);
+  assertEquals(one.said, ["earshot: Cannot send to 10.0.0.9:515: nobody has that address"]);
+});
+
+Deno.test("Interactive.push() stays with @3 until @all, and says each", async () => {
+  using one = interactiveOf(3);
+  one.type("@3\nplain\n@@at\n@1 one\n@all\nto all\n");
+  assertEquals(await one.received(), ["one\nto all\n", "to all\n", "plain\n@at\nto all\n"]);
+  assertEquals(one.chosen, [3, undefined]);
+  assertEquals(one.said, ["earshot: typed lines go to #3", "earshot: typed lines go to all"]);
+});
+
+Deno.test("Interactive.push() sends plain lines to nobody when the chosen client has left", async () => {
+  using one = interactiveOf(2);
+  one.type("@4\n@2\n");
+  one.clients.pop()!.socket.close();
+  one.type("lost\n@1 one\n@all\nall\n");
+  assertEquals((await one.received())[0], "one\nall\n");
+  assertEquals(one.said, [
+    "earshot: Cannot stay with #4: no such client",
+    "earshot: typed lines go to #2",
+    "earshot: Cannot send to #2: it has left; @all ends this",
+    "earshot: typed lines go to all",
+  ]);
+});
+
+Deno.test("Interactive.push() disconnects with @2!", () => {
+  using one = interactiveOf(2);
+  one.type("@2!\n@3!\n");
+  assertEquals(one.left, ["#2 closed here"]);
+  assertEquals(one.said, ["earshot: Cannot disconnect #3: no such client"]);
+});
+
+Deno.test("Interactive.push() lists who is connected with @?", async () => {
+  using one = interactiveOf(2);
+  one.clients[0]!.lines = 3;
+  one.type("@?\n");
+  await turn();
+  assertEquals(one.said.map((line) => line.replace(/\d+\.\d s$/, "N s")), [
+    "earshot: 2 clients connected",
+    "earshot: #1 10.0.0.1:1, 3 lines, silent for N s",
+    "earshot: #2 10.0.0.1:2, 0 lines, silent for N s",
+  ]);
+});
+
+Deno.test("Interactive.push() sends the bytes of escapes, and no line end with them", async () => {
+  using one = interactiveOf(1, "escapes");
+  one.type("\\x06\n@1 a\\r\\n\n\\\\\n@@\\u{41}\n\n");
+  assertEquals(await one.received(), ["\x06a\r\n\\@A"]);
+  assertEquals(one.sent, ["*1 \x06", "#1 a", "*1 \\", "*1 @A"]);
+});
+
+Deno.test("Interactive.push() sends nothing of a line with a wrong escape, and names it", async () => {
+  using one = interactiveOf(1, "escapes");
+  one.type("ok \\q\n@1 \\x1\n");
+  assertEquals(await one.received(), [""]);
+  const escapes = "use \\n, \\r, \\t, \\0, \\\\, \\xNN or \\u{N}";
+  assertEquals(one.said, [
+    `earshot: Cannot send "ok \\q": "\\q" is no escape: ${escapes}`,
+    `earshot: Cannot send "\\x1": "\\x1" is no escape: ${escapes}`,
+  ]);
+});
+
+Deno.test("Interactive.send() tells how many clients took something, and records it", async () => {
+  using one = interactiveOf(3);
+  const bytes = encode("from the page\n");
+  assertEquals(["all" as const, 2, 7].map((to) => one.interactive.send(to, bytes)), [3, 1, 0]);
+  assertEquals(one.sent, ["*3 from the page", "#2 from the page"]);
+  assertEquals((await one.received())[2], "from the page\n");
 });
 
 Deno.test("Interactive.push() sends binary as it is", async () => {

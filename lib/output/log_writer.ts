@@ -22,9 +22,9 @@ const FEW_IN_ROUND = 32;
 /** Whoever has talked in this span or the one before counts as talking. */
 const TALK_SPAN_MS = 500;
 
-/** Somebody who talks, and the span in which that was last noticed. */
+/** Somebody who talks, and when that was last noticed, by `performance.now()`. */
 export interface Talker {
-  talkedIn: number;
+  talkedAtMs: number;
 }
 
 export interface LogWriterOptions {
@@ -132,11 +132,13 @@ export class LogWriter {
 
 /** Counts who talks. */
 class Talkers {
+  #nowMs = 0;
   #span = 0;
   #count = 0;
   #lastCount = 0;
 
   setTime(nowMs: number): void {
+    this.#nowMs = nowMs;
     const span = Math.floor(nowMs / TALK_SPAN_MS);
     if (span === this.#span) return;
     this.#lastCount = span === this.#span + 1 ? this.#count : 0;
@@ -145,9 +147,8 @@ class Talkers {
   }
 
   add(talker: Talker): void {
-    if (talker.talkedIn === this.#span) return;
-    talker.talkedIn = this.#span;
-    this.#count++;
+    if (talker.talkedAtMs < this.#span * TALK_SPAN_MS) this.#count++;
+    talker.talkedAtMs = this.#nowMs;
   }
 
   get areFew(): boolean {

@@ -6,7 +6,7 @@
 
 import { type ByteBuffer, DEL, encode, LF, SPACE } from "../bytes.ts";
 import { plural } from "../messages.ts";
-import type { ConnectionEvent, Format, Subject, Target, Time } from "./records.ts";
+import type { ConnectionEvent, Format, Sent, Subject, Target, Time } from "./records.ts";
 import { TextFormat, type TextOptions } from "./text.ts";
 
 const ROW_BYTES = 16;
@@ -49,9 +49,14 @@ export class HexFormat implements Format {
     appendDump(out, ">", bytes, start, end, offset);
   }
 
-  sent(out: ByteBuffer, to: Target, bytes: Uint8Array): void {
-    this.#text.beginSent(out, to);
-    appendDump(out, "<", bytes, 0, bytes.length, 0);
+  sentLabel(to: Target): Uint8Array {
+    return this.#text.sentLabel(to);
+  }
+
+  sent(out: ByteBuffer, label: Uint8Array, { bytes, offset }: Sent): void {
+    out.append(this.#text.stamp);
+    out.append(label);
+    appendDump(out, "<", bytes, 0, bytes.length, offset);
   }
 
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {

@@ -11,7 +11,7 @@ import type { Framer } from "../framing/framing.ts";
 import { eventJson, lineJson, sentJson } from "./json.ts";
 import type { ByteSource } from "./log.ts";
 import type { RecordObserver } from "./recorder.ts";
-import type { ConnectionEvent, Subject, Target } from "./records.ts";
+import type { ConnectionEvent, Sent, Subject, Target } from "./records.ts";
 
 /** How many records a snapshot has at most. */
 export const HISTORY_RECORDS = 500;
@@ -182,10 +182,10 @@ export class History implements RecordObserver {
     this.#begin("made").make = () => eventJson(timeMs, subject, event);
   }
 
-  /** Remembers what was sent, without its line end. */
-  sent(to: Target, bytes: Uint8Array, isWhole: boolean, timeMs: number): void {
-    const copy = bytes.slice();
-    this.#begin("made").make = () => sentJson(timeMs, to, copy, isWhole);
+  /** Remembers what was sent. */
+  sent(to: Target, sent: Sent, timeMs: number): void {
+    const copy = { ...sent, bytes: sent.bytes.slice() };
+    this.#begin("made").make = () => sentJson(timeMs, to, copy);
   }
 
   /**

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decode, encode } from "../bytes.ts";
 import { createFramer, type Framer, type FrameSink, FRAMINGS } from "../framing/framing.ts";
 import type { Recorder, SubjectRecorder } from "./recorder.ts";
-import type { Subject } from "./records.ts";
+import { sentWhole, type Subject } from "./records.ts";
 import { History, HISTORY_RECORDS } from "./history.ts";
 import { bytesOf, pick, type Random, withSeeds } from "../../tests/support/testing.ts";
 
@@ -61,7 +61,7 @@ Deno.test("History.snapshot() gives the objects of --format json", () => {
   history.event(ALICE, { event: "connected" }, NOW_MS);
   say(history, ALICE, "hello world");
   history.received(ALICE, receive(history, "rest"), 0, 4, false, NOW_MS + 1);
-  history.sent({ clients: 3 }, encode("reset"), true, NOW_MS + 2);
+  history.sent({ clients: 3 }, sentWhole(encode("reset")), NOW_MS + 2);
   const [connected, line, cut, sent, ...others] = history.snapshot().map((text) =>
     JSON.parse(text)
   );
@@ -175,7 +175,7 @@ Deno.test("History.line() tells the lines of a read apart from a record between 
   for (const [start, end] of [[0, 3], [4, 7], [8, 13]] as const) {
     history.received(ALICE, bytes, start, end, true, NOW_MS);
   }
-  history.sent({ clients: 1 }, encode("between"), true, NOW_MS);
+  history.sent({ clients: 1 }, sentWhole(encode("between")), NOW_MS);
   history.received(ALICE, bytes, 14, 18, true, NOW_MS);
   assertEquals(messages(history.snapshot()), ["one", "two", "three", "between", "four"]);
 });
@@ -212,7 +212,7 @@ Deno.test("History.since() gives a live record that is too long for a snapshot",
 Deno.test("History.sent() keeps what was typed when its buffer is used again", () => {
   const history = new History();
   const typed = encode("reset");
-  history.sent(ALICE, typed, true, NOW_MS);
+  history.sent(ALICE, sentWhole(typed), NOW_MS);
   typed.fill(0);
   assertStringIncludes(history.snapshot()[0]!, `"message":"reset"`);
 });

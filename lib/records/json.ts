@@ -11,6 +11,7 @@ import {
   type ConnectionEvent,
   disconnectWords,
   type Format,
+  type Sent,
   type Subject,
   type Target,
   type Time,
@@ -35,8 +36,8 @@ export class JsonFormat implements Format {
   label(subject: Subject): Uint8Array {
     return encode(
       subject.number === undefined
-        ? `"event":"datagram","transport":"udp",${peerMembers(subject.peer)},${MESSAGE}`
-        : `"event":"line",${subjectMembers(subject)},${MESSAGE}`,
+        ? `"event":"datagram",${partnerMembers(subject)},${MESSAGE}`
+        : `"event":"line",${partnerMembers(subject)},${MESSAGE}`,
     );
   }
 
@@ -53,11 +54,15 @@ export class JsonFormat implements Format {
     appendMessage(out, bytes, start, end, isWhole);
   }
 
-  sent(out: ByteBuffer, to: Target, bytes: Uint8Array, isWhole: boolean): void {
-    const members = "clients" in to ? `"clients":${to.clients}` : subjectMembers(to);
+  sentLabel(to: Target): Uint8Array {
+    const members = "clients" in to ? `"clients":${to.clients}` : partnerMembers(to);
+    return encode(`"event":"sent",${members},${MESSAGE}`);
+  }
+
+  sent(out: ByteBuffer, label: Uint8Array, { bytes, lineBytes, isWhole }: Sent): void {
     out.append(this.#stamp);
-    out.appendText(`"event":"sent",${members},${MESSAGE}`);
-    appendMessage(out, bytes, 0, bytes.length, isWhole);
+    out.append(label);
+    appendMessage(out, bytes, 0, lineBytes, isWhole);
   }
 
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
@@ -85,6 +90,12 @@ function appendMessage(
     appendBase64(out, bytes, start, end);
   }
   out.append(isWhole ? WHOLE_END : CUT_END);
+}
+
+/** Who speaks or is spoken to: one without a number by datagrams. */
+function partnerMembers(subject: Subject): string {
+  const members = subjectMembers(subject);
+  return subject.number === undefined ? `"transport":"udp",${members}` : members;
 }
 
 function subjectMembers({ number, peer }: Subject): string {
@@ -137,8 +148,8 @@ export function eventJson(timeMs: number, subject: Subject, event: ConnectionEve
 }
 
 /** The object of what was sent. */
-export function sentJson(timeMs: number, to: Target, bytes: Uint8Array, isWhole: boolean): string {
-  return textOf(timeMs, (out) => FORMAT.sent(out, to, bytes, isWhole));
+export function sentJson(timeMs: number, to: Target, sent: Sent): string {
+  return textOf(timeMs, (out) => FORMAT.sent(out, FORMAT.sentLabel(to), sent));
 }
 
 /** The text of a record without its line end. */

@@ -6,7 +6,7 @@
  */
 
 import { ByteBuffer } from "../bytes.ts";
-import type { ConnectionEvent, Format, Subject, Target } from "./records.ts";
+import type { ConnectionEvent, Format, Sent, Subject, Target } from "./records.ts";
 
 /** What raw bytes are received from: a socket. */
 export interface ByteSource {
@@ -51,8 +51,13 @@ export class Log {
     }
   }
 
-  sent(to: Target, bytes: Uint8Array, isWhole: boolean): void {
-    this.#append((out) => this.#format.sent(out, to, bytes, isWhole));
+  /** The same for what a target is sent. */
+  sentLabelOf(to: Target): Uint8Array {
+    return this.#format.sentLabel(to);
+  }
+
+  sent(label: Uint8Array, sent: Sent): void {
+    this.#append((out) => this.#format.sent(out, label, sent));
   }
 
   event(subject: Subject, event: ConnectionEvent): void {

@@ -28,6 +28,10 @@ export class RawFormat implements Format {
     out.append(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end));
   }
 
+  sentLabel(): Uint8Array {
+    return NO_BYTES;
+  }
+
   sent(): void {}
 
   event(): void {}

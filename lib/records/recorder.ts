@@ -6,7 +6,7 @@
  */
 
 import type { Log } from "./log.ts";
-import type { ConnectionEvent, Subject, Target } from "./records.ts";
+import type { ConnectionEvent, Sent, Subject, Target } from "./records.ts";
 import type { Timestamp } from "./timestamp.ts";
 
 /** Where records go. */
@@ -28,8 +28,8 @@ export interface RecordObserver {
     isWhole: boolean,
     timeMs: number,
   ): void;
-  /** `bytes` are valid during the call. */
-  sent(to: Target, bytes: Uint8Array, isWhole: boolean, timeMs: number): void;
+  /** The bytes are valid during the call. */
+  sent(to: Target, sent: Sent, timeMs: number): void;
   event(subject: Subject, event: ConnectionEvent, timeMs: number): void;
 }
 
@@ -56,7 +56,7 @@ export class Recorder {
   /** A recorder of what one subject says, which makes the label of its records once. */
   child(subject: Subject): SubjectRecorder {
     const { destinations, observers, timestamp } = this.#options;
-    return new SubjectRecorder(subject, destinations.logsOf(subject), observers, timestamp);
+    return new SubjectRecorder(subject, destinations, observers, timestamp);
   }
 
   /** Records what happened to a connection. */
@@ -67,12 +67,12 @@ export class Recorder {
     for (const observer of observers) observer.event(subject, event, timestamp.nowMs);
   }
 
-  /** Records what was sent, without its line end; `isWhole` is false if it has none. */
-  sent(to: Target, bytes: Uint8Array, isWhole: boolean): void {
+  /** Records what was sent: to one subject, or to so many clients. */
+  sent(to: Target, sent: Sent): void {
     const { destinations, observers, timestamp } = this.#options;
     const logs = destinations.noticesOf("clients" in to ? undefined : to);
-    for (const log of logs) log.sent(to, bytes, isWhole);
-    for (const observer of observers) observer.sent(to, bytes, isWhole, timestamp.nowMs);
+    for (const log of logs) log.sent(log.sentLabelOf(to), sent);
+    for (const observer of observers) observer.sent(to, sent, timestamp.nowMs);
   }
 }
 
@@ -83,16 +83,21 @@ export class SubjectRecorder {
   readonly #labels: readonly Uint8Array[];
   readonly #observers: readonly RecordObserver[];
   readonly #timestamp: Timestamp;
+  readonly #destinations: Destinations;
+  /** Made when they are first needed: few subjects are sent anything. */
+  #answers: Sending | undefined;
+  #forwards: Sending | undefined;
 
   constructor(
     subject: Subject,
-    logs: readonly Log[],
+    destinations: Destinations,
     observers: readonly RecordObserver[],
     timestamp: Timestamp,
   ) {
     this.#subject = subject;
-    this.#logs = logs;
-    this.#labels = logs.map((log) => log.labelOf(subject));
+    this.#destinations = destinations;
+    this.#logs = destinations.logsOf(subject);
+    this.#labels = this.#logs.map((log) => log.labelOf(subject));
     this.#observers = observers;
     this.#timestamp = timestamp;
   }
@@ -114,6 +119,25 @@ export class SubjectRecorder {
     this.#tell(bytes, 0, bytes.length, true);
   }
 
+  /** Records what the subject was sent in answer. */
+  answered(sent: Sent): void {
+    this.#answers ??= sendingTo(this.#subject, this.#destinations.noticesOf(this.#subject));
+    this.#recordSent(this.#answers, sent);
+  }
+
+  /** Records what another has said to the subject: a notice as little as what it says itself. */
+  forwarded(sent: Sent): void {
+    this.#forwards ??= sendingTo(this.#subject, this.#logs);
+    this.#recordSent(this.#forwards, sent);
+  }
+
+  #recordSent({ logs, labels }: Sending, sent: Sent): void {
+    for (let i = 0; i < logs.length; i++) logs[i]!.sent(labels[i]!, sent);
+    for (const observer of this.#observers) {
+      observer.sent(this.#subject, sent, this.#timestamp.nowMs);
+    }
+  }
+
   #log(bytes: Uint8Array, start: number, end: number, isWhole: boolean, offset: number): void {
     const logs = this.#logs;
     for (let i = 0; i < logs.length; i++) {
@@ -127,4 +151,14 @@ export class SubjectRecorder {
       observers[i]!.received(this.#subject, bytes, start, end, isWhole, this.#timestamp.nowMs);
     }
   }
+}
+
+/** Logs, and what their records of what a subject is sent have between time and data. */
+interface Sending {
+  readonly logs: readonly Log[];
+  readonly labels: readonly Uint8Array[];
+}
+
+function sendingTo(subject: Subject, logs: readonly Log[]): Sending {
+  return { logs, labels: logs.map((log) => log.sentLabelOf(subject)) };
 }

@@ -4,6 +4,7 @@ import { eventJson, lineJson, sentJson } from "./json.ts";
 import {
   type ConnectionEvent,
   NOT_ALLOWED,
+  sentWhole,
   type Subject,
   type Target,
   type Time,
@@ -111,11 +112,45 @@ Deno.test("Recorder leaves out what a datagram's sender does not have", () => {
 
 Deno.test("Recorder.sent() shows who got what", () => {
   const lines = linesOf({}, ({ recorder }) => {
-    recorder.sent(CLIENT, encode("reset"), true);
-    recorder.sent({ clients: 3 }, bytesOf("\x1B\xFF"), true);
-    recorder.sent({ clients: 1 }, encode(""), true);
+    recorder.sent(CLIENT, sentWhole(encode("reset")));
+    recorder.sent({ clients: 3 }, sentWhole(bytesOf("\x1B\xFF")));
+    recorder.sent({ clients: 1 }, sentWhole(encode("")));
   });
   assertEquals(lines, ["#2 127.0.0.1:53122 < reset", "* all < \\x1B\\xFF", "* all < "]);
+});
+
+Deno.test("Recorder.sent() leaves out one line end where records are lines", () => {
+  const texts = ["one\n", "two\r\n", "\r\n", "three\n\n", "four\r", "five\n\r"];
+  const lines = linesOf({}, ({ recorder }) => {
+    for (const text of texts) recorder.sent(CLIENT, sentWhole(encode(text)));
+  });
+  assertEquals(lines.map((line) => line.slice(line.indexOf("<"))), [
+    "< one",
+    "< two",
+    "< ",
+    "< three\\x0A",
+    "< four\\x0D",
+    "< five\\x0A\\x0D",
+  ]);
+});
+
+Deno.test("SubjectRecorder.answered() and forwarded() name who is sent something", () => {
+  for (const format of ["text", "json"] as const) {
+    const lines = linesOf({ format }, ({ recorder }) => {
+      recorder.child(SENDER).answered(sentWhole(encode("PONG\n")));
+      const bytes = encode("half");
+      const piece = { bytes, lineBytes: bytes.length, isWhole: false, offset: 0 };
+      recorder.child(CLIENT).forwarded(piece);
+    });
+    const [answered, forwarded] = {
+      text: ["udp 192.0.2.7:514 < PONG", "#2 127.0.0.1:53122 < half"],
+      json: [
+        `{"event":"sent","transport":"udp","host":"192.0.2.7","port":514,"message":"PONG"}`,
+        `{"event":"sent","connection":2,"host":"127.0.0.1","port":53122,"message":"half","cut":true}`,
+      ],
+    }[format];
+    assertEquals(lines, [answered, forwarded]);
+  }
 });
 
 Deno.test("Recorder leaves out connects, disconnects and refusals alone when it is quiet", () => {
@@ -125,7 +160,7 @@ Deno.test("Recorder leaves out connects, disconnects and refusals alone when it 
       recorder.event(STRANGER, { event: "refused", reason: NOT_ALLOWED });
       recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
       say(CLIENT, "said");
-      recorder.sent(CLIENT, encode("sent"), true);
+      recorder.sent(CLIENT, sentWhole(encode("sent")));
     });
     assertEquals(lines.map((line) => /said|sent(?=$|"})/.exec(line)?.[0]), ["said", "sent"]);
   }
@@ -145,9 +180,9 @@ Deno.test("Recorder colours labels and nothing else", () => {
   const lines = linesOf({ isColored: true }, ({ recorder, say }) => {
     say(CLIENT, "\x1B[31mred");
     recorder.event(CLIENT, { event: "connected" });
-    recorder.sent(CLIENT, encode("reset"), true);
+    recorder.sent(CLIENT, sentWhole(encode("reset")));
     recorder.event(STRANGER, { event: "refused", reason: NOT_ALLOWED });
-    recorder.sent({ clients: 3 }, encode("reset"), true);
+    recorder.sent({ clients: 3 }, sentWhole(encode("reset")));
   });
   const colored = lines.slice(0, 3).map(colorOf);
   assertEquals(colored.map(([, rest]) => rest), [
@@ -186,8 +221,8 @@ Deno.test("Recorder writes an object a line when the format is json", () => {
     say(CLIENT, bytesOf("cut\xC3"), false);
     say(LOCAL, "cut", false);
     say(SENDER, "<13>hello");
-    recorder.sent(CLIENT, encode("reset"), true);
-    recorder.sent({ clients: 3 }, bytesOf("\xFF"), true);
+    recorder.sent(CLIENT, sentWhole(encode("reset")));
+    recorder.sent({ clients: 3 }, sentWhole(bytesOf("\xFF")));
     recorder.event(STRANGER, { event: "refused", reason: NOT_ALLOWED });
     recorder.event(STRANGER, { event: "refused", reason: "12 connections already" });
     recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
@@ -248,7 +283,7 @@ Deno.test("lineJson(), eventJson() and sentJson() make the objects that a log wr
       recorder.child(subject).frame(bytes, 1, 7, false);
     }
     for (const event of events) recorder.event(...event);
-    for (const target of targets) recorder.sent(target, encode("reset"), true);
+    for (const target of targets) recorder.sent(target, sentWhole(encode("reset")));
   });
   const objects = [
     ...[CLIENT, SENDER].flatMap((subject) => [
@@ -256,7 +291,7 @@ Deno.test("lineJson(), eventJson() and sentJson() make the objects that a log wr
       lineJson(NOW_MS, subject, bytes, 1, 7, false),
     ]),
     ...events.map((event) => eventJson(NOW_MS, ...event)),
-    ...targets.map((target) => sentJson(NOW_MS, target, encode("reset"), true)),
+    ...targets.map((target) => sentJson(NOW_MS, target, sentWhole(encode("reset")))),
   ];
   assertEquals(objects, expected);
   assertEquals(JSON.parse(objects[0]!).timestamp, "2026-11-22T23:31:05.123Z");
@@ -269,7 +304,7 @@ Deno.test("Recorder writes the clients' bytes alone when the format is raw", () 
   const { recorder, log } = recording({ format: "raw", time: "utc" });
   recorder.event(CLIENT, { event: "connected" });
   recorder.child(CLIENT).read(bytes, 0);
-  recorder.sent({ clients: 1 }, encode("reset"), true);
+  recorder.sent({ clients: 1 }, sentWhole(encode("reset")));
   assertEquals(log.receive(sourceOf("received"), 100), 8);
   recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
   assertEquals(log.length, bytes.length + 8);
@@ -305,8 +340,9 @@ Deno.test("SubjectRecorder.read() shows chunks with offsets when the format is h
     recorder.child(CLIENT).read(bytesOf("GET / HTTP/1.1\r\n\x7F~\xFF"), 0);
     recorder.child(CLIENT).read(encode("x"), 19);
     recorder.child(SENDER).read(encode("<13>"), 0);
-    recorder.sent(CLIENT, encode("reset"), true);
-    recorder.sent({ clients: 2 }, encode(""), true);
+    recorder.sent(CLIENT, sentWhole(encode("reset")));
+    recorder.sent({ clients: 2 }, sentWhole(encode("")));
+    recorder.child(SENDER).answered(sentWhole(encode("ok\n")));
     recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
   });
   assertEquals(lines, [
@@ -321,6 +357,8 @@ Deno.test("SubjectRecorder.read() shows chunks with offsets when the format is h
     "#2 127.0.0.1:53122 < 5 bytes",
     "00000000  72 65 73 65 74                                    |reset|",
     "* all < 0 bytes",
+    "udp 192.0.2.7:514 < 3 bytes",
+    "00000000  6f 6b 0a                                          |ok.|",
     "#2 127.0.0.1:53122 disconnected: 25 bytes, 0.9 s",
   ]);
 });
@@ -443,7 +481,7 @@ Deno.test("Recorder leaves nothing of a record behind that cannot be finished", 
   }
   const { log, recorder } = recording({ format: "hex" });
   assertThrows(() => recorder.child(NOBODY).read(broken, 0), TypeError);
-  assertThrows(() => recorder.sent(NOBODY, broken, true), TypeError);
+  assertThrows(() => recorder.sent(NOBODY, sentWhole(broken)), TypeError);
   assertEquals(log.length, 0);
 });
 
@@ -460,7 +498,7 @@ Deno.test("Recorder mixes nothing up when random subjects say, get and do random
         recorder.child(subject).frame(bytes, said.length, 2 * said.length, true);
         expected.push(`${name} | ${said}`);
       } else if (random(2) === 0) {
-        recorder.sent(subject, encode(said), true);
+        recorder.sent(subject, sentWhole(encode(said)));
         expected.push(`${name} < ${said}`);
       } else {
         recorder.event(subject, { event: "connected" });

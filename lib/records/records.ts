@@ -6,7 +6,7 @@
  */
 
 import type { Peer } from "../addresses.ts";
-import type { ByteBuffer } from "../bytes.ts";
+import { type ByteBuffer, lineEndOf } from "../bytes.ts";
 import type { FrameFault } from "../framing/framing.ts";
 
 /** Kinds of output. */
@@ -29,6 +29,23 @@ export interface Subject {
 /** To whom something was sent: one subject, or so many clients. */
 export type Target = Subject | { readonly clients: number };
 
+/** What was sent. */
+export interface Sent {
+  /** Every byte of it; valid during the call that takes it. */
+  readonly bytes: Uint8Array;
+  /** How many of these are left without the line end, which records of lines leave out. */
+  readonly lineBytes: number;
+  /** Whether it is no piece of something longer. */
+  readonly isWhole: boolean;
+  /** Where it begins in all that was sent, if that is counted. */
+  readonly offset: number;
+}
+
+/** Something that was sent as a whole: records of lines leave out one LF or CRLF at its end. */
+export function sentWhole(bytes: Uint8Array): Sent {
+  return { bytes, lineBytes: lineEndOf(bytes, 0, bytes.length), isWhole: true, offset: 0 };
+}
+
 // -- What happens to a connection --
 
 /** Why the rules refuse a peer. */
@@ -36,7 +53,7 @@ export const NOT_ALLOWED = "not allowed";
 
 /** Why a client was disconnected. */
 export type DisconnectReason =
-  | { readonly tag: "closed" | "reset" | "shutdown" | "internal" }
+  | { readonly tag: "closed" | "reset" | "local" | "shutdown" | "internal" }
   | { readonly tag: "idle"; readonly seconds: number }
   /** Its bytes cannot be split into frames any more. */
   | { readonly tag: "unframable"; readonly fault: FrameFault }
@@ -52,6 +69,8 @@ export function disconnectWords(reason: DisconnectReason): string {
       return "closed";
     case "reset":
       return "reset by peer";
+    case "local":
+      return "closed here";
     case "shutdown":
       return "shutting down";
     case "internal":
@@ -106,8 +125,10 @@ export interface Format {
     isWhole: boolean,
     offset: number,
   ): void;
-  /** What was sent; `isWhole` is false if it has no end of its own. */
-  sent(out: ByteBuffer, to: Target, bytes: Uint8Array, isWhole: boolean): void;
+  /** What the records of what a target is sent have between time and data. */
+  sentLabel(to: Target): Uint8Array;
+  /** What was sent; see {@linkcode Sent}. */
+  sent(out: ByteBuffer, label: Uint8Array, sent: Sent): void;
   /** What happened to a connection. */
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void;
 }

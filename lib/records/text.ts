@@ -12,6 +12,7 @@ import {
   disconnectWords,
   type Format,
   NOT_ALLOWED,
+  type Sent,
   type Subject,
   type Target,
   type Time,
@@ -76,15 +77,14 @@ export class TextFormat implements Format {
     appendMessage(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
   }
 
-  sent(out: ByteBuffer, to: Target, bytes: Uint8Array): void {
-    this.beginSent(out, to);
-    appendMessage(out, SENT_MARK, bytes, 0, bytes.length);
+  sentLabel(to: Target): Uint8Array {
+    return "clients" in to ? encode("* all ") : this.label(to);
   }
 
-  /** Begins a record of what was sent, up to the mark. */
-  beginSent(out: ByteBuffer, to: Target): void {
+  sent(out: ByteBuffer, label: Uint8Array, { bytes, lineBytes }: Sent): void {
     out.append(this.#stamp);
-    out.appendText("clients" in to ? "* all " : `${this.#name(to)} `);
+    out.append(label);
+    appendMessage(out, SENT_MARK, bytes, 0, lineBytes);
   }
 
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
