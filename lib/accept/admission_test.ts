@@ -15,7 +15,7 @@ function networks(...rules: string[]): Networks {
 }
 
 /** An admission with one listener in memory, and what it says. */
-function doorWith(options: Partial<AdmissionOptions> = {}) {
+function admissionWith(options: Partial<AdmissionOptions> = {}) {
   const listener = new MemoryListener();
   const socket = new ServerSocket(listener);
   const multiplexer = new Poller();
@@ -61,7 +61,7 @@ function fault(code: string): Error {
 }
 
 Deno.test("Admission.accept() takes as many as there are places, and watches again when one is free", async () => {
-  await using one = doorWith({ maxConnections: 2 });
+  await using one = admissionWith({ maxConnections: 2 });
   for (let i = 0; i < 3; i++) one.listener.connect();
   assertEquals([await one.accept(), one.isWatching()], [2, false]);
   one.admission.left(undefined);
@@ -69,7 +69,7 @@ Deno.test("Admission.accept() takes as many as there are places, and watches aga
 });
 
 Deno.test("Admission says once that it is full, and that it is not when that lasts", async () => {
-  await using one = doorWith({ maxConnections: 1 });
+  await using one = admissionWith({ maxConnections: 1 });
   for (let i = 0; i < 3; i++) one.listener.connect();
   await one.accept();
   for (let i = 0; i < 2; i++) {
@@ -84,7 +84,7 @@ Deno.test("Admission says once that it is full, and that it is not when that las
 });
 
 Deno.test("Admission.refusalOf() lets deny win over allow, and keeps out what is not allowed", async () => {
-  await using one = doorWith({
+  await using one = admissionWith({
     allowed: networks("10.0.0.0/8"),
     denied: networks("10.6.6.6"),
   });
@@ -95,7 +95,7 @@ Deno.test("Admission.refusalOf() lets deny win over allow, and keeps out what is
 });
 
 Deno.test("Admission.refusalOf() counts the connections of one address", async () => {
-  await using one = doorWith({ maxPerHost: 1 });
+  await using one = admissionWith({ maxPerHost: 1 });
   one.admission.enter();
   one.admission.count(ip("10.0.0.1", 5));
   assertEquals(one.admission.refusalOf(ip("10.0.0.1", 6)), "1 connection already");
@@ -105,7 +105,7 @@ Deno.test("Admission.refusalOf() counts the connections of one address", async (
 });
 
 Deno.test("Admission.refusalOf() counts IPv6 by /64 and Unix peers not at all", async () => {
-  await using one = doorWith({ maxPerHost: 2 });
+  await using one = admissionWith({ maxPerHost: 2 });
   for (const host of ["2001:db8::1", "2001:db8::2"]) one.admission.count(ip(host));
   assertEquals(one.admission.refusalOf(ip("2001:db8::3")), "2 connections already");
   assertEquals(one.admission.refusalOf(ip("2001:db8:0:1::1")), undefined);
@@ -115,7 +115,7 @@ Deno.test("Admission.refusalOf() counts IPv6 by /64 and Unix peers not at all", 
 });
 
 Deno.test("Admission.accept() goes on at once after a client that was gone already", async () => {
-  await using one = doorWith();
+  await using one = admissionWith();
   for (const code of ["ENOTCONN", "ECONNABORTED", "EPROTO"]) one.listener.fail(fault(code));
   one.listener.connect();
   let accepted = 0;
@@ -138,7 +138,7 @@ for (
   ]
 ) {
   Deno.test(`Admission.accept() pauses when accepting fails with ${code}, and says so once`, async () => {
-    await using one = doorWith();
+    await using one = admissionWith();
     one.listener.fail(fault(code));
     assertEquals([await one.accept(), one.isWatching()], [0, false]);
     assertEquals(one.admission.trouble, `Accepting is paused: fault ${code}`);
@@ -152,7 +152,7 @@ for (
 }
 
 Deno.test("Admission.accept() tries again when a client leaves, for its descriptor is free", async () => {
-  await using one = doorWith();
+  await using one = admissionWith();
   one.listener.connect();
   await one.accept();
   one.listener.fail(fault("EMFILE"));
@@ -163,7 +163,7 @@ Deno.test("Admission.accept() tries again when a client leaves, for its descript
 
 Deno.test("Admission fails for good when the listener is gone", async () => {
   for (const error of [fault("EBADF"), fault("ENOTSOCK"), new Deno.errors.BadResource("gone")]) {
-    await using one = doorWith();
+    await using one = admissionWith();
     one.listener.fail(error);
     await one.accept();
     assertStringIncludes(one.admission.failure!.message, "Cannot accept connections: ");
@@ -172,7 +172,7 @@ Deno.test("Admission fails for good when the listener is gone", async () => {
 });
 
 Deno.test("Admission fails for good after ten failures in a row, and not when one succeeds", async () => {
-  await using one = doorWith();
+  await using one = admissionWith();
   for (let i = 0; i < 9; i++) one.listener.fail(fault("EPERM"));
   one.listener.connect();
   for (let i = 0; i < 10; i++) one.listener.fail(fault("EPERM"));
@@ -186,7 +186,7 @@ Deno.test("Admission fails for good after ten failures in a row, and not when on
 
 for (const code of ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"]) {
   Deno.test(`Admission outlives ${code}, however long whoever took all keeps it`, async () => {
-    await using one = doorWith();
+    await using one = admissionWith();
     for (let i = 0; i < 30; i++) one.listener.fail(fault(code));
     one.listener.connect();
     let accepted = 0;
@@ -199,7 +199,7 @@ for (const code of ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"]) {
 }
 
 Deno.test("Admission.close() lets nobody in any more", async () => {
-  await using one = doorWith();
+  await using one = admissionWith();
   one.listener.connect();
   one.admission.close();
   one.admission.left(undefined);

@@ -1,184 +1,169 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { Failure } from "../../main.ts";
-import { Feed, GatedOutput, MemoryListener, noSpace } from "../../tests/support/fakes.ts";
-import { serveFrom } from "../../tests/support/serving.ts";
-import { replaced, turn, untilTrue, upTo } from "../../tests/support/testing.ts";
+import { encode, NO_BYTES } from "../bytes.ts";
+import { Log } from "../records/log.ts";
+import { RawFormat } from "../records/raw.ts";
+import { upTo } from "../../tests/support/data.ts";
+import { turn } from "../../tests/support/waiting.ts";
+import { LogWriter, type LogWriterOptions } from "./log_writer.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
-const MULTIPLEXERS = ["poll", "select"] as const;
-
-/** Numbered lines, from `first` to below `end`. */
-function numbered(first: number, end: number): string {
-  return Array.from({ length: end - first }, (_, i) => `line ${first + i} ${"x".repeat(90)}\n`)
-    .join("");
+interface Write {
+  readonly bytes: number;
+  /** Whether it was asked for without another thread. */
+  readonly isInline: boolean;
+  settle(error?: Error): void;
 }
 
-/** The numbers of the lines that were logged of `port`. */
-function numbersIn(text: string, port: number): number[] {
-  const found = text.matchAll(
-    new RegExp(`^#\\d+ 127\\.0\\.0\\.1:${port} \\| line (\\d+) x{90}$`, "gm"),
-  );
-  return Array.from(found, ([, number]) => Number(number));
-}
-
-/** A server whose log is being written, 16 KiB or more at once, while it reads on. */
-async function serveOverlapped(multiplexer: string) {
-  const listener = new MemoryListener();
-  const output = new GatedOutput();
-  const args = ["-q", "-t", "none", "--multiplexer", multiplexer];
-  const running = await serveFrom(listener, args, { stdout: output });
-  const [bulky, other] = [new Feed(), new Feed()];
-  listener.connect(bulky);
-  listener.connect(other);
-  bulky.push(numbered(0, 600));
-  while (await output.size() < 16 * 1024) await output.take();
-  const bytesHeard = () => {
-    running.server.reportStats();
-    return Number(/(\d+) bytes/.exec(running.err.lines.at(-1)!)![1]);
-  };
-  /** Has ten lines of another client read while that write waits. */
-  const readOn = async () => {
-    const before = bytesHeard();
-    other.push(numbered(0, 10));
-    for (let turns = 0; bytesHeard() === before; turns++) {
-      assert(turns < 1000, "Nothing is read while a bulky round is written");
-      await turn();
-    }
-  };
+/** A writer whose writes wait until the test settles them. */
+function writerWith(options: Partial<LogWriterOptions> = {}) {
+  const log = new Log(new RawFormat());
+  const notices = new Log(new RawFormat());
+  const [writes, said, failures]: [Write[], string[], string[]] = [[], [], []];
+  const writer = new LogWriter({
+    log,
+    notices,
+    isRaw: false,
+    output: {
+      isFile: false,
+      reopen: () => {},
+      write(bytes, isInline) {
+        const { promise, resolve, reject } = Promise.withResolvers<void>();
+        const settle = (error?: Error) => error ? reject(error) : resolve();
+        writes.push({ bytes: bytes.length, isInline: isInline ?? false, settle });
+        return promise;
+      },
+    },
+    say: (message) => said.push(message),
+    said: () => Promise.resolve(),
+    onFailure: () => failures.push("failed"),
+    ...options,
+  });
+  writer.beginRound(0);
   return {
-    ...running,
-    output,
-    bulky,
-    other,
-    readOn,
-    messages: () => running.err.lines.filter((line) => line.startsWith("earshot: ")),
-    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
+    writer,
+    writes,
+    said,
+    failures,
+    log: (bytes: number) => append(log, new Uint8Array(bytes)),
+    notice: (text: string) => append(notices, encode(text)),
+    /** Lets that many talk, once each. */
+    talk(count: number): void {
+      for (const _ of upTo(count)) writer.talked({ talkedAtMs: -1 });
+    },
   };
 }
 
-for (const multiplexer of MULTIPLEXERS) {
-  /** Stops the server, lets it write all and checks that each line is there once and in order. */
-  const assertComplete = async (
-    { server, output, bulky, other }: Awaited<ReturnType<typeof serveOverlapped>>,
-    most = Infinity,
-  ) => {
-    for (const feed of [bulky, other]) feed.push("last\n");
-    const ended = server.finished.then(() => true);
-    await output.takeUntil(`:${bulky.remoteAddr.port} | last\n`, most);
-    await output.takeUntil(`:${other.remoteAddr.port} | last\n`, most);
-    server.stop();
-    assert(await ended);
-    assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(600));
-    assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
-    assertEquals(output.out.count("\n"), 612);
-  };
+function append(log: Log, bytes: Uint8Array): void {
+  log.received(NO_BYTES, bytes, 0, bytes.length, true, 0);
+}
 
-  Deno.test({
-    name: `startServer() writes rounds in order though the next is read meanwhile (${multiplexer})`,
-    async fn() {
-      await using running = await serveOverlapped(multiplexer);
-      await running.readOn();
-      await assertComplete(running);
-    },
-  });
+/** Whether a flush is over although its write is not. */
+async function isOver(flushing: Promise<number>): Promise<boolean> {
+  let over = false;
+  flushing.then(() => over = true);
+  await turn();
+  return over;
+}
 
-  Deno.test({
-    name: `startServer() goes on where a write in the background stopped short (${multiplexer})`,
-    async fn() {
-      await using running = await serveOverlapped(multiplexer);
-      await running.readOn();
-      await assertComplete(running, 5000);
-    },
-  });
+const [BULK, SMALL] = [64 * 1024, 1000];
 
-  Deno.test({
-    name:
-      `startServer() ends when the write in the background meets a broken pipe and nobody talks (${multiplexer})`,
-    async fn() {
-      await using running = await serveOverlapped(multiplexer);
-      await running.output.fail(new Deno.errors.BrokenPipe("Broken pipe"));
-      await assertRejects(() => running.server.finished, Failure, "broken pipe");
-    },
-  });
-
-  Deno.test({
-    name:
-      `startServer() writes again what a full disk did not take in the background (${multiplexer})`,
-    async fn() {
-      await using running = await serveOverlapped(multiplexer);
-      await running.readOn();
-      await running.output.take(7000);
-      await running.output.fail(noSpace());
-      await running.output.fail(noSpace());
-      await assertComplete(running);
-      assertEquals(running.messages(), [
-        "earshot: Cannot write to stdout: no space left on device; clients wait",
-        "earshot: stdout works again",
-      ]);
-    },
-  });
-
-  Deno.test({
-    name: `startServer() waits for the write in the background when it is stopped (${multiplexer})`,
-    async fn() {
-      await using running = await serveOverlapped(multiplexer);
-      const { server, output, bulky, other } = running;
-      await running.readOn();
-      server.stop();
-      await turn();
-      let hasEnded = false;
-      server.finished.then(() => hasEnded = true);
-      while (!hasEnded) await Promise.race([output.take(9000), server.finished]);
-      assertEquals(numbersIn(output.out.text, bulky.remoteAddr.port), upTo(600));
-      assertEquals(numbersIn(output.out.text, other.remoteAddr.port), upTo(10));
-    },
+for (
+  const [what, talkers, bytes, isRaw, expected] of [
+    ["much of few while the next round is read", 2, BULK, false, { isInline: false, over: true }],
+    ["little of few at once", 2, SMALL, false, { isInline: true, over: false }],
+    ["much of few at once if it is raw", 2, BULK, true, { isInline: true, over: true }],
+    ["what many said beside the loop, and waits for it", 200, SMALL, false, {
+      isInline: false,
+      over: false,
+    }],
+  ] as const
+) {
+  Deno.test(`LogWriter.flush() writes ${what}`, async () => {
+    const { writer, writes, log, talk } = writerWith({ isRaw });
+    talk(talkers);
+    log(bytes);
+    const flushing = writer.flush();
+    assertEquals(await isOver(flushing), expected.over);
+    assertEquals(writes.map(({ bytes, isInline }) => ({ bytes, isInline })), [
+      { bytes, isInline: expected.isInline },
+    ]);
+    writes[0]!.settle();
+    await flushing;
   });
 }
 
-Deno.test("startServer() ends when nobody takes the write in the background after a stop", async () => {
-  await using running = await serveOverlapped("poll");
-  running.server.stop();
-  await assertRejects(() => running.server.finished, Failure, "nobody takes it");
+Deno.test("LogWriter.flush() writes rounds in order, one write at a time", async () => {
+  const { writer, writes, log } = writerWith();
+  log(BULK);
+  await writer.flush();
+  log(SMALL);
+  const second = writer.flush();
+  await turn();
+  assertEquals(writes.length, 1);
+  writes[0]!.settle();
+  await turn();
+  assertEquals(writes.map(({ bytes }) => bytes), [BULK, SMALL]);
+  writes[1]!.settle();
+  await second;
 });
 
-Deno.test("startServer() opens its file anew behind the write in the background", async () => {
-  const files: GatedOutput[] = [];
-  const open = () => {
-    const file = new GatedOutput();
-    files.push(file);
-    const writeSync = (bytes: Uint8Array) => file.out.writeSync(bytes);
-    const nothing = () => {};
-    return Object.assign(file, {
-      writeSync,
-      seekSync: () => 0,
-      close: nothing,
-      [Symbol.dispose]: nothing,
-    });
-  };
-  using _ = replaced("openSync", open);
-  const listener = new MemoryListener();
-  await using running = await serveFrom(listener, ["-q", "-t", "none", "-o", "log"]);
-  const feed = new Feed();
-  listener.connect(feed);
-  feed.push(numbered(0, 600));
-  const [first] = files;
-  while (await first!.size() < 16 * 1024) await first!.take();
-  for (let storm = 0; storm < 100; storm++) assert(running.server.reload());
-  feed.push(numbered(600, 610));
+Deno.test("LogWriter.flush() writes nothing when nothing was said", async () => {
+  const { writer, writes } = writerWith();
+  await writer.flush();
+  assertEquals(writes, []);
+});
+
+Deno.test("LogWriter wakes its owner when a write in the background fails, and rejects next", async () => {
+  const { writer, writes, log, failures } = writerWith();
+  log(BULK);
+  await writer.flush();
+  writes[0]!.settle(new Deno.errors.BrokenPipe("Broken pipe"));
   await turn();
-  assertEquals(files.length, 1);
-  await first!.take(100);
-  await first!.take();
-  await untilTrue(() => files.length > 1);
-  while (!files.some(({ out }) => out.count("line 609"))) {
-    await files.at(-1)!.takePending();
-    await turn();
-  }
-  running.server.stop();
-  await running.server.finished;
-  const texts = files.map(({ out }) => out.text);
-  for (const text of texts) assert(text === "" || text.endsWith("\n"));
-  assertEquals(numbersIn(texts.join(""), feed.remoteAddr.port), upTo(610));
-  assert(texts.slice(1).join("").length > 0);
+  assertEquals(failures, ["failed"]);
+  await assertRejects(() => writer.settled(), Deno.errors.BrokenPipe);
+});
+
+Deno.test("LogWriter.flush() says how long nobody was listened to", async () => {
+  const { writer, writes, log } = writerWith();
+  log(SMALL);
+  const flushing = writer.flush();
+  const startedAtMs = performance.now();
+  while (performance.now() < startedAtMs + 5) await turn();
+  writes[0]!.settle();
+  assert(await flushing >= 5);
+});
+
+Deno.test("LogWriter.isLong from 1 MiB of records or 32 KiB of notices on", () => {
+  const records = writerWith();
+  records.log(2 ** 20 - 1);
+  assertEquals(records.writer.isLong, false);
+  records.log(1);
+  assertEquals([records.writer.isLong, records.writer.waitingBytes], [true, 2 ** 20]);
+  const notices = writerWith();
+  notices.notice("x".repeat(32 * 1024));
+  assertEquals([notices.writer.isLong, notices.writer.waitingBytes], [true, 0]);
+});
+
+Deno.test("LogWriter.flush() says notices before it writes, and waits only for many", async () => {
+  const { promise: said, resolve } = Promise.withResolvers<void>();
+  const few = writerWith({ said: () => said });
+  few.notice("one\ntwo\n");
+  await few.writer.flush();
+  assertEquals(few.said, ["one", "two"]);
+  const many = writerWith({ said: () => said });
+  many.notice("many\n".repeat(10_000));
+  const flushing = many.writer.flush();
+  assertEquals(await isOver(flushing), false);
+  resolve();
+  await flushing;
+});
+
+Deno.test("LogWriter.discard() forgets what waits", async () => {
+  const { writer, writes, said, log, notice } = writerWith();
+  log(SMALL);
+  notice("gone\n");
+  writer.discard();
+  await writer.flush();
+  assertEquals([writes, said], [[], []]);
 });
