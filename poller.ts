@@ -113,6 +113,11 @@ export const POLLERR = 0x008;
 export const POLLHUP = 0x010;
 /** The source was closed while it was registered. Reported whatever the mask, until it is unregistered. */
 export const POLLNVAL = 0x020;
+/**
+ * In a mask: after one report the registration sleeps until `modify` or `register` gives it
+ * a new mask. For loops whose handlers await: nobody is called twice for the same data.
+ */
+export const POLLONESHOT = 0x4000;
 /** The peer sends no more: its FIN has come, or a reset. Linux only in C, everywhere here. */
 export const POLLRDHUP = 0x2000;
 
@@ -155,6 +160,8 @@ const FULL_TURN = 32;
 const LATE_BURST = 112;
 /** A burst never lasts longer: listeners accept on by themselves and could keep it going. */
 const MAX_BURST_MS = 100;
+/** A look with a timer of its own takes so long: it begins that much before a wait expires. */
+const LOOK_MS = 2;
 /** The runtime asks the kernel after 61 turns at the latest, and serves what it said in the next. */
 const TURNS_TO_ASK_KERNEL = 64;
 /** A read or accept of what the kernel already has settles within three. */
@@ -219,6 +226,17 @@ export interface WaitOptions {
 /** What {@linkcode select} and {@linkcode Poller} can watch. */
 export type Source = ServerSocket | Socket | DatagramSocket;
 
+/**
+ * What {@linkcode Poller.poll} says of a source that is ready: which, its event bits, and
+ * what was registered with it.
+ *
+ * @typeParam S Kind of source.
+ * @typeParam D What was registered.
+ */
+export type PollEntry<S extends Source = Source, D = undefined> = [D] extends [undefined]
+  ? [source: S, events: number]
+  : [source: S, events: number, data: D];
+
 /** Connection to the state behind a source; the static blocks of the three classes supply it. */
 let listenerOf: (source: ServerSocket) => Endpoint;
 let streamOf: (source: Socket) => Endpoint;
@@ -275,6 +293,15 @@ export class ServerSocket implements Disposable, AsyncDisposable {
   }
 
   /**
+   * Number of clients so far that were gone, by a reset for example, before they were accepted.
+   * They are no event: a stranger's reset must not end a loop that takes errors seriously.
+   * What they had sent is lost, because Deno cannot accept them.
+   */
+  get lost(): number {
+    return this.#endpoint.lost;
+  }
+
+  /**
    * Settles when a closed listener is really gone. Only then are its port, or
    * the file of its Unix socket, free: the accept that was pending at
    * {@linkcode close} must have settled first.
@@ -290,8 +317,8 @@ export class ServerSocket implements Disposable, AsyncDisposable {
    * @throws {Deno.errors.WouldBlock} If none waits.
    * @throws {Deno.errors.BadResource} If this listener is closed.
    * @throws The error with which accepting failed, once; the listener stays
-   * usable. `NotConnected` is a client that was gone before it was accepted;
-   * an `Error` with `code` "EMFILE" or "ENFILE" says that descriptors ran out.
+   * usable. An `Error` with `code` "EMFILE" or "ENFILE" says that descriptors ran out.
+   * A client that was gone already is no such error, see {@linkcode lost}.
    */
   accept(): Socket {
     return new Socket(this.#endpoint.take());
@@ -348,17 +375,54 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
+   * Connects, as connect(2) on a non-blocking socket: returns at once. The socket is
+   * neither readable nor writable until the connection is made, then `POLLOUT`. If it
+   * cannot be made, the socket is `POLLOUT | POLLERR | POLLHUP`, and `send`, `recv` or
+   * {@linkcode takeError} has the error, once. Meanwhile `send` and `recv` throw
+   * `WouldBlock`, and {@linkcode sendAll} waits. {@linkcode close} ends the attempt.
+   *
+   * @param options Where to, as for `Deno.connect`.
+   * @param waitOptions A signal that ends the attempt; its reason is the error then.
+   * @throws {TypeError} If the signal is not an `AbortSignal`.
+   *
+   * @example
+   * ```ts
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * using client = Socket.connect({ port: listener.addr.port });
+   * assertEquals(await select([], [client], [client]), [[], [client], []]);
+   * assertEquals(client.takeError(), undefined); // it is connected
+   * using peer = await listener.accept();
+   * assertEquals(client.remoteAddr, peer.localAddr);
+   * ```
+   */
+  static connect(
+    options: Deno.ConnectOptions | Deno.UnixConnectOptions,
+    waitOptions?: WaitOptions,
+  ): Socket {
+    const attempt = new ConnectAttempt(options, parseSignal(waitOptions));
+    const socket = new Socket(attempt);
+    socket.#endpoint.connect(attempt);
+    return socket;
+  }
+
+  /**
    * Takes the stream over: nobody else may read from it or write to it any more.
    *
    * @param stream A `Deno.Conn`, `Deno.stdin`, a file or anything like them.
-   * @throws {TypeError} If it has no `read`.
+   * @throws {TypeError} If it has no `read`, or if another `Socket` has it: they would
+   * share its bytes.
    */
   constructor(stream: ByteStream) {
     assertHas("a Socket", stream, "read");
-    this.#endpoint = new StreamEndpoint(stream);
+    this.#endpoint = new StreamEndpoint(claimed(stream));
   }
 
-  /** The stream underneath, for what is not reading or writing: `handshake()`, `setNoDelay()`. */
+  /**
+   * The stream underneath, for what is not reading or writing: `handshake()`, `setNoDelay()`.
+   * While {@linkcode connect} is under way something that can do neither.
+   */
   get stream(): ByteStream {
     return this.#endpoint.stream;
   }
@@ -459,6 +523,61 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   send(bytes: Uint8Array): number {
     return this.#endpoint.send(bytes);
+  }
+
+  /**
+   * Sends all of `bytes`, however long that takes: for those who do not want the loop of
+   * `send` and `POLLOUT`. Several keep their order. A `send` meanwhile takes turns with
+   * it at best, so use one or the other.
+   *
+   * @param bytes Not copied: they must stay as they are until it settles.
+   * @param options A signal that ends the wait: what was taken until then is sent.
+   * @returns Settles when the stream has taken all of them.
+   * @throws As {@linkcode send} does, but never `WouldBlock`; the reason of the signal, if
+   * that is aborted; `Deno.errors.BadResource` after {@linkcode close}.
+   */
+  async sendAll(bytes: Uint8Array, options?: WaitOptions): Promise<void> {
+    await this.#endpoint.sendAll(bytes, parseSignal(options));
+  }
+
+  /**
+   * Gives bytes back, to be received next: what is given back last is received first. For
+   * a look at what a peer says, or more than was meant for this reader. At end of file,
+   * too.
+   *
+   * @param bytes Copied.
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   * @throws {TypeError} If `bytes` is not a `Uint8Array`.
+   */
+  unrecv(bytes: Uint8Array): void {
+    this.#endpoint.giveBack(bytes);
+  }
+
+  /**
+   * Takes the pending error, as getsockopt(2) with SO_ERROR: of a failed read, write or
+   * connect. Data that came before it stays.
+   *
+   * @returns The error, once; `undefined` if there is none.
+   */
+  takeError(): unknown {
+    return this.#endpoint.takeError();
+  }
+
+  /**
+   * Hands the connection on as web streams, this one beginning with what was read ahead or
+   * given back: find out what a peer speaks, then let another program have it. From then
+   * on `recv`, `send` and all their kin throw `Deno.errors.Busy`, and pollers see nothing
+   * but its end. It is closed when both streams are, or by {@linkcode close}.
+   *
+   * @throws {Deno.errors.BadResource} If this socket is closed.
+   */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#endpoint.web.readable;
+  }
+
+  /** The other direction of {@linkcode readable}; closing it sends the FIN. */
+  get writable(): WritableStream<Uint8Array> {
+    return this.#endpoint.web.writable;
   }
 
   /**
@@ -744,8 +863,11 @@ export async function select<
  *
  * - **Level-triggered.** A source stays in the answer until it is read.
  * - **In order of readiness**, one entry per source with all its bits.
- * - **Changes count from the next call.** `register`, `modify` and `unregister`
- *   are allowed while `poll()` waits, and do not touch that wait.
+ * - **Changes count at once**, as with epoll: a `poll()` that waits hears of what
+ *   `register`, `modify` and `unregister` do meanwhile.
+ * - **Data beside a source.** What `register` is given for a source comes with each of its
+ *   entries: a handler, a session, so that no Map is needed beside the poller. The types
+ *   say what it is: `new Poller<Socket, Session>()`.
  * - **One wait at a time.** Two pollers may watch the same source; both report it.
  * - **Usable after errors.** A call that throws leaves everything as it was.
  * - **To be closed.** A poller that is dropped without {@linkcode close} goes on
@@ -779,12 +901,38 @@ export async function select<
  * } while (poller.size > 1);
  * assertEquals(heard, "hello");
  * ```
+ *
+ * @example Handlers as data, each source with its own
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * await using server = new ServerSocket(listener);
+ * using client = await Deno.connect({ port: listener.addr.port });
+ * await client.write(new TextEncoder().encode("hello"));
+ *
+ * using poller = new Poller<Source, () => void>();
+ * const heard: string[] = [];
+ * poller.register(server, POLLIN, () => {
+ *   const peer = server.accept();
+ *   poller.register(peer, POLLIN, () => {
+ *     heard.push(new TextDecoder().decode(peer.recv(1024)));
+ *     poller.unregister(peer);
+ *     peer.close();
+ *   });
+ * });
+ * while (heard.length === 0) {
+ *   for (const [, , onReady] of await poller.poll()) onReady();
+ * }
+ * assertEquals(heard, ["hello"]);
+ * ```
+ *
+ * @typeParam S Kind of source to watch.
+ * @typeParam D What is registered with each source, besides.
  */
-export class Poller implements Disposable {
-  readonly #registrations = new Map<Source, Registration>();
-  /** Registrations that were added, changed or removed; applied between two waits. */
-  readonly #amended = new Set<Registration>();
-  readonly #list = new ReadyList();
+export class Poller<S extends Source = Source, D = undefined> implements Disposable {
+  readonly #registrations = new Map<Source, Registration<S, D>>();
+  readonly #list = new ReadyList<S, D>();
   #state: "idle" | "polling" | "closed" = "idle";
 
   /** Number of registered sources. */
@@ -804,8 +952,38 @@ export class Poller implements Disposable {
     return this.#registrations.has(source);
   }
 
+  /** The registered sources, in the order in which they were registered first; a new array. */
+  sources(): S[] {
+    return Array.from(this.#registrations.values(), ({ source }) => source);
+  }
+
   /**
-   * Starts watching a source, or gives one that is watched a new mask.
+   * The mask of a source.
+   *
+   * @param source A source.
+   * @returns `undefined` if it is not registered.
+   * @throws {TypeError} If `source` is not a source.
+   */
+  maskOf(source: Source): number | undefined {
+    endpointOf(source);
+    return this.#registrations.get(source)?.mask;
+  }
+
+  /**
+   * What was registered with a source.
+   *
+   * @param source A source.
+   * @returns `undefined` if it is not registered.
+   * @throws {TypeError} If `source` is not a source.
+   */
+  dataOf(source: Source): D | undefined {
+    endpointOf(source);
+    return this.#registrations.get(source)?.data;
+  }
+
+  /**
+   * Starts watching a source, or gives one that is watched a new mask and new data.
+   * A `poll()` that waits counts it at once.
    *
    * A source is read ahead whatever its mask, even 0, or a reset could not be
    * seen. A closed source may be registered and is reported as `POLLNVAL`.
@@ -814,43 +992,52 @@ export class Poller implements Disposable {
    * @param mask Events to be reported, an integer from 0 to 0xFFFF; `POLLERR`,
    * `POLLHUP` and `POLLNVAL` are reported in any case. `POLLIN | POLLPRI` by
    * default, without the `POLLOUT` of Python: there is nearly always room to
-   * send, so a loop that asks for it without need spins.
+   * send, so a loop that asks for it without need spins. With `POLLONESHOT` one report
+   * puts it to sleep.
+   * @param data What comes with each of its entries. To be left out only where the type
+   * `D` has `undefined`.
    * @throws {TypeError} If `source` is not a source or `mask` not an integer.
    * @throws {RangeError} If `mask` is not in 0 to 0xFFFF.
    * @throws {Deno.errors.BadResource} If this poller is closed.
    */
-  register(source: Source, mask: number = POLLIN | POLLPRI): void {
+  register(
+    source: S,
+    mask: number = POLLIN | POLLPRI,
+    ...data: undefined extends D ? [data?: D] : [data: D]
+  ): void {
     this.#assertOpen();
     const endpoint = endpointOf(source);
     assertEventMask(mask);
     let registration = this.#registrations.get(source);
     if (!registration) {
-      registration = new Registration(this.#list, source, endpoint);
+      registration = new Registration<S, D>(this.#list, source, endpoint);
       this.#registrations.set(source, registration);
     }
-    registration.nextMask = mask;
-    this.#amend(registration);
+    registration.data = data[0] as D;
+    registration.watchFor(mask);
   }
 
   /**
-   * Gives a watched source a new mask.
+   * Gives a watched source a new mask, and new data if there is any. Wakes what
+   * `POLLONESHOT` has put to sleep. A `poll()` that waits counts it at once.
    *
    * @param source A registered source.
    * @param mask As for {@linkcode register}.
+   * @param data Left out, the data stays.
    * @throws {Deno.errors.NotFound} If the source is not registered.
    * @throws {TypeError} If `source` is not a source or `mask` not an integer.
    * @throws {RangeError} If `mask` is not in 0 to 0xFFFF.
    * @throws {Deno.errors.BadResource} If this poller is closed.
    */
-  modify(source: Source, mask: number): void {
+  modify(source: S, mask: number, ...data: [data?: D]): void {
     const registration = this.#find("modify", source);
     assertEventMask(mask);
-    registration.nextMask = mask;
-    this.#amend(registration);
+    if (data.length > 0) registration.data = data[0] as D;
+    registration.watchFor(mask);
   }
 
   /**
-   * Stops watching a source. A read that is pending stays pending, and what it
+   * Stops watching a source, at once. A read that is pending stays pending, and what it
    * brings waits in the source for the next reader. Works for closed sources.
    *
    * @param source A registered source.
@@ -861,8 +1048,7 @@ export class Poller implements Disposable {
   unregister(source: Source): void {
     const registration = this.#find("unregister", source);
     this.#registrations.delete(source);
-    registration.isRemoved = true;
-    this.#amend(registration);
+    registration.remove();
   }
 
   /**
@@ -872,8 +1058,9 @@ export class Poller implements Disposable {
    * @param timeoutMs Absent, `null` or negative waits for ever, 0 only looks,
    * more waits at least that many **milliseconds**; fractions are rounded up.
    * @param options A signal that ends the wait.
-   * @returns One entry per ready source: the source and its event bits. Empty if
-   * the timeout passed, and possibly after {@linkcode wake}.
+   * @returns One entry per ready source: the source, its event bits, and what was
+   * registered with it unless that is `undefined`. Empty if the timeout passed, and
+   * possibly after {@linkcode wake}.
    * @throws {TypeError} If the timeout is not a number or the signal not an `AbortSignal`.
    * @throws {RangeError} If the timeout is `NaN`.
    * @throws {Deno.errors.Busy} If a call of this poller is already waiting.
@@ -883,12 +1070,12 @@ export class Poller implements Disposable {
   async poll(
     timeoutMs?: number | null,
     options?: WaitOptions,
-  ): Promise<[source: Source, events: number][]> {
+  ): Promise<PollEntry<S, D>[]> {
     const waitMs = parsePollTimeout(timeoutMs);
     const signal = parseSignal(options);
     this.#assertOpen();
     if (this.#state === "polling") {
-      throw new Deno.errors.Busy("Cannot poll: another poll() is waiting");
+      throw fault("EBUSY", "Cannot poll: another poll() is waiting");
     }
     this.#state = "polling";
     try {
@@ -897,7 +1084,6 @@ export class Poller implements Disposable {
       return this.#list.report();
     } finally {
       if (this.#state === "polling") this.#state = "idle";
-      this.#applyAmendments();
     }
   }
 
@@ -910,7 +1096,7 @@ export class Poller implements Disposable {
    * ```ts
    * import { assertEquals } from "@std/assert";
    *
-   * using poller = new Poller();
+   * using poller = new Poller<Socket>();
    * const words = ["hello", "bye"].map((word) => new TextEncoder().encode(word));
    * using source = new Socket({
    *   read: (p) => {
@@ -922,14 +1108,14 @@ export class Poller implements Disposable {
    * poller.register(source);
    * let heard = "";
    * for await (const [source] of poller) {
-   *   const data = (source as Socket).recv(100);
+   *   const data = source.recv(100);
    *   heard += new TextDecoder().decode(data);
    *   if (data.length === 0) break; // end of file
    * }
    * assertEquals(heard, "hellobye");
    * ```
    */
-  async *[Symbol.asyncIterator](): AsyncGenerator<[source: Source, events: number], void, void> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<PollEntry<S, D>, void, void> {
     while (!this.#isClosed()) {
       for (const entry of await this.#pollUntilClosed()) {
         const [source, events] = entry;
@@ -939,7 +1125,7 @@ export class Poller implements Disposable {
     }
   }
 
-  async #pollUntilClosed(): Promise<[source: Source, events: number][]> {
+  async #pollUntilClosed(): Promise<PollEntry<S, D>[]> {
     try {
       return await this.poll();
     } catch (error) {
@@ -963,9 +1149,7 @@ export class Poller implements Disposable {
    */
   close(): void {
     if (this.#state === "closed") return;
-    for (const source of [...this.#registrations.keys()]) {
-      this.unregister(source);
-    }
+    for (const source of this.sources()) this.unregister(source);
     const waiting = this.#state === "polling";
     this.#state = "closed";
     if (waiting) this.#list.wake();
@@ -980,26 +1164,16 @@ export class Poller implements Disposable {
     return this.#state === "closed";
   }
 
-  #find(action: string, source: Source): Registration {
+  #find(action: string, source: Source): Registration<S, D> {
     this.#assertOpen();
     endpointOf(source);
     const registration = this.#registrations.get(source);
     if (registration) return registration;
-    throw new Deno.errors.NotFound(`Cannot ${action} source ${source.id}: it is not registered`);
+    throw fault("ENOENT", `Cannot ${action} source ${source.id}: it is not registered`);
   }
 
   #assertOpen(): void {
-    if (this.#state === "closed") throw new Deno.errors.BadResource("Poller is closed");
-  }
-
-  #amend(registration: Registration): void {
-    this.#amended.add(registration);
-    if (this.#state === "idle") this.#applyAmendments();
-  }
-
-  #applyAmendments(): void {
-    for (const registration of this.#amended) registration.apply();
-    this.#amended.clear();
+    if (this.#state === "closed") throw fault("EBADF", "Poller is closed");
   }
 }
 
@@ -1017,6 +1191,8 @@ interface Watcher {
  * nothing is, they wait for an arrival or a timer before the next round.
  */
 interface Wait {
+  /** Called first: what was left unread since the last wait may be read on. */
+  begin(): void;
   /** Number of sources that have to be read before all is known. */
   readonly unread: number;
   /** Number of sources that have something to report. */
@@ -1028,6 +1204,8 @@ interface Wait {
   beginRound(hasParked: boolean): void;
   /** Starts at most so many reads. */
   startReads(most: number): void;
+  /** Starts at most so many reads behind what is ready; returns whether there were any. */
+  startReadsBehind(most: number): boolean;
   /** The reads have settled that need not wait. */
   endStep(): void;
   /** Whether there is something to report, and whether some of it was not in the last report. */
@@ -1043,6 +1221,8 @@ interface Wait {
 abstract class Endpoint {
   /** Replaced, never changed in place, so that telling them is safe. */
   #watchers: readonly Watcher[] = NO_WATCHERS;
+  /** Whether its pending operation does not keep the process alive. */
+  #isUnheld = false;
   #released = false;
   #releasing: PromiseWithResolvers<void> | undefined;
   /** For select(): number of changes so far, and that number when it last reported this endpoint. */
@@ -1055,8 +1235,18 @@ abstract class Endpoint {
   abstract readiness(): number;
   /** Whether a read could be started: none is pending, and there is room for what it brings. */
   abstract mayRead(): boolean;
-  /** Starts a read if one may be. */
+  /** Starts a read if one may be, behind unread data, too. */
   abstract startRead(): void;
+  /** Whether an operation is pending, which keeps the process alive. */
+  protected abstract readonly isPending: boolean;
+  protected abstract readonly isClosed: boolean;
+  /** What can be told not to keep the process alive. */
+  protected abstract readonly holder: Holder;
+
+  /** Whether there is unread data, and room for a read behind it. */
+  mayReadOn(): boolean {
+    return false;
+  }
 
   /** Settles when the endpoint is closed and no operation is pending. */
   get released(): Promise<void> {
@@ -1071,10 +1261,35 @@ abstract class Endpoint {
 
   watch(watcher: Watcher): void {
     this.#watchers = [...this.#watchers, watcher];
+    this.hold();
   }
 
   unwatch(watcher: Watcher): void {
     this.#watchers = this.#watchers.filter((other) => other !== watcher);
+    if (!this.isWatched && this.isPending) unwatched.add(this);
+  }
+
+  /** What is pending keeps the process alive again. */
+  protected hold(): void {
+    if (this.#isUnheld) this.holder.ref?.();
+    this.#isUnheld = false;
+  }
+
+  /** A read that is pending for nobody does not keep the process alive. */
+  letGo(): void {
+    if (this.isWatched || this.#isUnheld || !this.isPending || this.isClosed) return;
+    if (!this.holder.unref) return;
+    this.#isUnheld = true;
+    this.holder.unref();
+  }
+
+  /** Settles when something happens to it. */
+  protected async nextChange(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const watcher: Watcher = { changed: resolve, served: resolve };
+    this.watch(watcher);
+    await promise;
+    this.unwatch(watcher);
   }
 
   protected release(): void {
@@ -1094,6 +1309,32 @@ abstract class Endpoint {
   }
 }
 
+/** Deno's listeners and connections have these. */
+interface Holder {
+  ref?(): void;
+  unref?(): void;
+}
+
+/**
+ * Sources that nobody watches any more. A turn later most are watched again, by the next
+ * select(): only what is not is told, which costs as much as half a read.
+ */
+class UnwatchedEndpoints {
+  #endpoints: Endpoint[] = [];
+
+  add(endpoint: Endpoint): void {
+    if (this.#endpoints.push(endpoint) === 1) setImmediate(this.#letGo);
+  }
+
+  readonly #letGo = (): void => {
+    const endpoints = this.#endpoints;
+    this.#endpoints = [];
+    for (const endpoint of endpoints) endpoint.letGo();
+  };
+}
+
+const unwatched = new UnwatchedEndpoints();
+
 /** Ticks for select() whenever something is taken from a source. */
 let servedClock = 0;
 
@@ -1102,28 +1343,22 @@ type QueueState =
   | { readonly tag: "idle" | "pending" | "closed" }
   | { readonly tag: "failed"; readonly error: unknown };
 
-/** What receiving is doing. */
-type ReadState =
-  | { readonly tag: "idle" }
-  | { readonly tag: "closed"; readonly buffer?: Uint8Array }
-  | { readonly tag: "pending"; readonly buffer: Uint8Array }
-  | {
-    readonly tag: "ready";
-    readonly buffer: Uint8Array;
-    start: number;
-    readonly end: number;
-  }
+/** How far receiving has come; `unconnected` is an attempt to connect that has failed. */
+type InputState =
+  | { readonly tag: "idle" | "connecting" | "unconnected" | "closed" }
   | { readonly tag: "ended"; readonly reset: boolean }
   | { readonly tag: "failed"; readonly error: unknown };
 
 /** What sending is doing; `shutting` still has bytes or the FIN to send. */
 type WriteState =
-  | { readonly tag: "absent" | "open" | "shutting" | "shut" | "broken" }
+  | { readonly tag: "absent" | "connecting" | "open" | "shutting" | "shut" | "broken" }
   | { readonly tag: "failed"; readonly error: unknown };
 
 const IDLE = { tag: "idle" } as const;
 const PENDING = { tag: "pending" } as const;
 const CLOSED = { tag: "closed" } as const;
+const CONNECTING = { tag: "connecting" } as const;
+const UNCONNECTED = { tag: "unconnected" } as const;
 const OPEN = { tag: "open" } as const;
 const ABSENT = { tag: "absent" } as const;
 const BROKEN = { tag: "broken" } as const;
@@ -1152,6 +1387,8 @@ abstract class QueueEndpoint<T> extends Endpoint {
   protected abstract give(item: T): T;
   /** Lets go of an item that nobody will take. */
   protected abstract drop(item: T): void;
+  /** Whether an error is not worth a word: the next item is asked for. */
+  protected abstract forgives(error: unknown): boolean;
 
   get waiting(): number {
     return this.#waiting.length;
@@ -1159,6 +1396,10 @@ abstract class QueueEndpoint<T> extends Endpoint {
 
   get isClosed(): boolean {
     return this.#state.tag === "closed";
+  }
+
+  protected get isPending(): boolean {
+    return this.#state.tag === "pending";
   }
 
   readiness(): number {
@@ -1203,7 +1444,8 @@ abstract class QueueEndpoint<T> extends Endpoint {
 
   readonly #onFailed = (error: unknown): void => {
     if (this.isClosed) return this.release();
-    this.#state = { tag: "failed", error };
+    this.#state = this.forgives(error) ? IDLE : { tag: "failed", error };
+    // Who forgives waits for the next round: a storm of such errors must not keep the loop from turning.
     this.changed();
   };
 
@@ -1219,9 +1461,9 @@ abstract class QueueEndpoint<T> extends Endpoint {
     switch (state.tag) {
       case "idle":
       case "pending":
-        throw new Deno.errors.WouldBlock(`Cannot ${action}: no ${item} is waiting`);
+        throw fault("EAGAIN", `Cannot ${action}: no ${item} is waiting`);
       case "closed":
-        throw new Deno.errors.BadResource(`Cannot ${action}: the ${source} is closed`);
+        throw fault("EBADF", `Cannot ${action}: the ${source} is closed`);
       case "failed":
         this.#state = IDLE;
         this.served();
@@ -1234,6 +1476,8 @@ abstract class QueueEndpoint<T> extends Endpoint {
     const { tag } = this.#state;
     if (tag === "closed") return;
     this.#state = CLOSED;
+    // Whoever awaits `closed` must not wait for what keeps nothing alive.
+    this.hold();
     for (const item of this.#waiting.splice(0)) this.drop(item);
     try {
       closeQuietly(resource);
@@ -1251,10 +1495,15 @@ const RECEIVE_WORDS = ["receive", "datagram", "socket"] as const;
 class ListenerEndpoint extends QueueEndpoint<ByteStream> {
   protected readonly words = ACCEPT_WORDS;
   readonly listener: Acceptor;
+  lost = 0;
 
   constructor(listener: Acceptor) {
     super();
     this.listener = listener;
+  }
+
+  protected get holder(): Holder {
+    return this.listener as Holder;
   }
 
   protected next(): Promise<ByteStream> {
@@ -1277,9 +1526,35 @@ class ListenerEndpoint extends QueueEndpoint<ByteStream> {
     closeUnheard(conn);
   }
 
+  protected forgives(error: unknown): boolean {
+    const isLost = isLostClient(error);
+    if (isLost) this.lost++;
+    return isLost;
+  }
+
   close(): void {
     this.shut(this.listener);
   }
+}
+
+/** What accept(2) says of a connection that failed before it was accepted. */
+const LOST_CLIENT_CODES = new Set([
+  "ENOTCONN",
+  "ECONNRESET",
+  "ECONNABORTED",
+  "EINTR",
+  "EPROTO",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+]);
+
+/** Deno gives some errors a class and no code. */
+function isLostClient(error: unknown): boolean {
+  const { NotConnected, ConnectionReset, ConnectionAborted, Interrupted } = Deno.errors;
+  return error instanceof NotConnected || error instanceof ConnectionReset ||
+    error instanceof ConnectionAborted || error instanceof Interrupted ||
+    error instanceof Error && LOST_CLIENT_CODES.has((error as { code?: string }).code ?? "");
 }
 
 type Datagram = [data: Uint8Array, address: Deno.Addr];
@@ -1329,6 +1604,10 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
     return this.#isFull ? events : events | POLLOUT;
   }
 
+  protected get holder(): Holder {
+    return this.port as Holder;
+  }
+
   protected next(): Promise<Datagram> {
     this.#ring ??= new DatagramRing();
     return this.port.receive(this.#ring.place(this.waiting === 0));
@@ -1354,6 +1633,10 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
 
   protected drop(): void {}
 
+  protected forgives(): boolean {
+    return false;
+  }
+
   override take(): Datagram {
     if (this.waiting === 0) this.#throwSendError();
     return super.take();
@@ -1365,11 +1648,15 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
 
   send(bytes: Uint8Array, to: Deno.Addr): number {
     assertBytes(bytes);
-    if (this.isClosed) throw new Deno.errors.BadResource("Cannot send: the socket is closed");
-    if (!this.port.send) throw new Deno.errors.NotSupported("Cannot send: the port has no send()");
+    if (this.isClosed) {
+      throw fault("EBADF", "Cannot send: the socket is closed");
+    }
+    if (!this.port.send) {
+      throw fault("ENOTSUP", "Cannot send: the port has no send()");
+    }
     this.#throwSendError();
     if (this.#isFull) {
-      throw new Deno.errors.WouldBlock(`Cannot send: ${this.#unsent.length} datagrams wait`);
+      throw fault("EAGAIN", `Cannot send: ${this.#unsent.length} datagrams wait`);
     }
     this.#unsent.push([bytes.slice(), to]);
     this.#unsentBytes += bytes.length;
@@ -1409,7 +1696,7 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
 
 /** The sending half of a byte stream. */
 abstract class SendingEndpoint extends Endpoint {
-  readonly stream: ByteStream;
+  stream: ByteStream;
   #writing: WriteState;
   /** Made when something is first sent. */
   #outbox: Outbox | undefined;
@@ -1428,7 +1715,6 @@ abstract class SendingEndpoint extends Endpoint {
     return this.#outbox?.length ?? 0;
   }
 
-  protected abstract readonly isClosed: boolean;
   /** Nothing is left to be sent, or can be. */
   protected abstract onSendingOver(): void;
 
@@ -1439,6 +1725,7 @@ abstract class SendingEndpoint extends Endpoint {
   set sendBufferBytes(bytes: number) {
     const wasFull = this.#isFull;
     this.#sendBufferBytes = bytes;
+    this.#pump();
     if (this.#isFull !== wasFull) this.changed();
   }
 
@@ -1457,9 +1744,14 @@ abstract class SendingEndpoint extends Endpoint {
     return tag === "shut" || tag === "broken" || tag === "failed";
   }
 
+  protected get hasWriteError(): boolean {
+    return this.#writing.tag === "failed";
+  }
+
   protected writeReadiness(): number {
     switch (this.#writing.tag) {
       case "absent":
+      case "connecting":
         return 0;
       case "open":
         return this.#isFull ? 0 : POLLOUT;
@@ -1473,34 +1765,71 @@ abstract class SendingEndpoint extends Endpoint {
     }
   }
 
+  /** Nothing is sent until {@linkcode onWritable}. */
+  protected awaitConnection(): void {
+    this.#writing = CONNECTING;
+  }
+
+  /** The connection is there. */
+  protected onWritable(): void {
+    this.#writing = OPEN;
+    this.#pump();
+  }
+
   send(bytes: Uint8Array): number {
     assertBytes(bytes);
     this.#assertSendable();
+    if (this.#writing.tag === "connecting") {
+      throw fault("EAGAIN", "Cannot send: the connection is not made yet");
+    }
     if (bytes.length === 0) return 0;
     this.#outbox ??= new Outbox();
     const taken = this.#outbox.add(bytes, this.#sendBufferBytes);
     if (taken === 0) {
-      throw new Deno.errors.WouldBlock(`Cannot send: ${this.unsentBytes} bytes wait to be sent`);
+      throw fault("EAGAIN", `Cannot send: ${this.unsentBytes} bytes wait to be sent`);
     }
     if (!this.#isSending) this.#sendQueued();
     this.changed();
     return taken;
   }
 
+  /** Settles when the stream has taken all; until then `bytes` must not change. */
+  async sendAll(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    assertBytes(bytes);
+    signal?.throwIfAborted();
+    this.#assertSendable();
+    if (bytes.length === 0) return;
+    this.#outbox ??= new Outbox();
+    const sent = this.#outbox.addLater(bytes);
+    this.#pump();
+    using abortion = signal && new Abortion(signal);
+    await (abortion ? Promise.race([sent, abortion.promise]) : sent);
+    if (signal?.aborted && this.#outbox?.drop(sent)) throw signal.reason;
+  }
+
+  /** Queues of what waits for room as much as fits. */
+  #pump(): void {
+    if (!this.#outbox || this.#writing.tag === "connecting") return;
+    const { length } = this.#outbox;
+    this.#outbox.pump(this.#sendBufferBytes);
+    if (this.#outbox.length === length) return;
+    if (!this.#isSending) this.#sendQueued();
+    this.changed();
+  }
+
   #assertSendable(): void {
-    if (this.isClosed) {
-      throw new Deno.errors.BadResource("Cannot send: the socket is closed");
-    }
+    if (this.isClosed) throw fault("EBADF", "Cannot send: the socket is closed");
     switch (this.#writing.tag) {
       case "open":
+      case "connecting":
         return;
       case "absent":
-        throw new Deno.errors.NotSupported("Cannot send: the stream has no write()");
+        throw fault("ENOTSUP", "Cannot send: the stream has no write()");
       case "shutting":
       case "shut":
-        throw new Deno.errors.BrokenPipe("Cannot send: sending was shut down");
+        throw fault("EPIPE", "Cannot send: sending was shut down");
       case "broken":
-        throw new Deno.errors.BrokenPipe("Cannot send: the connection is broken");
+        throw fault("EPIPE", "Cannot send: the connection is broken");
       case "failed":
         return this.throwWriteError();
     }
@@ -1508,11 +1837,15 @@ abstract class SendingEndpoint extends Endpoint {
 
   /** Throws the error of a failed write, if there is one, and forgets it. */
   protected throwWriteError(): void {
+    if (this.#writing.tag === "failed") throw this.takeWriteError();
+  }
+
+  protected takeWriteError(): unknown {
     if (this.#writing.tag !== "failed") return;
     const { error } = this.#writing;
     this.forgetWriteError();
     this.changed();
-    throw error;
+    return error;
   }
 
   protected forgetWriteError(): void {
@@ -1520,14 +1853,24 @@ abstract class SendingEndpoint extends Endpoint {
   }
 
   /** The connection is gone: nothing of what is queued can be sent any more. */
-  protected giveUpSending(): void {
-    if (this.#writing.tag !== "absent") this.#breakWriting(BROKEN);
+  protected giveUpSending(reason: Error): void {
+    if (this.#writing.tag === "absent") return;
+    this.#outbox?.fail(reason);
+    this.#breakWriting(BROKEN);
+  }
+
+  /** What has no room yet will have none any more. */
+  protected dropLater(reason: Error): void {
+    this.#outbox?.failLater(reason);
+  }
+
+  /** There will be no connection. */
+  protected failToConnect(error: unknown): void {
+    this.#writing = OPEN;
+    this.#onWriteFailed(error);
   }
 
   shutdown(): Promise<void> {
-    if (this.isClosed) {
-      throw new Deno.errors.BadResource("Cannot shut down: the socket is closed");
-    }
     if (this.#writing.tag === "open") {
       this.#writing = { tag: "shutting" };
       if (!this.#isSending) this.#sendQueued();
@@ -1547,10 +1890,11 @@ abstract class SendingEndpoint extends Endpoint {
       }
       if (this.#writing.tag === "shutting") {
         await this.stream.closeWrite?.();
-        this.#setWriting({ tag: "shut" });
+        if (this.#writing.tag === "shutting") this.#writing = { tag: "shut" };
+        this.changed();
       }
     } catch (error) {
-      this.#setWriting({ tag: "failed", error });
+      this.#onWriteFailed(error);
     } finally {
       this.#isSending = false;
       this.#shutdown?.resolve();
@@ -1568,14 +1912,15 @@ abstract class SendingEndpoint extends Endpoint {
     if (!this.#outbox) return;
     const wasFull = this.#isFull;
     this.#outbox.remove(count);
+    this.#outbox.pump(this.#sendBufferBytes);
     if (wasFull) this.changed();
   }
 
-  /** A failed read or abort() has told of the end already, and has the last word. */
-  #setWriting(state: WriteState): void {
+  #onWriteFailed(error: unknown): void {
+    // A failed read or abort() has told of the end already, and has the last word.
     if (this.#writing.tag === "broken") return;
-    if (state.tag === "failed") this.#breakWriting(state);
-    this.#writing = state;
+    const isHeard = this.#outbox?.fail(error) ?? false;
+    this.#breakWriting(isHeard ? BROKEN : { tag: "failed", error });
     this.changed();
   }
 
@@ -1588,67 +1933,134 @@ abstract class SendingEndpoint extends Endpoint {
 
 /** A byte stream: its one read ahead, and its sending half. */
 class StreamEndpoint extends SendingEndpoint {
-  #reading: ReadState = IDLE;
+  #input: InputState = IDLE;
+  /** Whether a read is pending, or the connection is being made. */
+  #isPending = false;
+  /** Where the pending read goes, behind what was read and not taken. */
+  #buffer: Uint8Array | undefined;
+  #start = 0;
+  #end = 0;
+  /** What was given back, before all that. */
+  #returned: Uint8Array | undefined;
   /** Whether the next read is large: after a full one, until two in a row are small. */
   #readsLarge = false;
   #smallReads = 0;
   /** Whether the stream itself is closed: some time after close() if something was unsent. */
   #isFreed = false;
+  #web: WebStreams | undefined;
+  #connected: PromiseWithResolvers<void> | undefined;
+
+  protected get holder(): Holder {
+    return this.stream as Holder;
+  }
+
+  protected get isPending(): boolean {
+    return this.#isPending;
+  }
 
   protected get isClosed(): boolean {
-    return this.#reading.tag === "closed";
+    return this.#input.tag === "closed";
   }
 
   readiness(): number {
     if (this.isClosed) return POLLNVAL;
+    // Whoever has the web streams hears from them.
+    if (this.#web) return 0;
     const events = this.#readReadiness() | this.writeReadiness();
-    const isOver = this.#reading.tag === "ended" && this.isShut;
+    const isOver = this.#input.tag === "ended" && this.isShut;
     return isOver ? events | POLLHUP : events;
   }
 
   #readReadiness(): number {
-    const state = this.#reading;
+    const state = this.#input;
     switch (state.tag) {
       case "idle":
-      case "pending":
+        return this.arrivedBytes > 0 ? POLLIN : 0;
+      case "connecting":
       case "closed":
         return 0;
-      case "ready":
-        return POLLIN;
       case "ended":
         return POLLIN | POLLRDHUP | (state.reset ? POLLHUP : 0);
+      case "unconnected":
+        return POLLHUP | (this.hasWriteError ? 0 : POLLIN | POLLRDHUP);
       // The next recv() throws it, so it must be invited.
       case "failed":
         return POLLIN | POLLRDHUP | POLLERR | POLLHUP;
     }
   }
 
+  // -- Connecting --
+
+  connect(attempt: ConnectAttempt): void {
+    this.#input = CONNECTING;
+    this.#isPending = true;
+    this.#connected = Promise.withResolvers();
+    this.awaitConnection();
+    attempt.conn.then(
+      (conn) => this.#onConnected(conn),
+      (error) => this.#onUnconnected(error),
+    ).finally(() => this.#connected?.resolve());
+  }
+
+  #onConnected(conn: ByteStream): void {
+    this.#isPending = false;
+    this.stream = conn;
+    this.#input = IDLE;
+    this.onWritable();
+    this.changed();
+  }
+
+  #onUnconnected(error: unknown): void {
+    this.#isPending = false;
+    if (this.isClosed) return this.#releaseIfOver();
+    this.#input = UNCONNECTED;
+    this.failToConnect(error);
+  }
+
+  // -- Reading ahead --
+
   mayRead(): boolean {
-    return this.#reading.tag === "idle";
+    return this.#input.tag === "idle" && !this.#isPending && this.#end === this.#start;
+  }
+
+  override mayReadOn(): boolean {
+    return this.#input.tag === "idle" && !this.#isPending && this.#end > this.#start &&
+      this.#end < SMALL_READ_BYTES;
   }
 
   startRead(): void {
-    if (this.#reading.tag !== "idle") return;
-    const buffer = takeBuffer(this.#readsLarge);
-    this.#reading = { tag: "pending", buffer };
-    attempt(() => this.stream.read(buffer)).then(this.#onRead, this.#onReadFailed);
+    if (this.mayRead()) {
+      this.#buffer = takeBuffer(this.#readsLarge);
+      this.#start = this.#end = 0;
+      this.#read(this.#buffer);
+    } else if (this.mayReadOn()) {
+      this.#read(this.#buffer!.subarray(this.#end, SMALL_READ_BYTES));
+    }
+  }
+
+  #read(target: Uint8Array): void {
+    this.#isPending = true;
+    attempt(() => this.stream.read(target)).then(this.#onRead, this.#onReadFailed);
   }
 
   readonly #onRead = (count: number | null): void => {
-    if (this.#reading.tag !== "pending") return this.#onCancelled();
-    const buffer = this.#reading.buffer;
-    if (count === null || count === 0) {
-      giveBuffer(buffer);
-      this.#reading = count === null ? ENDED : IDLE;
-    } else if (Number.isInteger(count) && count > 0 && count <= buffer.length) {
-      this.#chooseSize(count, buffer.length);
-      this.#reading = { tag: "ready", buffer, start: 0, end: count };
+    this.#isPending = false;
+    if (this.isClosed) return this.#onCancelled();
+    const isFirst = this.#end === 0;
+    const offered = (isFirst ? this.#buffer!.length : SMALL_READ_BYTES) - this.#end;
+    if (count === null) {
+      this.#input = ENDED;
+    } else if (Number.isInteger(count) && count >= 0 && count <= offered) {
+      this.#end += count;
+      if (isFirst && count > 0) this.#chooseSize(count, offered);
     } else {
-      const error = new RangeError(
-        `Cannot receive: read() of ${buffer.length} bytes returned ${count}`,
-      );
-      return this.#onReadFailed(error);
+      this.#input = {
+        tag: "failed",
+        error: new RangeError(`Cannot receive: read() of ${offered} bytes returned ${count}`),
+      };
+      this.giveUpSending(brokenConnection());
     }
+    if (this.#start === this.#end) this.#dropBuffer();
     this.changed();
   };
 
@@ -1659,75 +2071,178 @@ class StreamEndpoint extends SendingEndpoint {
   }
 
   readonly #onReadFailed = (error: unknown): void => {
-    if (this.#reading.tag !== "pending") {
+    this.#isPending = false;
+    if (this.isClosed) {
       this.#onCancelled();
       return this.#free(closeUnheard);
     }
-    giveBuffer(this.#reading.buffer);
-    this.#reading = { tag: "failed", error };
-    this.giveUpSending();
+    if (this.#start === this.#end) this.#dropBuffer();
+    this.#input = { tag: "failed", error };
+    this.giveUpSending(brokenConnection());
     this.changed();
   };
 
   /** The read that was pending at close() has settled: its buffer is free. */
   #onCancelled(): void {
-    if (this.#reading.tag === "closed" && this.#reading.buffer) {
-      giveBuffer(this.#reading.buffer);
-      this.#reading = CLOSED;
-    }
-    if (this.#isFreed) this.release();
+    this.#dropBuffer();
+    this.#releaseIfOver();
   }
+
+  /** Gives the buffer back, unless a read goes into it. */
+  #dropBuffer(): void {
+    if (this.#isPending || !this.#buffer) return;
+    giveBuffer(this.#buffer);
+    this.#buffer = undefined;
+    this.#start = this.#end = 0;
+  }
+
+  // -- Taking --
 
   /** Bytes that can be taken now. */
   get arrivedBytes(): number {
-    const state = this.#reading;
-    return state.tag === "ready" ? state.end - state.start : 0;
+    const unread = this.#end - this.#start;
+    return this.#returned ? this.#returned.length + unread : unread;
   }
 
   /** Moves at most `max` bytes into `target`, from `at` on; returns how many, 0 at end of file. */
   take(max: number, target: Uint8Array, at: number): number {
-    const state = this.#reading;
-    if (state.tag === "closed") {
-      throw new Deno.errors.BadResource("Cannot receive: the socket is closed");
-    }
+    const { tag } = this.#input;
+    if (tag === "closed") throw fault("EBADF", "Cannot receive: the socket is closed");
+    this.#assertOwned("receive");
     if (max === 0) return 0;
-    switch (state.tag) {
-      case "ready":
-        return this.#move(state, max, target, at);
-      case "failed":
-        this.#reading = RESET;
-        this.forgetWriteError();
-        this.served();
-        throw state.error;
-      case "ended":
-        this.throwWriteError();
-        return 0;
-      case "idle":
-      case "pending":
-        this.throwWriteError();
-        throw new Deno.errors.WouldBlock("Cannot receive: nothing has arrived");
+    if (tag !== "connecting" && this.arrivedBytes > 0) return this.#move(max, target, at);
+    return this.#takeEnd();
+  }
+
+  #move(max: number, target: Uint8Array, at: number): number {
+    const count = this.#returned ? this.#moveReturned(max, target, at) : 0;
+    const end = Math.min(this.#end, this.#start + max - count);
+    if (end > this.#start) target.set(this.#buffer!.subarray(this.#start, end), at + count);
+    const taken = count + end - this.#start;
+    this.#start = end;
+    if (end === this.#end) this.#dropBuffer();
+    this.served();
+    return taken;
+  }
+
+  #moveReturned(max: number, target: Uint8Array, at: number): number {
+    const returned = this.#returned!;
+    const count = Math.min(max, returned.length);
+    target.set(returned.subarray(0, count), at);
+    this.#returned = count < returned.length ? returned.subarray(count) : undefined;
+    return count;
+  }
+
+  /** Throws the error, or "not now"; returns 0 at end of file. */
+  #takeEnd(): 0 {
+    const state = this.#input;
+    if (state.tag === "failed") {
+      this.#forgetReadError();
+      throw state.error;
+    }
+    this.throwWriteError();
+    if (state.tag === "ended" || state.tag === "unconnected") return 0;
+    const isConnecting = state.tag === "connecting";
+    const reason = isConnecting ? "the connection is not made yet" : "nothing has arrived";
+    throw fault("EAGAIN", `Cannot receive: ${reason}`);
+  }
+
+  #forgetReadError(): void {
+    this.#input = RESET;
+    this.forgetWriteError();
+    this.served();
+  }
+
+  takeError(): unknown {
+    const state = this.#input;
+    if (state.tag !== "failed") return this.takeWriteError();
+    this.#forgetReadError();
+    return state.error;
+  }
+
+  giveBack(bytes: Uint8Array): void {
+    assertBytes(bytes);
+    if (this.isClosed) throw fault("EBADF", "Cannot give back: the socket is closed");
+    this.#assertOwned("give back");
+    if (bytes.length === 0) return;
+    const rest = this.#returned ?? NOTHING;
+    this.#returned = new Uint8Array(bytes.length + rest.length);
+    this.#returned.set(bytes);
+    this.#returned.set(rest, bytes.length);
+    this.changed();
+  }
+
+  // -- Sending --
+
+  override send(bytes: Uint8Array): number {
+    this.#assertOwned("send");
+    return super.send(bytes);
+  }
+
+  override async sendAll(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    this.#assertOwned("send");
+    await super.sendAll(bytes, signal);
+  }
+
+  override shutdown(): Promise<void> {
+    if (this.isClosed) throw fault("EBADF", "Cannot shut down: the socket is closed");
+    this.#assertOwned("shut down");
+    return this.#shutDownOnceConnected();
+  }
+
+  #shutDownOnceConnected(): Promise<void> {
+    if (this.#input.tag !== "connecting") return super.shutdown();
+    return this.#connected!.promise.then(() => super.shutdown());
+  }
+
+  // -- Handing over --
+
+  #assertOwned(action: string): void {
+    if (!this.#web || this.isClosed) return;
+    throw fault("EBUSY", `Cannot ${action}: the connection was handed over as web streams`);
+  }
+
+  /** The connection as web streams; from now on it is theirs. */
+  get web(): WebStreams {
+    if (this.#web) return this.#web;
+    if (this.isClosed) throw fault("EBADF", "Cannot hand over: the socket is closed");
+    this.#web = new WebStreams({
+      receive: () => this.#receive(),
+      send: (bytes) => super.sendAll(bytes),
+      shutdown: () => this.#shutDownOnceConnected(),
+      close: () => this.close(),
+      abort: () => this.abort(),
+    });
+    this.changed();
+    return this.#web;
+  }
+
+  /** What comes next, for the web stream; `null` at end of file. */
+  async #receive(): Promise<Uint8Array<ArrayBuffer> | null> {
+    for (;;) {
+      const state = this.#input;
+      if (state.tag === "closed") throw fault("EBADF", "Cannot receive: the socket is closed");
+      if (state.tag !== "connecting" && this.arrivedBytes > 0) {
+        const bytes = new Uint8Array(this.arrivedBytes);
+        this.#move(bytes.length, bytes, 0);
+        return bytes;
+      }
+      if (state.tag === "ended") return null;
+      if (state.tag === "failed") throw state.error;
+      if (state.tag === "unconnected") throw this.takeWriteError() ?? brokenConnection();
+      this.startRead();
+      await this.nextChange();
     }
   }
 
-  #move(state: ReadState & { tag: "ready" }, max: number, target: Uint8Array, at: number): number {
-    const { buffer, start, end } = state;
-    const taken = Math.min(end, start + max);
-    target.set(buffer.subarray(start, taken), at);
-    if (taken < end) {
-      state.start = taken;
-    } else {
-      giveBuffer(buffer);
-      this.#reading = IDLE;
-    }
-    this.served();
-    return taken - start;
-  }
+  // -- Closing --
 
   close(): void {
-    const state = this.#reading;
-    if (state.tag === "closed") return;
-    this.#reading = state.tag === "pending" ? { tag: "closed", buffer: state.buffer } : CLOSED;
-    if (state.tag === "ready") giveBuffer(state.buffer);
+    if (this.isClosed) return;
+    this.#input = CLOSED;
+    this.#returned = undefined;
+    this.#dropBuffer();
+    this.dropLater(fault("EBADF", "Cannot send: the socket was closed"));
     try {
       if (!this.isSending) this.#free(closeQuietly);
     } finally {
@@ -1736,7 +2251,7 @@ class StreamEndpoint extends SendingEndpoint {
   }
 
   abort(): void {
-    this.giveUpSending();
+    this.giveUpSending(fault("EBADF", "Cannot send: the socket was closed"));
     try {
       this.close();
     } finally {
@@ -1752,23 +2267,123 @@ class StreamEndpoint extends SendingEndpoint {
   #free(close: (stream: ByteStream) => void): void {
     if (this.#isFreed) return;
     this.#isFreed = true;
-    this.giveUpSending();
+    this.hold();
+    this.giveUpSending(fault("EBADF", "Cannot send: the socket was closed"));
     try {
       close(this.stream);
     } finally {
-      if (this.#reading === CLOSED) this.release();
+      this.#releaseIfOver();
     }
+  }
+
+  #releaseIfOver(): void {
+    if (this.#isFreed && !this.#isPending) this.release();
   }
 }
 
+function brokenConnection(): Error {
+  return fault("EPIPE", "Cannot send: the connection is broken");
+}
+
+/** A connection that is being made, in the place of the stream that it will be. */
+class ConnectAttempt implements ByteStream {
+  readonly #aborter = new AbortController();
+  readonly conn: Promise<ByteStream>;
+
+  constructor(options: Deno.ConnectOptions | Deno.UnixConnectOptions, signal?: AbortSignal) {
+    this.conn = this.#connect(options, signal);
+  }
+
+  async #connect(
+    options: Deno.ConnectOptions | Deno.UnixConnectOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<ByteStream> {
+    signal?.throwIfAborted();
+    const { signal: own } = this.#aborter;
+    const forward = () => this.#aborter.abort(signal!.reason);
+    signal?.addEventListener("abort", forward);
+    using abortion = new Abortion(own);
+    try {
+      // Deno looks at the signal for TCP only.
+      const connecting = Deno.connect({ ...options, signal: own } as Deno.ConnectOptions);
+      connecting.then((conn) => own.aborted && closeUnheard(conn), () => {});
+      const conn = await Promise.race([connecting, abortion.promise]);
+      own.throwIfAborted();
+      return conn!;
+    } finally {
+      signal?.removeEventListener("abort", forward);
+    }
+  }
+
+  /** Nobody reads from it. */
+  read(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
+  close(): void {
+    this.#aborter.abort(fault("EBADF", "Cannot connect: the socket was closed"));
+  }
+}
+
+/** What web streams need of the connection beneath. */
+interface WebConnection {
+  receive(): Promise<Uint8Array<ArrayBuffer> | null>;
+  send(bytes: Uint8Array): Promise<void>;
+  shutdown(): Promise<void>;
+  close(): void;
+  abort(): void;
+}
+
+/** A connection as two web streams. It is closed when both are over. */
+class WebStreams {
+  readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
+  readonly writable: WritableStream<Uint8Array>;
+  #open = 2;
+
+  constructor(connection: WebConnection) {
+    const onOver = () => --this.#open === 0 && connection.close();
+    this.readable = new ReadableStream({
+      type: "bytes",
+      async pull(controller) {
+        const bytes = await connection.receive();
+        if (bytes) return controller.enqueue(bytes);
+        controller.close();
+        controller.byobRequest?.respond(0);
+        onOver();
+      },
+      cancel: () => void onOver(),
+    }, { highWaterMark: 0 });
+    this.writable = new WritableStream({
+      write: (bytes) => connection.send(bytes),
+      close: async () => {
+        await connection.shutdown();
+        onOver();
+      },
+      abort: () => connection.abort(),
+    });
+  }
+}
+
+/** Bytes of one sendAll(): `rest` has no room yet, and all have left at byte `endsAt` of the stream. */
+interface WholeSend {
+  rest: Uint8Array;
+  endsAt: number;
+  readonly sent: PromiseWithResolvers<void>;
+}
+
 /**
- * What waits to be sent, below a limit: bytes that are being written, and
- * behind them those that were added meanwhile, which go together next.
+ * What waits to be sent, below a limit: bytes that are being written, behind them those
+ * that were added meanwhile, which go together next, and last what has no room yet.
  */
 class Outbox {
   #written: Uint8Array = NOTHING;
   #queue: Uint8Array = NOTHING;
   #queuedBytes = 0;
+  /** Bytes that have left so far. */
+  #sentBytes = 0;
+  readonly #later: WholeSend[] = [];
+  /** Has room, and has not left yet. */
+  readonly #leaving: WholeSend[] = [];
 
   /** Bytes that are unsent. */
   get length(): number {
@@ -1805,6 +2420,49 @@ class Outbox {
   remove(count: number): void {
     // An empty view would keep the memory.
     this.#written = count < this.#written.length ? this.#written.subarray(count) : NOTHING;
+    this.#sentBytes += count;
+    while (this.#leaving.length > 0 && this.#leaving[0]!.endsAt <= this.#sentBytes) {
+      this.#leaving.shift()!.sent.resolve();
+    }
+  }
+
+  /** Takes bytes that wait for room, in order; resolves when all have left. */
+  addLater(rest: Uint8Array): Promise<void> {
+    const sent = Promise.withResolvers<void>();
+    this.#later.push({ rest, endsAt: Infinity, sent });
+    return sent.promise;
+  }
+
+  /** Adds of what waits for room as much as fits below `limit`. */
+  pump(limit: number): void {
+    while (this.#later.length > 0 && this.length < limit) {
+      const whole = this.#later[0]!;
+      whole.rest = whole.rest.subarray(this.add(whole.rest, limit));
+      if (whole.rest.length > 0) break;
+      whole.endsAt = this.#sentBytes + this.length;
+      this.#leaving.push(this.#later.shift()!);
+    }
+  }
+
+  /** Forgets what has no room yet of one sendAll(); returns false if all has left. */
+  drop(sent: Promise<void>): boolean {
+    for (const list of [this.#later, this.#leaving]) {
+      const at = list.findIndex((whole) => whole.sent.promise === sent);
+      if (at >= 0) return list.splice(at, 1).length > 0;
+    }
+    return false;
+  }
+
+  /** Tells whoever waits that nothing more will leave; returns whether anybody did. */
+  fail(error: unknown): boolean {
+    const waiting = [...this.#leaving.splice(0), ...this.#later.splice(0)];
+    for (const { sent } of waiting) sent.reject(error);
+    return waiting.length > 0;
+  }
+
+  /** Tells whoever waits for room that there will be none. */
+  failLater(error: unknown): void {
+    for (const { sent } of this.#later.splice(0)) sent.reject(error);
   }
 }
 
@@ -1850,40 +2508,71 @@ function giveBuffer(buffer: Uint8Array): void {
 }
 
 /** One source in one poller. */
-class Registration implements Watcher {
-  readonly source: Source;
+class Registration<S extends Source = Source, D = unknown> implements Watcher {
+  readonly source: S;
   readonly endpoint: Endpoint;
-  readonly #list: ReadyList;
-  #isAttached = false;
+  data: D | undefined;
+  readonly #list: ReadyList<S, D>;
   #mask = 0;
-  /** The mask, and whether to go, that count after the next {@linkcode apply}. */
-  nextMask = 0;
-  isRemoved = false;
-  /** Whether it waits in the list's queue. */
-  isUnread = false;
+  /** Whether POLLONESHOT keeps it from being reported. */
+  #isAsleep = false;
+  #isRemoved = false;
   /** Where it is in the list of those that are ready; -1 if it is not. */
   readyAt = -1;
+  /** Whether it waits in the list's queue. */
+  isUnread = false;
+  /** The state of the endpoint that was reported last. */
+  #reported = 0;
 
-  constructor(list: ReadyList, source: Source, endpoint: Endpoint) {
+  constructor(list: ReadyList<S, D>, source: S, endpoint: Endpoint) {
     this.#list = list;
     this.source = source;
     this.endpoint = endpoint;
+    endpoint.watch(this);
+  }
+
+  get mask(): number {
+    return this.#mask;
+  }
+
+  watchFor(mask: number): void {
+    this.#mask = mask;
+    this.#isAsleep = false;
+    this.#list.update(this);
+  }
+
+  remove(): void {
+    this.#isRemoved = true;
+    this.endpoint.unwatch(this);
+    this.#list.remove(this);
   }
 
   events(): number {
-    return this.endpoint.readiness() & (this.#mask | ALWAYS_REPORTED);
+    return this.#isAsleep ? 0 : this.endpoint.readiness() & (this.#mask | ALWAYS_REPORTED);
   }
 
-  apply(): void {
-    if (this.isRemoved) {
-      this.endpoint.unwatch(this);
-      this.#list.remove(this);
-      return;
-    }
-    if (!this.#isAttached) this.endpoint.watch(this);
-    this.#isAttached = true;
-    this.#mask = this.nextMask;
-    this.#list.update(this);
+  /** Makes the entry of a report; returns whether that puts it to sleep. */
+  report(entries: PollEntry<S, D>[]): boolean {
+    const { source, data } = this;
+    entries.push(
+      (data === undefined ? [source, this.events()] : [source, this.events(), data]) as PollEntry<
+        S,
+        D
+      >,
+    );
+    this.#reported = this.endpoint.changes;
+    return this.#isAsleep = (this.#mask & POLLONESHOT) !== 0;
+  }
+
+  /**
+   * Whether to read on behind what is unread, to find the end of a peer that left. Where
+   * it is asked for data that comes after a report that was not answered: to a caller that reads
+   * what it is told of, it would be a read in vain each time.
+   */
+  get readsOn(): boolean {
+    const { endpoint } = this;
+    return !this.#isRemoved && endpoint.mayReadOn() &&
+      (!(this.#mask & POLLIN) || endpoint.changes === this.#reported);
   }
 
   changed(): void {
@@ -1899,27 +2588,27 @@ class Registration implements Watcher {
  * Registrations that wait for a read, first in, first out. An array, because a
  * Set that is taken from the front is searched over all that were taken before.
  */
-class UnreadQueue {
-  #items: Registration[] = [];
+class UnreadQueue<R extends { isUnread: boolean }> {
+  #items: R[] = [];
   #head = 0;
   /** Number of registrations that wait; the others in the array do no more. */
   size = 0;
 
-  add(registration: Registration): void {
+  add(registration: R): void {
     if (registration.isUnread) return;
     registration.isUnread = true;
     this.size++;
     this.#items.push(registration);
   }
 
-  delete(registration: Registration): void {
+  delete(registration: R): void {
     if (!registration.isUnread) return;
     registration.isUnread = false;
     this.size--;
     if (this.#items.length - this.#head > 2 * this.size + 64) this.#compact();
   }
 
-  shift(): Registration | undefined {
+  shift(): R | undefined {
     while (this.#head < this.#items.length) {
       const registration = this.#items[this.#head++]!;
       if (this.#head === this.#items.length || this.#head > 1024) this.#compact();
@@ -1937,17 +2626,17 @@ class UnreadQueue {
 }
 
 /** What is ready, in the order of becoming so: an array with gaps, at a tenth of a Set's cost. */
-class ReadyQueue {
-  #items: (Registration | undefined)[] = [];
+class ReadyQueue<R extends { readyAt: number }> {
+  #items: (R | undefined)[] = [];
   size = 0;
 
-  add(registration: Registration): void {
+  add(registration: R): void {
     if (this.#items.length > 2 * this.size + 64) this.#compact();
     registration.readyAt = this.#items.push(registration) - 1;
     this.size++;
   }
 
-  delete(registration: Registration): void {
+  delete(registration: R): void {
     if (registration.readyAt < 0) return;
     this.#items[registration.readyAt] = undefined;
     registration.readyAt = -1;
@@ -1955,9 +2644,9 @@ class ReadyQueue {
   }
 
   /** Without gaps; valid until the next change. */
-  list(): readonly Registration[] {
+  list(): readonly R[] {
     if (this.#items.length > this.size) this.#compact();
-    return this.#items as Registration[];
+    return this.#items as R[];
   }
 
   #compact(): void {
@@ -1968,10 +2657,13 @@ class ReadyQueue {
 }
 
 /** What the registrations of one poller have to tell: the kernel's ready list. */
-class ReadyList implements Wait {
-  readonly #ready = new ReadyQueue();
+class ReadyList<S extends Source, D> implements Wait {
+  readonly #ready = new ReadyQueue<Registration<S, D>>();
   /** Registrations whose source needs a read, in order of service. */
-  readonly #unread = new UnreadQueue();
+  readonly #unread = new UnreadQueue<Registration<S, D>>();
+  /** What was reported last, and what may be read on behind unread data. */
+  #reported: Registration<S, D>[] = [];
+  readonly #readingOn = new Set<Registration<S, D>>();
   readonly #burst = new Burst();
   #hasNews = false;
   #isWoken = false;
@@ -1980,7 +2672,7 @@ class ReadyList implements Wait {
   #arrival: PromiseWithResolvers<void> | undefined;
 
   /** Puts a registration where the state of its source says; returns whether it became ready. */
-  update(registration: Registration): boolean {
+  update(registration: Registration<S, D>): boolean {
     const wasReady = registration.readyAt >= 0;
     const isReady = registration.events() !== 0;
     if (isReady) {
@@ -1993,21 +2685,24 @@ class ReadyList implements Wait {
     if (registration.endpoint.mayRead()) {
       this.#unread.add(registration);
       this.#endWait();
+    } else if (!isReady && registration.readsOn) {
+      this.#readingOn.add(registration);
+      this.#endWait();
     }
     return isReady && !wasReady;
   }
 
-  changed(registration: Registration): void {
+  changed(registration: Registration<S, D>): void {
     if (this.update(registration) && !this.#isReading) this.#burst.add();
   }
 
   /** What was left of a source that was served waits behind all others, and is no arrival. */
-  served(registration: Registration): void {
+  served(registration: Registration<S, D>): void {
     this.#ready.delete(registration);
     this.update(registration);
   }
 
-  remove(registration: Registration): void {
+  remove(registration: Registration<S, D>): void {
     this.#ready.delete(registration);
     this.#unread.delete(registration);
   }
@@ -2024,11 +2719,18 @@ class ReadyList implements Wait {
   }
 
   get unread(): number {
-    return this.#unread.size;
+    return this.#unread.size + this.#readingOn.size;
   }
 
   get ready(): number {
     return this.#ready.size;
+  }
+
+  begin(): void {
+    for (const registration of this.#reported) {
+      if (registration.readsOn) this.#readingOn.add(registration);
+    }
+    this.#reported = [];
   }
 
   beginRound(hasParked: boolean): void {
@@ -2036,14 +2738,39 @@ class ReadyList implements Wait {
     if (!this.#burst.isOn) this.startReads(READS_PER_STEP);
   }
 
-  /** In order of service, so that nobody is read twice before all were read once. */
+  /**
+   * In order of service, so that nobody is read twice before all were read once; behind
+   * unread data comes last.
+   */
   startReads(most: number): void {
     this.#isReading = true;
-    for (let started = 0; started < most; started++) {
+    let started = 0;
+    for (; started < most; started++) {
       const registration = this.#unread.shift();
       if (!registration) break;
       registration.endpoint.startRead();
     }
+    if (this.#readingOn.size > 0) this.#readOn(most - started);
+  }
+
+  #readOn(most: number): void {
+    for (const registration of this.#readingOn) {
+      if (most-- === 0) return;
+      this.#readingOn.delete(registration);
+      if (registration.readsOn) registration.endpoint.startRead();
+    }
+  }
+
+  startReadsBehind(most: number): boolean {
+    this.#isReading = true;
+    let started = 0;
+    for (const { endpoint } of this.#ready.list()) {
+      if (started === most) break;
+      if (!endpoint.mayReadOn()) continue;
+      endpoint.startRead();
+      started++;
+    }
+    return started > 0;
   }
 
   endStep(): void {
@@ -2061,14 +2788,15 @@ class ReadyList implements Wait {
     return { promise, [Symbol.dispose]: () => this.#arrival = undefined };
   }
 
-  report(): [Source, number][] {
+  report(): PollEntry<S, D>[] {
     this.#hasNews = false;
     this.#isWoken = false;
-    const report: [Source, number][] = [];
-    for (const registration of this.#ready.list()) {
-      report.push([registration.source, registration.events()]);
+    const entries: PollEntry<S, D>[] = [];
+    this.#reported = [...this.#ready.list()];
+    for (const registration of this.#reported) {
+      if (registration.report(entries)) this.#ready.delete(registration);
     }
-    return report;
+    return entries;
   }
 }
 
@@ -2134,26 +2862,33 @@ class Contender implements Watcher {
   }
 }
 
+function endpointsOf(contenders: readonly Contender[]): ReadonlySet<Endpoint> {
+  return new Set(contenders.map(({ endpoint }) => endpoint));
+}
+
 /** The race of one select(). Disposing lets go of the sources. */
 class SelectRace implements Wait, Disposable {
   readonly #contenders: readonly Contender[];
   /** Endpoints to be read ahead: all but those that are only to be written. */
   readonly #reading: ReadonlySet<Endpoint>;
+  /** Endpoints that are asked for data. */
+  readonly #receiving: ReadonlySet<Endpoint>;
 
   constructor(contenders: readonly Contender[]) {
     this.#contenders = contenders;
-    this.#reading = new Set(
-      contenders.filter(({ mask }) => mask !== POLLOUT).map(({ endpoint }) => endpoint),
-    );
+    this.#reading = endpointsOf(contenders.filter(({ mask }) => mask !== POLLOUT));
+    this.#receiving = endpointsOf(contenders.filter(({ mask }) => mask === POLLIN));
     for (const contender of contenders) contender.endpoint.watch(contender);
   }
+
+  begin(): void {}
 
   [Symbol.dispose](): void {
     for (const contender of this.#contenders) contender.endpoint.unwatch(contender);
   }
 
   get unread(): number {
-    return this.#idle().length;
+    return this.#idle().length + this.#readingOn().length;
   }
 
   get ready(): number {
@@ -2167,7 +2902,13 @@ class SelectRace implements Wait, Disposable {
   startReads(most: number): void {
     const idle = this.#idle();
     if (idle.length > most) idle.sort((a, b) => a.servedAt - b.servedAt);
-    for (const endpoint of idle.slice(0, most)) endpoint.startRead();
+    for (const endpoint of [...idle, ...this.#readingOn()].slice(0, most)) endpoint.startRead();
+  }
+
+  startReadsBehind(most: number): boolean {
+    const behind = [...this.#reading].filter((endpoint) => endpoint.mayReadOn()).slice(0, most);
+    for (const endpoint of behind) endpoint.startRead();
+    return behind.length > 0;
   }
 
   endStep(): void {}
@@ -2188,7 +2929,9 @@ class SelectRace implements Wait, Disposable {
   }
 
   report(): void {
-    if (this.#isBroken) throw new Deno.errors.BadResource("Cannot select: a source is closed");
+    if (this.#isBroken) {
+      throw fault("EBADF", "Cannot select: a source is closed");
+    }
     for (const { endpoint } of this.#winners()) endpoint.reported = endpoint.changes;
   }
 
@@ -2198,6 +2941,14 @@ class SelectRace implements Wait, Disposable {
 
   #idle(): Endpoint[] {
     return [...this.#reading].filter((endpoint) => endpoint.mayRead());
+  }
+
+  /** Those to be read on behind unread data, see {@linkcode Registration.readsOn}. */
+  #readingOn(): Endpoint[] {
+    return [...this.#reading].filter((endpoint) =>
+      endpoint.mayReadOn() &&
+      (!this.#receiving.has(endpoint) || endpoint.changes === endpoint.reported)
+    );
   }
 
   #winners(): Contender[] {
@@ -2234,32 +2985,50 @@ async function waitUntilDue(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   signal?.throwIfAborted();
+  wait.begin();
   using abortion = signal && new Abortion(signal);
   const deadlineMs = timeoutMs === Infinity ? Infinity : performance.now() + timeoutMs;
+  if (timeoutMs > 0 && await isDueBefore(deadlineMs - LOOK_MS, wait, abortion)) return;
+  do await look(wait, timeoutMs > 0, signal); while (
+    wait.due() === "nothing" && performance.now() < deadlineMs
+  );
+}
+
+/** Waits in rounds; returns false if nothing was due until the time has come for the last look. */
+async function isDueBefore(
+  lookAtMs: number,
+  wait: Wait,
+  abortion: Abortion | undefined,
+): Promise<boolean> {
   let hasParked = false;
   let hasTurned = false;
-  while (timeoutMs > 0 && (deadlineMs === Infinity || performance.now() < deadlineMs)) {
+  do {
     wait.beginRound(hasParked);
-    let came;
-    do {
-      came = queueClock;
-      for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
-    } while (came !== queueClock);
+    await settle();
     wait.endStep();
     const due = wait.due();
     const isStarved = loopWatch.isStarved();
-    if (due !== "nothing" && (hasTurned || due === "news" && !isStarved)) return;
+    if (due !== "nothing" && (hasTurned || due === "news" && !isStarved)) return true;
     if (due !== "nothing" || isStarved) {
       await turnLoop();
       hasParked = true;
-    } else {
+    } else if (lookAtMs === Infinity || performance.now() < lookAtMs) {
       const stepEndsMs = wait.unread > 0 ? performance.now() + MS_PER_STEP : Infinity;
-      hasParked = await arrivalOrTimer(wait, Math.min(stepEndsMs, deadlineMs), abortion?.promise);
+      hasParked = await arrivalOrTimer(wait, Math.min(stepEndsMs, lookAtMs), abortion?.promise);
     }
     hasTurned ||= hasParked;
-    signal?.throwIfAborted();
-  }
-  await look(wait, signal);
+    abortion?.throwIfAborted();
+  } while (lookAtMs === Infinity || performance.now() < lookAtMs);
+  return false;
+}
+
+/** Lets what need not wait settle, for queues as long as more comes. */
+async function settle(): Promise<void> {
+  let came;
+  do {
+    came = queueClock;
+    for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+  } while (came !== queueClock);
 }
 
 /** A promise that settles when a signal is aborted. Disposing takes the listener away. */
@@ -2277,6 +3046,10 @@ class Abortion implements Disposable {
     return this.#abortion.promise;
   }
 
+  throwIfAborted(): void {
+    this.#signal.throwIfAborted();
+  }
+
   [Symbol.dispose](): void {
     this.#signal.removeEventListener("abort", this.#listener);
   }
@@ -2285,19 +3058,36 @@ class Abortion implements Disposable {
 /**
  * Finds all that waits in the kernel: starts the reads that are due, a step a turn,
  * and turns the loop until a turn did not use up what it may serve. A read of 0 bytes
- * will be asked again, but adds no step.
+ * will be asked again, but adds no step. Whoever is content with the first (`endsEarly`)
+ * gets that at once.
  */
-async function look(wait: Wait, signal: AbortSignal | undefined): Promise<void> {
+async function look(
+  wait: Wait,
+  endsEarly: boolean,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   let stepsLeft = Math.ceil(wait.unread / READS_PER_LOOK);
   for (let found = Infinity; stepsLeft > 0 || found >= FULL_TURN; stepsLeft--) {
     const known = wait.ready;
     wait.startReads(READS_PER_LOOK);
-    await turnLoop();
-    await askKernel();
+    if (endsEarly) await arrivalOrTimer(wait, 0, undefined);
+    else await turnLoop();
+    if (!endsEarly || wait.due() === "nothing") await askKernel();
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
     wait.endStep();
     signal?.throwIfAborted();
+    if (endsEarly && wait.due() !== "nothing") return;
     found = wait.ready - known;
+  }
+  await lookBehind(wait);
+}
+
+/** Reads on behind what has come: an end that the kernel has told of shows at once. */
+async function lookBehind(wait: Wait): Promise<void> {
+  while (wait.startReadsBehind(READS_PER_LOOK)) {
+    await new Promise(setImmediate);
+    for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+    wait.endStep();
   }
 }
 
@@ -2339,6 +3129,22 @@ async function arrivalOrTimer(
   } finally {
     clearTimeout(timer);
   }
+}
+
+// -- Errors and arguments --
+
+/** What errors of our own are, by the code that the system would give. */
+const FAULTS = {
+  EAGAIN: Deno.errors.WouldBlock,
+  EBADF: Deno.errors.BadResource,
+  EBUSY: Deno.errors.Busy,
+  ENOENT: Deno.errors.NotFound,
+  ENOTSUP: Deno.errors.NotSupported,
+  EPIPE: Deno.errors.BrokenPipe,
+} as const;
+
+function fault(code: keyof typeof FAULTS, message: string): Error {
+  return Object.assign(new FAULTS[code](message), { code });
 }
 
 function endpointOf(source: unknown): Endpoint {
@@ -2437,6 +3243,17 @@ function parseBufferBytes(bytes: unknown): number {
 
 function assertBytes(bytes: unknown): void {
   if (!(bytes instanceof Uint8Array)) throw new TypeError("Cannot send: expected a Uint8Array");
+}
+
+const claimedStreams = new WeakSet<ByteStream>();
+
+/** Two sockets over one stream would share its bytes. */
+function claimed(stream: ByteStream): ByteStream {
+  if (claimedStreams.has(stream)) {
+    throw new TypeError("Cannot make a Socket: another Socket has this stream");
+  }
+  claimedStreams.add(stream);
+  return stream;
 }
 
 /** Starts an operation of somebody else's stream; one that throws at once has failed. */

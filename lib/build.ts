@@ -91,7 +91,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const datagramSockets = listening.filter((one) => one.kind === "datagram");
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
   const tasks = new TaskQueue(() => multiplexer.wake());
-  const stats = new Stats(performance.now(), config.udpPorts.length > 0);
+  const stats = new Stats(performance.now(), config.udpPorts.length > 0, () => lostOf(listening));
   const internalErrors = new InternalErrors(say);
   const makeFramer = framerOf(config);
   const history = config.web && new History(makeFramer);
@@ -345,4 +345,11 @@ export function rotationOf({ rotateSizeBytes, rotateKeep }: Config) {
 
 function networksOf(networks: readonly Network[]): Networks | undefined {
   return networks.length > 0 ? new Networks(networks) : undefined;
+}
+
+/** Clients that were gone before they were accepted. */
+function lostOf(listening: readonly Listening[]): number {
+  let lost = 0;
+  for (const one of listening) if (one.kind === "stream") lost += one.socket.lost;
+  return lost;
 }

@@ -28,22 +28,34 @@ export class Stats {
   /** Lines that were longer than allowed. */
   cut = 0;
   datagrams = 0;
+  /** Failures to accept; a client that was gone is none, see {@linkcode lostClients}. */
   acceptErrors = 0;
+  readonly #countLost: () => number;
   readonly #startedAtMs: number;
   readonly #hearsDatagrams: boolean;
   /** When the last summary was made, and the lines at that time. */
   #last: { readonly atMs: number; readonly lines: number };
 
-  /** `nowMs` is `performance.now()`, here and in {@linkcode summary}. */
-  constructor(nowMs: number, hearsDatagrams: boolean) {
+  /**
+   * `nowMs` is `performance.now()`, here and in {@linkcode summary}; `countLost` says how
+   * many clients were gone before they were accepted.
+   */
+  constructor(nowMs: number, hearsDatagrams: boolean, countLost = () => 0) {
     this.#startedAtMs = nowMs;
+    this.#countLost = countLost;
     this.#hearsDatagrams = hearsDatagrams;
     this.#last = { atMs: nowMs, lines: 0 };
   }
 
+  /** Clients that were gone before they were accepted. */
+  get lostClients(): number {
+    return this.#countLost();
+  }
+
   /** One line for the operator; the rate is that since the last summary. */
   summary(open: number, nowMs: number): string {
-    const { connections, refused, lines, bytes, cut, datagrams, acceptErrors } = this;
+    const { connections, refused, lines, bytes, cut, datagrams } = this;
+    const acceptErrors = this.acceptErrors + this.lostClients;
     const linesPerSecond = 1000 * (lines - this.#last.lines) /
       Math.max(1, nowMs - this.#last.atMs);
     this.#last = { atMs: nowMs, lines };

@@ -85,15 +85,15 @@ export class ConnectionAcceptor {
     handshakes.start(
       { stream: socket.stream, peer },
       isTls ? tls : undefined,
-      (outcome) => tasks.post(() => this.#onOutcome(peer, acceptedAtMs, outcome)),
+      (outcome) => tasks.post(() => this.#onOutcome(socket, peer, acceptedAtMs, outcome)),
     );
   }
 
-  #onOutcome(accepted: Peer, acceptedAtMs: number, outcome: Outcome): void {
+  #onOutcome(socket: Socket, accepted: Peer, acceptedAtMs: number, outcome: Outcome): void {
     const { admission, handshakes, clients } = this.#options;
     // A proxy's connection counts for the client that it is named to be, once that has arrived.
     const counted = handshakes.isProxy(accepted) ? undefined : accepted;
-    if (outcome.tag === "arrived") return this.#onArrived(counted, outcome);
+    if (outcome.tag === "arrived") return this.#onArrived(socket, counted, outcome);
     admission.left(counted);
     if (outcome.tag === "refused") clients.refuse(outcome.peer, outcome.reason);
     if (outcome.tag === "failed") {
@@ -102,10 +102,14 @@ export class ConnectionAcceptor {
     }
   }
 
-  #onArrived(counted: Peer | undefined, arrived: Outcome & { tag: "arrived" }): void {
+  #onArrived(
+    accepted: Socket,
+    counted: Peer | undefined,
+    arrived: Outcome & { tag: "arrived" },
+  ): void {
     const { admission, clients } = this.#options;
     const { stream, peer, through, certificate } = arrived;
-    const socket = new Socket(stream);
+    const socket = stream === accepted.stream ? accepted : new Socket(stream);
     // Others of its address may have arrived since the proxy said who it is.
     const refusal = counted ? undefined : admission.refusalOf(peer);
     if (refusal) {

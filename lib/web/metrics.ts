@@ -29,7 +29,11 @@ export function metricsText(
     counter("earshot_received_bytes_total", "Bytes heard.", stats.bytes),
     counter("earshot_cut_lines_total", "Lines cut because they were too long.", stats.cut),
     counter("earshot_datagrams_total", "Datagrams heard.", stats.datagrams),
-    counter("earshot_accept_errors_total", "Failures to accept.", stats.acceptErrors),
+    counter(
+      "earshot_accept_errors_total",
+      "Failures to accept.",
+      stats.acceptErrors + stats.lostClients,
+    ),
     counter("earshot_output_bytes_total", "Bytes written to the log.", outputBytes),
     gauge("earshot_output_stalled", "1 while the log takes nothing.", Number(isOutputStalled)),
     gauge("process_start_time_seconds", "Start of the process, Unix time.", startMs / 1000),

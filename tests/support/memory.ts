@@ -148,8 +148,9 @@ export function talker(text = "x"): ByteStream {
   const bytes = encode(text);
   return {
     read: (target) => {
-      target.set(bytes);
-      return Promise.resolve(bytes.length);
+      const count = Math.min(target.length, bytes.length);
+      target.set(bytes.subarray(0, count));
+      return Promise.resolve(count);
     },
   };
 }
