@@ -3,57 +3,19 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseConfig } from "../main.ts";
 import { FILES } from "./support/needs.ts";
+import {
+  anchorsOf,
+  argumentsIn,
+  blocksOf,
+  inlineCodeOf,
+  linksOf,
+  PAGES,
+  read,
+  ROOT,
+  wordsOf,
+} from "./support/pages.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
-
-const ROOT = new URL("..", import.meta.url);
-const PAGES = [
-  "README.md",
-  "CHANGELOG.md",
-  "docs/recipes.md",
-  "docs/library.md",
-  "docs/comparison.md",
-  "docs/internals.md",
-  "bench/README.md",
-];
-
-function read(path: string): string {
-  return Deno.readTextFileSync(new URL(path, ROOT));
-}
-
-/** A page without its fenced blocks. */
-function proseOf(path: string): string {
-  return read(path).replaceAll(/^```.*?^```$/gms, "");
-}
-
-/** What a forge makes of the headings of a page. */
-function anchorsOf(path: string, level = "#+"): string[] {
-  return [...proseOf(path).matchAll(RegExp(`^${level} (.+)$`, "gm"))].map(([, heading = ""]) =>
-    heading.toLowerCase().replaceAll(/[^\w\s-]/g, "").replaceAll(" ", "-")
-  );
-}
-
-/** Links of a page into the project, as path and anchor. */
-function linksOf(page: string): { path: string; anchor: string }[] {
-  return [...proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)]
-    .map(([, link = ""]) => new URL(link, new URL(page, ROOT)))
-    .filter(({ protocol }) => protocol === ROOT.protocol)
-    .map(({ href, hash }) => {
-      const path = href.slice(ROOT.href.length, href.length - hash.length);
-      return { path, anchor: hash.slice(1) };
-    });
-}
-
-/** Command lines of earshot in the shell blocks and tables of a page, without what is around them. */
-function commandsOf(page: string): string[] {
-  const text = read(page);
-  const fenced = [...text.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = ""]) => block);
-  const inline = [...proseOf(page).matchAll(/`([^`\n]+)`/g)].map(([, code = ""]) => code);
-  const lines = [...fenced, ...inline].flatMap((block) =>
-    block.replaceAll("\\\n", " ").split("\n")
-  );
-  return lines.flatMap((line) => /^earshot(?: (-[^|&>#]*)|$)/.exec(line)?.[1]?.trim() ?? []);
-}
 
 Deno.test({
   ...FILES,
@@ -106,10 +68,22 @@ Deno.test({
   ...FILES,
   name: "parseConfig() takes every command line of the pages",
   fn() {
-    const commands = PAGES.filter((page) => page !== "CHANGELOG.md").flatMap(commandsOf);
-    assert(commands.length > 20);
-    for (const command of commands) parseConfig(command.split(/\s+/));
+    const pages = PAGES.filter((page) => page !== "CHANGELOG.md");
+    const commands = pages.flatMap((page) => {
+      const code = [...blocksOf(read(page)).map(({ code }) => code), ...inlineCodeOf(read(page))];
+      return code.flatMap(argumentsIn);
+    });
+    assert(commands.length > 40);
+    for (const args of commands) parseConfig(args);
   },
+});
+
+Deno.test("wordsOf() takes a command apart as a shell does", () => {
+  const line = String.raw`--greet '220 hi\r\n' --reply "a \"b\"=>c d" -o'x y' a#b # a comment`;
+  assertEquals(wordsOf(line), [
+    ...["--greet", String.raw`220 hi\r\n`, "--reply", 'a "b"=>c d', "-ox y", "a#b"],
+  ]);
+  assertEquals(wordsOf(" --quiet | jq ."), ["--quiet"]);
 });
 
 Deno.test({

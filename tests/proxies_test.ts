@@ -6,6 +6,7 @@ import { serveFrom } from "./support/serving.ts";
 import {
   Capture,
   connectTo,
+  freePort,
   listenLocal,
   pause,
   readUpTo,
@@ -89,22 +90,6 @@ async function untilAnswered(port: number, demandLife: () => void): Promise<numb
     } catch {
       demandLife();
       await pause(20);
-    }
-  }
-}
-
-/**
- * A port that was free a moment ago, and none of those that the system gives to clients:
- * one that tries such a port before anybody listens there may be connected to itself.
- */
-function freePort(): number {
-  for (;;) {
-    const port = 20_000 + Math.floor(10_000 * Math.random());
-    try {
-      Deno.listen({ hostname: "127.0.0.1", port }).close();
-      return port;
-    } catch {
-      // It is taken.
     }
   }
 }

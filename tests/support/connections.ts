@@ -25,6 +25,22 @@ export function connect(listener: Deno.TcpListener): Promise<Deno.TcpConn> {
   return Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
 }
 
+/**
+ * A port that was free a moment ago, and none of those that the system gives to clients:
+ * one that tries such a port before anybody listens there may be connected to itself.
+ */
+export function freePort(): number {
+  for (;;) {
+    const port = 20_000 + Math.floor(10_000 * Math.random());
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      return port;
+    } catch {
+      // It is taken.
+    }
+  }
+}
+
 export async function connectTo(port: number) {
   return await Deno.connect({ hostname: "127.0.0.1", port });
 }
