@@ -1,490 +1,364 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { encode } from "../lib/bytes.ts";
-import { History } from "../lib/records/history.ts";
-import type { Subject } from "../lib/records/records.ts";
-import { pause } from "./support/testing.ts";
-import type { Watched } from "../lib/web/event_stream.ts";
-import { Web } from "../lib/web/web.ts";
+import { Browser, CHROMIUM } from "./support/browser.ts";
 import { needs } from "./support/needs.ts";
+import { type Members, PageEvents } from "./support/page_events.ts";
+import { untilTrue } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
-const CHROMIUM = "/usr/bin/chromium";
+const BROWSER = needs(CHROMIUM);
 
-// -- A browser, over its DevTools protocol --
-
-class Browser implements AsyncDisposable {
-  readonly #process: Deno.ChildProcess;
-  readonly #folder: string;
-  readonly #socket: WebSocket;
-  readonly #calls = new Map<number, PromiseWithResolvers<Record<string, unknown>>>();
-  #session: string | undefined;
-  #lastId = 0;
-
-  private constructor(process: Deno.ChildProcess, folder: string, socket: WebSocket) {
-    this.#process = process;
-    this.#folder = folder;
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => {
-      const { id, result, error } = JSON.parse(data);
-      const call = this.#calls.get(id);
-      if (error) call?.reject(new Error(error.message));
-      else call?.resolve(result);
-    };
-  }
-
-  static async start(): Promise<Browser> {
-    const folder = await Deno.makeTempDir();
-    const process = new Deno.Command(CHROMIUM, {
-      args: [
-        ..."headless no-sandbox disable-gpu disable-quic no-first-run disable-sync".split(" "),
-        ..."disable-background-networking disable-component-update".split(" "),
-        "remote-debugging-port=0",
-        `user-data-dir=${folder}`,
-      ].map((flag) => `--${flag}`).concat("about:blank"),
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-    const socket = new WebSocket(await debuggerUrl(folder));
-    await new Promise((resolve) => socket.onopen = resolve);
-    const browser = new Browser(process, folder, socket);
-    const { targetInfos } = await browser.call("Target.getTargets") as {
-      targetInfos: { type: string; targetId: string }[];
-    };
-    const { targetId } = targetInfos.find(({ type }) => type === "page")!;
-    const attached = await browser.call("Target.attachToTarget", { targetId, flatten: true });
-    browser.#session = attached.sessionId as string;
-    return browser;
-  }
-
-  async call(method: string, params: object = {}): Promise<Record<string, unknown>> {
-    const id = ++this.#lastId;
-    const call = Promise.withResolvers<Record<string, unknown>>();
-    this.#calls.set(id, call);
-    const sessionId = this.#session;
-    this.#socket.send(JSON.stringify({ id, method, params, ...sessionId && { sessionId } }));
-    return await call.promise;
-  }
-
-  /** The value of an expression in the page. */
-  async value<T>(expression: string): Promise<T> {
-    const { result, exceptionDetails } = await this.call("Runtime.evaluate", {
-      expression,
-      returnByValue: true,
-      awaitPromise: true,
-    }) as { result: { value: T }; exceptionDetails?: { text: string } };
-    if (exceptionDetails) throw new Error(`${exceptionDetails.text} in ${expression}`);
-    return result.value;
-  }
-
-  /** Waits until an expression is true in the page. */
-  async until(expression: string): Promise<void> {
-    while (!await this.value<boolean>(`Boolean(${expression})`)) await pause(20);
-  }
-
-  async open(url: string): Promise<void> {
-    await this.call("Page.navigate", { url });
-    await this.until(`document.querySelector("#state")?.textContent.startsWith("live")`);
-  }
-
-  async resize(width: number, height: number): Promise<void> {
-    const size = { width, height, deviceScaleFactor: 1, mobile: width < 600 };
-    await this.call("Emulation.setDeviceMetricsOverride", size);
-  }
-
-  async wear(scheme: "light" | "dark"): Promise<void> {
-    const features = [{ name: "prefers-color-scheme", value: scheme }];
-    await this.call("Emulation.setEmulatedMedia", { features });
-  }
-
-  async screenshot(file: string): Promise<void> {
-    const { data } = await this.call("Page.captureScreenshot") as { data: string };
-    await Deno.writeFile(file, Uint8Array.fromBase64(data));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const closed = new Promise((resolve) => this.#socket.onclose = resolve);
-    this.#session = undefined;
-    this.#socket.send(JSON.stringify({ id: 0, method: "Browser.close" }));
-    await this.#process.status;
-    await closed;
-    await removeFolder(this.#folder);
-  }
-}
-
-/** Helpers of the browser may still write there for a moment. */
-async function removeFolder(folder: string): Promise<void> {
-  for (let tries = 0; tries < 50; tries++) {
-    try {
-      return await Deno.remove(folder, { recursive: true });
-    } catch {
-      await pause(50);
-    }
-  }
-}
-
-async function debuggerUrl(folder: string): Promise<string> {
-  for (;;) {
-    try {
-      const text = await Deno.readTextFile(`${folder}/DevToolsActivePort`);
-      const [port, path] = text.split("\n");
-      if (path) return `ws://127.0.0.1:${port}${path}`;
-    } catch {
-      // Not written yet.
-    }
-    await pause(20);
-  }
-}
-
-// -- A server without a log --
-
-class Stage implements AsyncDisposable {
-  readonly history = new History();
-  readonly clients: (Watched & { lines: number; bytes: number })[] = [];
-  #lines = 0;
-  #web: Web;
-
-  constructor() {
-    this.#web = this.#open(0);
-  }
-
-  #open(port: number): Web {
-    return new Web({
-      host: "127.0.0.1",
-      port,
-      history: this.history,
-      clients: this.clients,
-      totals: () => ({
-        open: this.clients.length,
-        connections: this.clients.length,
-        refused: 0,
-        lines: this.#lines,
-        bytes: 100 * this.#lines,
-        cut: 0,
-        datagrams: 0,
-      }),
-      metrics: () => "",
-      trouble: () => undefined,
-      isLogShort: () => false,
-      say: () => {},
-      example: "nc 127.0.0.1 1234",
-      now: Date.now,
-    });
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${this.#web.addr.port}/`;
-  }
-
-  connect(number: number, host = "127.0.0.1"): Subject {
-    const peer = { kind: "ip", host, port: 50_000 + number } as const;
-    const subject = { number, peer };
-    this.clients.push({ subject, connectedAtMs: performance.now(), lines: 0, bytes: 0 });
-    this.history.event(subject, { event: "connected" }, Date.now());
-    return subject;
-  }
-
-  say(from: Subject, text: string | Uint8Array): void {
-    const bytes = typeof text === "string" ? encode(text) : text;
-    this.history.received(from, bytes, 0, bytes.length, true, Date.now());
-    this.#lines++;
-    const client = this.clients.find(({ subject }) => subject.number === from.number);
-    if (client) client.lines++, client.bytes += bytes.length;
-  }
-
-  disconnect({ number, peer }: Subject): void {
-    const at = this.clients.findIndex(({ subject }) => subject.number === number);
-    const [{ lines, bytes }] = this.clients.splice(at, 1) as [Watched];
-    const reason = { tag: "closed" } as const;
-    const event = { event: "disconnected", bytes, lines, seconds: 0.9, reason } as const;
-    this.history.event({ number: number!, peer }, event, Date.now());
-  }
-
-  async restart(during: () => Promise<void>): Promise<void> {
-    const { port } = this.#web.addr;
-    await this.#web.finish();
-    await during();
-    this.#web = this.#open(port);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#web.finish();
-  }
-}
-
-const TEXTS = `[...document.querySelectorAll("[role=log] > *")].map((row) => row.innerText)`;
+const LOG = `document.querySelector("[role=log]")`;
 
 function logHas(text: string): string {
-  return `document.querySelector("[role=log]").innerText.includes(${JSON.stringify(text)})`;
+  return `${LOG}.innerText.includes(${JSON.stringify(text)})`;
 }
 
-function click(selector: string): string {
-  return `document.querySelector(${JSON.stringify(selector)}).click()`;
+function pageHas(text: string): string {
+  return `document.body.innerText.includes(${JSON.stringify(text)})`;
 }
 
-function type(text: string): string {
-  return `{
-    const field = document.querySelector("[aria-label=Filter]");
-    field.value = ${JSON.stringify(text)};
-    field.dispatchEvent(new Event("input", { bubbles: true }));
-  }`;
+/** A page with clients #1, alice, and #2, and the events that it gets. */
+async function stage(snapshot: (events: PageEvents) => Members[] = () => []) {
+  const events = new PageEvents();
+  events.list(1, { name: "alice" });
+  events.list(2);
+  const records = snapshot(events);
+  events.snapshot = () => ({ records });
+  const browser = await Browser.start();
+  await browser.open(events.url);
+  return {
+    events,
+    browser,
+    async [Symbol.asyncDispose]() {
+      await browser[Symbol.asyncDispose]();
+      await events[Symbol.asyncDispose]();
+      assertEquals(browser.errors, []);
+    },
+  };
 }
+
+// -- By name --
 
 Deno.test({
-  ...needs(CHROMIUM),
-  name: "page shows the line to try, and then who is there and what is said",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    await browser.open(stage.url);
-    assertStringIncludes(await browser.value("document.body.innerText"), "nc 127.0.0.1 1234");
-    const alice = stage.connect(1);
-    stage.say(alice, "hello world");
-    await browser.until(logHas("#1 127.0.0.1:50001 | hello world"));
-    await browser.until(`document.querySelector("#clients button svg")`);
-    await browser.until(`document.querySelector("#clients li").innerText.includes("1 line,")`);
-    assertEquals(
-      await browser.value("getComputedStyle(document.getElementById('empty')).display"),
-      "none",
-    );
-    stage.disconnect(alice);
-    await browser.until(logHas("#1 127.0.0.1:50001 disconnected: 11 bytes, 1 line, 0.9 s"));
-    await browser.until(`document.querySelector("#clients").innerText.includes("disconnected")`);
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
+  ...BROWSER,
   name: "page offers its parts by name",
   async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    stage.say(stage.connect(1), "hello");
-    await browser.open(stage.url);
-    await browser.until(`document.querySelector("#clients button")`);
-    const { nodes } = await browser.call("Accessibility.getFullAXTree") as {
-      nodes: { role?: { value: string }; name?: { value: string } }[];
-    };
-    const names = nodes.map(({ role, name }) => `${role?.value} ${name?.value}`);
-    for (
-      const name of [
-        "list Clients",
-        "log Log",
-        "searchbox Filter",
-        "button Pause",
-        "checkbox Follow",
-        "button Clear",
-      ]
-    ) assert(names.includes(name), `${name} in ${names.join(", ")}`);
-    assert(
-      names.some((name) => /^button #1 127.0.0.1:50001 .*1 line/.test(name)),
-      names.join(", "),
+    await using scene = await stage((events) => [events.record(1, "hello")]);
+    const { browser, events } = scene;
+    await browser.until(logHas("hello"));
+    const names = (await browser.accessibles()).map(({ role, name }) => `${role} ${name}`);
+    const expected = [
+      "list Clients",
+      "log Log",
+      ...["Filter", "Find", "Search clients"].map((name) => `searchbox ${name}`),
+      ...["Sort clients", "Time"].map((name) => `combobox ${name}`),
+      ...["Follow", "Wrap", "Hex"].map((name) => `checkbox ${name}`),
+      ...["Pause", "Clear", "Previous", "Next", "Copy", "Keys"].map((name) => `button ${name}`),
+      ...["Download text", "Download JSON"].map((name) => `button ${name}`),
+    ];
+    assertEquals(expected.filter((name) => !names.includes(name)), []);
+    assert(!names.some((name) => /Reply|Send/.test(name)));
+    assertEquals(names.filter((name) => name === "button More"), []);
+    await browser.find("button", /^#1 alice:50001 .*0 lines/);
+
+    await browser.resize(700, 800);
+    await browser.find("searchbox", "Filter");
+    assert(!(await browser.accessibles()).some(({ name }) => name === "Wrap"));
+    await browser.click("button", "More");
+    for (const name of ["Wrap", "Hex", "Follow"]) await browser.find("checkbox", name);
+    assertEquals(events.streams, 1);
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page is worked by the keyboard alone",
+  async fn() {
+    await using scene = await stage((events) => {
+      for (let i = 3; i <= 200; i++) events.list(i);
+      return [events.record(1, "hello")];
+    });
+    const { browser } = scene;
+    await browser.until(`document.querySelectorAll("#clients li").length === 200`);
+    const stops: string[] = [];
+    for (let i = 0; i < 40 && !stops.includes("log"); i++) {
+      await browser.press("Tab");
+      stops.push(
+        await browser.value("document.activeElement.id || document.activeElement.tagName"),
+      );
+    }
+    assert(stops.indexOf("filter") <= 4, stops.join());
+    assertEquals(stops.filter((stop) => stop === "BUTTON").length <= 1, true, stops.join());
+
+    await browser.press("?");
+    await browser.find("dialog", "Keys");
+    await browser.press("Escape");
+    await browser.until(`!document.querySelector("dialog").open`);
+    assertEquals(await browser.value("document.activeElement.id"), "log");
+
+    await browser.press("/");
+    await browser.press("p");
+    await browser.until(`document.activeElement.value === "p"`);
+    await browser.find("button", "Pause");
+    await browser.press("Escape");
+    await browser.press("Escape");
+    await browser.press("p");
+    await browser.find("button", "Resume");
+    await browser.press("]");
+    await browser.until(`document.querySelector("#clients button").ariaPressed === "true"`);
+    await browser.press("Escape");
+    await browser.until(`document.querySelector("#clients button").ariaPressed === "false"`);
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page fits a phone, a zoom of 200 %, and light and dark",
+  async fn() {
+    await using scene = await stage((events) =>
+      Array.from({ length: 20 }, () => events.record(2, "word ".repeat(100)))
     );
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page shows one client's lines when it is chosen, and all the second time",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    const [alice, bob] = [stage.connect(1), stage.connect(2)];
-    stage.say(alice, "from alice");
-    stage.say(bob, "from bob");
-    await browser.open(stage.url);
-    await browser.until(logHas("from bob"));
-    await browser.value(click("#clients button"));
-    await browser.until(`!${logHas("from bob")} && ${logHas("from alice")}`);
-    assertEquals(
-      await browser.value("document.querySelector('#clients button').ariaPressed"),
-      "true",
-    );
-    stage.say(bob, "bob again");
-    stage.say(alice, "alice again");
-    await browser.until(logHas("alice again"));
-    assertEquals(await browser.value(logHas("bob again")), false);
-    await browser.value(click("#clients button"));
-    await browser.until(`${logHas("from bob")} && ${logHas("bob again")}`);
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page filters by literal text",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    const alice = stage.connect(1);
-    for (const line of ["a.c", "abc", "(x"]) stage.say(alice, line);
-    await browser.open(stage.url);
-    await browser.until(logHas("| (x"));
-    await browser.value(type("a.c"));
-    await browser.until(`!${logHas("| abc")} && ${logHas("| a.c")}`);
-    await browser.value(type("(x"));
-    await browser.until(`!${logHas("| a.c")} && ${logHas("| (x")}`);
-    await browser.value(type(""));
-    await browser.until(logHas("| abc"));
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page stands still while paused and catches up",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    const alice = stage.connect(1);
-    stage.say(alice, "before");
-    await browser.open(stage.url);
-    await browser.until(logHas("| before"));
-    await browser.value(click("#pause"));
-    assertEquals(await browser.value("document.querySelector('#pause').textContent"), "Resume");
-    stage.say(alice, "meanwhile");
-    await browser.until(`document.querySelector("#clients").innerText.includes("2 lines")`);
-    assertEquals(await browser.value(logHas("meanwhile")), false);
-    await browser.value(click("#pause"));
-    await browser.until(logHas("| meanwhile"));
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page follows the end until it is scrolled up",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    const alice = stage.connect(1);
-    await browser.open(stage.url);
-    for (let i = 0; i < 300; i++) stage.say(alice, `line ${i}`);
-    await browser.until(logHas("line 299"));
-    const isAtEnd = "logBox.scrollTop > 0 && isAtEnd()";
-    await browser.until(isAtEnd);
-    await browser.value("logBox.scrollTop = 500");
-    await browser.until("!document.querySelector('#follow').checked");
-    stage.say(alice, "one more");
-    await browser.until(logHas("one more"));
-    assertEquals(await browser.value("logBox.scrollTop"), 500);
-    await browser.value(click("#follow"));
-    await browser.until(isAtEnd);
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page clears the log, and goes on",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    const alice = stage.connect(1);
-    stage.say(alice, "old");
-    await browser.open(stage.url);
-    await browser.until(logHas("| old"));
-    await browser.value(click("#clear"));
-    await browser.until(`!${logHas("| old")}`);
-    stage.say(alice, "new");
-    await browser.until(logHas("| new"));
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page says that the connection is lost, and comes back",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    await browser.open(stage.url);
-    await stage.restart(() => browser.until(`document.body.innerText.includes("connection lost")`));
-    stage.say(stage.connect(1), "back");
-    await browser.until(logHas("| back"));
-    assertEquals(await browser.value(`document.body.innerText.includes("connection lost")`), false);
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page shows the last 500 records after a reload",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    const alice = stage.connect(1);
-    for (let i = 0; i < 700; i++) stage.say(alice, `line ${i}.`);
-    await browser.open(stage.url);
-    await browser.until(logHas("line 699."));
-    const texts = await browser.value<string[]>(TEXTS);
-    assertEquals(texts.length, 500);
-    assertStringIncludes(texts[0]!, "| line 200.");
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page counts the records that a flood leaves out",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    const alice = stage.connect(1);
-    await browser.open(stage.url);
-    for (let i = 0; i < 5000; i++) stage.say(alice, `line ${i}.`);
-    await browser.until(logHas("line 4999."));
-    await browser.until(`document.body.innerText.includes("4500 records skipped")`);
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page takes what clients say as text",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    const alice = stage.connect(1);
-    const markup =
-      `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`;
-    stage.say(alice, markup);
-    stage.say(alice, "\x1b[31mred\u202Eevil\u{E0041}\u200B");
-    stage.say(alice, new Uint8Array([0x61, 0xFF, 0xC3, 0xA9, 0xE2, 0x82]));
-    await browser.open(stage.url);
-    await browser.until(logHas(`| ${markup}`));
-    await browser.until(logHas("| \\x1B[31mred\\u{202E}evil\\u{E0041}\\u{200B}"));
-    await browser.until(logHas("| a\\xFFé\\xE2\\x82"));
-    assertEquals(await browser.value("document.title"), "earshot");
-    assertEquals(
-      await browser.value("document.querySelectorAll('#log img, #log script').length"),
-      0,
-    );
-  },
-});
-
-Deno.test({
-  ...needs(CHROMIUM),
-  name: "page fits a phone, in light and dark",
-  async fn() {
-    await using stage = new Stage();
-    await using browser = await Browser.start();
-    for (let i = 1; i <= 5; i++) stage.say(stage.connect(i, `2001:db8::${i}`), "word ".repeat(100));
-    await browser.resize(360, 740);
-    await browser.wear("dark");
-    await browser.open(stage.url);
-    await browser.until(logHas("#5 [2001:db8::5]:50005 | word"));
-    assert(await browser.value<number>("document.documentElement.scrollWidth") <= 360);
-    assert(await browser.value<number>("logBox.clientHeight") > 200);
+    const { browser } = scene;
+    await browser.until(logHas("word word"));
+    for (const [width, height] of [[390, 800], [640, 400], [320, 256]] as const) {
+      await browser.resize(width, height);
+      await browser.until(`innerWidth === ${width}`);
+      assert(await browser.value<number>("document.documentElement.scrollWidth") <= width);
+      const logHeight = await browser.value<number>(`${LOG}.clientHeight`);
+      assert(logHeight > (height > 300 ? height / 2 : 150), `${logHeight} of ${height}`);
+    }
     const ground = "getComputedStyle(document.body).backgroundColor";
+    await browser.wear("dark");
     const dark = await browser.value(ground);
     await browser.wear("light");
     assert(dark !== await browser.value(ground));
   },
 });
 
+// -- Clients --
+
 Deno.test({
-  ...needs(CHROMIUM),
-  name: "page says how many clients are not listed",
+  ...BROWSER,
+  name: "page shows the line to try, and then who is there and what is said",
   async fn() {
-    await using stage = new Stage();
+    await using events = new PageEvents();
     await using browser = await Browser.start();
-    for (let i = 1; i <= 230; i++) stage.connect(i);
-    await browser.open(stage.url);
-    await browser.until(`document.querySelector("#more").innerText === "and 30 more"`);
-    assertEquals(await browser.value("document.querySelectorAll('#clients li').length"), 200);
+    await browser.open(events.url);
+    await browser.until(pageHas("nc 127.0.0.1 1234"));
+    events.list(1, { name: "pump" });
+    events.tick();
+    events.say(events.record(1, "hello world", { name: "pump" }));
+    await browser.until(logHas("#1 pump:50001 | hello world"));
+    await browser.until(`document.querySelector("#clients button svg")`);
+    assertEquals(await browser.value(pageHas("nc 127.0.0.1 1234")), false);
+    const end = {
+      bytes: 11,
+      lines: 1,
+      seconds: 0.9,
+      reason: "reset by peer",
+      event: "disconnected",
+    };
+    events.say(events.record(1, "", { ...end, message: undefined }));
+    await browser.until(
+      logHas("#1 127.0.0.1:50001 disconnected: 11 bytes, 1 line, 0.9 s (reset by"),
+    );
+    await browser.find("button", /^#1 .*1 line.*disconnected$/);
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page asks the server for the client that is chosen, and goes back to all",
+  async fn() {
+    await using scene = await stage((events) => [
+      events.record(1, "from alice"),
+      events.record(2, "from bob"),
+    ]);
+    const { browser, events } = scene;
+    events.snapshot = (url) =>
+      url.search.includes("connection=1")
+        ? { records: [events.record(1, "complete"), events.record(1, "answer", { event: "sent" })] }
+        : { records: [], resumed: true, missed: 7 };
+    await browser.click("button", /^#1 /);
+    await browser.until(`${logHas("complete")} && !${logHas("from bob")}`);
+    await browser.find("button", /^#1 /);
+    assertStringIncludes(await browser.value("location.hash"), "#connection=1");
+    await untilTrue(() => events.queries.at(-1) === "?connection=1");
+    assertEquals(
+      await browser.value<string>(`getComputedStyle(${LOG}.querySelector(".sent .said"))
+      .borderRightStyle`),
+      "solid",
+    );
+    await browser.click("button", /^#1 /);
+    await browser.until(
+      `${logHas("from bob")} && ${logHas("7 records not shown here, the log has them")}`,
+    );
+    await untilTrue(() => events.queries.at(-1) === "?after=id-1");
+    await browser.click("button", /^#1 /);
+    await browser.until(logHas("complete"));
+    await untilTrue(() => events.queries.at(-1) === "?connection=1&after=id-2");
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page shows gaps of a second and more, with a chosen client only",
+  async fn() {
+    await using scene = await stage();
+    const { browser, events } = scene;
+    const records = [
+      events.record(1, "one"),
+      events.record(1, "two", {}, 0.9),
+      events.record(1, "three", {}, 4.2),
+    ];
+    events.say(...records);
+    await browser.until(logHas("three"));
+    assertEquals(await browser.value(logHas("+4.2 s")), false);
+    events.snapshot = () => ({ records });
+    await browser.click("button", /^#1 /);
+    await browser.until(logHas("+4.2 s"));
+    assertEquals(await browser.value<number>(`${LOG}.childElementCount`), 4);
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page reaches every client: by scrolling, by sorting, by searching",
+  async fn() {
+    await using events = new PageEvents();
+    for (let i = 1; i <= 450; i++) events.list(i, { rate: i, silent: 1000 - i });
+    events.other = ({ searchParams }) => {
+      const from = Number(searchParams.get("from"));
+      const words = searchParams.get("search") ?? "";
+      const found = events.clients.filter(({ connection }) => `#${connection}`.includes(words));
+      if (searchParams.get("sort") === "rate") found.reverse();
+      return Response.json({ clients: found.slice(from, from + 200), from, total: found.length });
+    };
+    await using browser = await Browser.start();
+    await browser.open(events.url);
+    await browser.until(pageHas("and 250 more"));
+    const scroll = `document.querySelector("#scroller").scrollTop = 1e6`;
+    await browser.until(`(${scroll}, ${pageHas("#450")})`);
+    assertEquals(await browser.value(pageHas("more")), false);
+    await browser.type("searchbox", "Search clients", "#44");
+    await browser.until(`document.querySelectorAll("#clients li").length === 11`);
+    await browser.type("searchbox", "Search clients", "");
+    await browser.on(
+      "combobox",
+      "Sort clients",
+      `this.value = "rate"; this.dispatchEvent(new Event("input"))`,
+    );
+    await browser.until(`document.querySelector("#clients li").innerText.startsWith("#450")`);
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page lists senders of datagrams, with names, certificates and doors",
+  async fn() {
+    await using events = new PageEvents();
+    events.list(1, { certificate: "gateway.example", to: 5141 });
+    const udp = {
+      transport: "udp",
+      host: "192.0.2.7",
+      port: 514,
+      name: "switch",
+      lines: 3,
+      bytes: 9,
+    };
+    events.clients.push({ ...udp, rate: 0, silent: 75 });
+    await using browser = await Browser.start();
+    await browser.open(events.url);
+    const title = await browser.on("button", /^#1 /, "return this.title");
+    assertEquals(
+      title,
+      "#1 127.0.0.1:50001\nto :5141\ncertificate gateway.example\n" +
+        "connected since 2026-11-28T21:00:00Z",
+    );
+    await browser.click("button", /^udp switch:514 .*3 lines, 9 B silent 1 min$/);
+    await browser.until(`location.hash === "#host=192.0.2.7"`);
+    await browser.until(pageHas("switch:514 · 192.0.2.7:514 · 3 lines"));
+    await untilTrue(() => events.queries.at(-1) === "?host=192.0.2.7");
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page notices another run of the server",
+  async fn() {
+    await using scene = await stage((events) => [events.record(1, "old run")]);
+    const { browser, events } = scene;
+    await browser.until(logHas("old run"));
+    events.clients = [];
+    events.list(1, { host: "10.0.0.9", port: 9 });
+    events.snapshot = () => ({
+      records: [events.record(1, "new run", { host: "10.0.0.9", port: 9 })],
+    });
+    events.drop();
+    await browser.until(logHas("#1 10.0.0.9:9 | new run"));
+    await browser.until(logHas("earshot was started anew"));
+    await browser.find("button", /^#1 10\.0\.0\.9:9 /);
+    assertEquals(await browser.value<number>(`document.querySelectorAll("#clients li").length`), 1);
+  },
+});
+
+// -- Streams --
+
+Deno.test({
+  ...BROWSER,
+  name: "page says that the connection is lost, and comes back where it was",
+  async fn() {
+    await using scene = await stage((events) => [events.record(1, "before")]);
+    const { browser, events } = scene;
+    await browser.until(logHas("before"));
+    events.isRefusing = true;
+    events.drop();
+    await browser.until(pageHas("connection lost"));
+    events.snapshot = () => ({ records: [events.record(1, "after")], resumed: true, missed: 0 });
+    events.isRefusing = false;
+    await browser.until(logHas("| after"));
+    assertEquals(events.queries.at(-1), "?after=id-1");
+    assertEquals(await browser.value(pageHas("connection lost")), false);
+    assertEquals(await browser.value(logHas("not shown here")), false);
+    assert(await browser.value(logHas("before")));
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page lets go of its stream while it is hidden, and keeps its place",
+  async fn() {
+    await using scene = await stage((events) => events.lines(1, 300));
+    const { browser, events } = scene;
+    await browser.until(logHas("line 299."));
+    await browser.value(`${LOG}.scrollTop = 1000`);
+    await browser.until(`!document.querySelector("#follow").checked`);
+    await browser.hide(true);
+    await untilTrue(() => events.streams === 0);
+    events.snapshot = () => ({ records: events.lines(1, 3, "later"), resumed: true, missed: 41 });
+    await browser.hide(false);
+    await browser.until(logHas("41 records not shown here, the log has them"));
+    await browser.until(logHas("later 2."));
+    assertEquals(await browser.value(`${LOG}.scrollTop`), 1000);
+    assertEquals(await browser.value(`${LOG}.childElementCount`), 304);
+    assertEquals(events.queries.at(-1), "?after=id-1");
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page counts the records that were skipped, over streams",
+  async fn() {
+    await using scene = await stage();
+    const { browser, events } = scene;
+    events.tick(4500);
+    await browser.until(pageHas("4500 records skipped"));
+    events.snapshot = () => ({ records: [], resumed: true, missed: 0 });
+    events.drop();
+    await browser.until(pageHas("connection lost"));
+    await browser.until(pageHas("live at"));
+    events.tick(10);
+    await browser.until(pageHas("4510 records skipped"));
   },
 });

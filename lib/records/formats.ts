@@ -4,32 +4,22 @@
  * @module
  */
 
-import { HexFormat, HexLineFormat } from "./hex.ts";
+import { HexFormat } from "./hex.ts";
 import { JsonFormat } from "./json.ts";
 import { RawFormat } from "./raw.ts";
 import type { Format, FormatName } from "./records.ts";
 import { TextFormat } from "./text.ts";
 
-/**
- * Makes a format; the options are for those that people read. `countsLines`: whether what
- * clients say becomes frames at all.
- */
-export function createFormat(
-  name: FormatName,
-  isColored: boolean,
-  countsLines: boolean = name === "text",
-): Format {
-  const options = { isColored, countsLines };
+/** Makes a format; `isColored` is for those that people read. */
+export function createFormat(name: FormatName, isColored: boolean): Format {
   switch (name) {
     case "text":
-      return new TextFormat(options);
+      return new TextFormat({ isColored, countsLines: true });
     case "json":
       return new JsonFormat();
     case "raw":
       return new RawFormat();
     case "hex":
-      return new HexFormat(options);
-    case "hexline":
-      return new HexLineFormat(options);
+      return new HexFormat({ isColored, countsLines: false });
   }
 }

@@ -1,0 +1,58 @@
+/**
+ * The reply box: to the chosen client or all, for those who have the key.
+ *
+ * @module
+ */
+
+import { $, say, setText } from "./dom.js";
+import { choiceName } from "./record.js";
+import { plural } from "./text.js";
+import { onChange, replyKey, view } from "./view.js";
+
+const box = $("reply");
+const field = $("reply-text");
+
+/** Whom a reply goes to; nobody for a sender of datagrams. */
+function receiver() {
+  if (view.choice === "") return "all";
+  return view.choice.startsWith("connection=") ? Number(view.choice.slice(11)) : undefined;
+}
+
+export function showReply() {
+  const to = receiver();
+  box.hidden = replyKey === undefined || to === undefined;
+  const name = `Reply to ${to === "all" ? "all" : choiceName(view.choice)}`;
+  field.ariaLabel = name;
+  field.placeholder = name;
+}
+
+async function send() {
+  const body = { to: receiver(), text: field.value, escapes: $("escapes").checked };
+  setText($("reply-problem"), "");
+  try {
+    const answer = await fetch("send", {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-earshot-key": replyKey },
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) return refuse((await answer.text()).trim() || `status ${answer.status}`);
+    const { clients } = await answer.json();
+    if (field.value === body.text) field.value = "";
+    say(`Sent to ${body.to === "all" ? plural(clients, "client") : `#${body.to}`}`);
+  } catch {
+    refuse("connection lost");
+  }
+}
+
+/** What could not be sent stays in the box. */
+function refuse(reason) {
+  setText($("reply-problem"), `Not sent: ${reason}`);
+  field.focus();
+}
+
+box.addEventListener("submit", (event) => {
+  event.preventDefault();
+  send();
+});
+field.addEventListener("input", () => setText($("reply-problem"), ""));
+onChange((changed) => changed.includes("choice") && showReply());

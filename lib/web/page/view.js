@@ -1,0 +1,73 @@
+/**
+ * What the reader has chosen: whom, which words, which switches. The address of
+ * the page keeps it, so that a link shows the same.
+ *
+ * @module
+ */
+
+const DEFAULTS = {
+  /** Whom alone: `connection=3`, `host=192.0.2.7`, or nothing for all. */
+  choice: "",
+  filter: "",
+  find: "",
+  wrap: true,
+  hex: false,
+  time: "UTC",
+  sort: "number",
+  search: "",
+  /** A record that a link leads to. */
+  at: "",
+};
+
+const KEY_NAME = "earshot-key";
+const listeners = [];
+
+export const view = { ...DEFAULTS };
+
+/** The key that lets this tab reply. */
+export let replyKey;
+
+/** Calls back with the names of what has changed. */
+export function onChange(listener) {
+  listeners.push(listener);
+}
+
+/** Changes what is chosen, and keeps it in the address. */
+export function change(changes) {
+  const changed = Object.keys(changes).filter((name) => view[name] !== changes[name]);
+  if (changed.length === 0) return;
+  Object.assign(view, changes);
+  history.replaceState(null, "", linkTo({}));
+  for (const listener of listeners) listener(changed);
+}
+
+/** The address of this view, with changes; it never has the key. */
+export function linkTo(changes) {
+  const parts = [];
+  for (const [name, value] of Object.entries({ ...view, ...changes })) {
+    if (value === DEFAULTS[name]) continue;
+    const text = typeof value === "boolean" ? (value ? "on" : "off") : value;
+    parts.push(name === "choice" ? value : `${name}=${encodeURIComponent(text)}`);
+  }
+  const { origin, pathname, search } = location;
+  return `${origin}${pathname}${search}${parts.length === 0 ? "" : `#${parts.join("&")}`}`;
+}
+
+/** Reads the address, and takes the key out of it. */
+export function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (given.has("key")) sessionStorage.setItem(KEY_NAME, given.get("key"));
+  replyKey = sessionStorage.getItem(KEY_NAME) ?? undefined;
+  const changes = { ...DEFAULTS };
+  for (const [name, value] of given) {
+    if (name === "connection" && /^[1-9]\d*$/.test(value)) changes.choice = `${name}=${value}`;
+    else if (name === "host" && value) changes.choice = `${name}=${encodeURIComponent(value)}`;
+    else if (name in DEFAULTS && name !== "choice") {
+      changes[name] = typeof DEFAULTS[name] === "boolean" ? value === "on" : value;
+    }
+  }
+  change(changes);
+  history.replaceState(null, "", linkTo({}));
+}
+
+globalThis.addEventListener("hashchange", readAddress);
