@@ -30,7 +30,7 @@
  */
 
 import manifest from "./deno.json" with { type: "json" };
-import type { Network } from "./lib/addresses.ts";
+import type { MulticastGroup, NamedNetwork, Network } from "./lib/addresses.ts";
 import {
   buildServer,
   dialerOf,
@@ -43,6 +43,7 @@ import {
 import { encode } from "./lib/bytes.ts";
 import { shown } from "./lib/records/escape.ts";
 import { Failure, reasonOf } from "./lib/errors.ts";
+import type { Framing } from "./lib/framing/framing.ts";
 import { type Io, type Sink, type Terminal, writeAll } from "./lib/io.ts";
 import { Messages, type Say } from "./lib/messages.ts";
 import { closeListeners, openListeners } from "./lib/accept/listeners.ts";
@@ -56,7 +57,10 @@ import { DatagramSocket, ServerSocket, type Source } from "./poller.ts";
 export {
   type Config,
   Failure,
+  type Framing,
   type Io,
+  type MulticastGroup,
+  type NamedNetwork,
   type Network,
   parseConfig,
   type Sink,

@@ -59,6 +59,76 @@ export function parseNetwork(rule: string): Network | undefined {
   return { address: mapped, prefix, family: family === 4 ? "ipv4" : "ipv6" };
 }
 
+/** A multicast group, and the port that it is sent to. */
+export interface MulticastGroup {
+  /** Its address. */
+  readonly group: string;
+  /** The UDP port. */
+  readonly port: number;
+  /** Addresses of the interfaces to join it on; empty for the system's choice. */
+  readonly interfaces: readonly string[];
+}
+
+/** Whether an address is that of a multicast group. */
+export function isMulticast(address: string): boolean {
+  if (isIPv4(address)) return /^2(2[4-9]|3\d)\./.test(address);
+  return isIPv6(address) && /^ff/i.test(address);
+}
+
+// -- Names --
+
+/** The name that the operator gives to a network. */
+export interface NamedNetwork {
+  /** The addresses that have it. */
+  readonly network: Network;
+  /** 1 to 64 letters, digits, `.`, `_` and `-`. */
+  readonly name: string;
+}
+
+/** Reads a network and its name; returns `undefined` if one of them is wrong. */
+export function parseNamedNetwork(rule: string, name: string): NamedNetwork | undefined {
+  const network = parseNetwork(rule);
+  return network && /^[\w.-]{1,64}$/.test(name) ? { network, name } : undefined;
+}
+
+/**
+ * Names of addresses. The longest prefix wins, and of two that are the same the later one.
+ * A look-up takes a step for each length of prefix that occurs.
+ */
+export class Names {
+  readonly #names = new Map<string, string>();
+  /** Lengths of prefixes of each family, longest first. */
+  readonly #prefixes: Record<Network["family"], number[]> = { ipv4: [], ipv6: [] };
+
+  constructor(named: readonly NamedNetwork[]) {
+    for (const { network: { address, prefix, family }, name } of named) {
+      this.#names.set(prefixKey(address, prefix), name);
+      if (!this.#prefixes[family].includes(prefix)) this.#prefixes[family].push(prefix);
+    }
+    for (const prefixes of Object.values(this.#prefixes)) prefixes.sort((a, b) => b - a);
+  }
+
+  /** The name of a peer's address; a Unix peer has none. */
+  of(peer: Peer): string | undefined {
+    if (peer.kind === "unix" || this.#names.size === 0) return undefined;
+    for (const prefix of this.#prefixes[isIPv4(peer.host) ? "ipv4" : "ipv6"]) {
+      const name = this.#names.get(prefixKey(peer.host, prefix));
+      if (name !== undefined) return name;
+    }
+    return undefined;
+  }
+}
+
+/** The first bits of an address as text, the same however it is spelled. */
+function prefixKey(address: string, prefix: number): string {
+  const groups = isIPv4(address) ? address.split(".").map(Number) : groupsOf(address);
+  const width = isIPv4(address) ? 8 : 16;
+  const bits = groups.map((group) => group.toString(2).padStart(width, "0")).join("");
+  return `${width}:${bits.slice(0, prefix)}`;
+}
+
+// -- Lists and limits --
+
 /** A list of networks that answers in one look-up. */
 export class Networks {
   readonly #list = new BlockList();
@@ -84,12 +154,17 @@ export function hostKey(peer: Peer): string {
   return isIPv6(peer.host) ? network64(peer.host) : peer.host;
 }
 
-/** The first four groups of an IPv6 address, however it is spelled. */
+/** The first four groups of an IPv6 address. */
 function network64(host: string): string {
+  return groupsOf(host).slice(0, 4).map((group) => group.toString(16)).join(":");
+}
+
+/** The eight groups of an IPv6 address, however it is spelled. */
+function groupsOf(host: string): number[] {
   const spelled = new URL(`http://[${host.replace(/%.*/, "")}]`).hostname.slice(1, -1);
   const [head = "", tail = ""] = spelled.split("::");
   const before = head.split(":").filter(Boolean);
   const after = tail.split(":").filter(Boolean);
   const zeros = Array<string>(8 - before.length - after.length).fill("0");
-  return [...before, ...zeros, ...after].slice(0, 4).join(":");
+  return [...before, ...zeros, ...after].map((group) => parseInt(group, 16));
 }

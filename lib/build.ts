@@ -21,7 +21,8 @@ import { LineEditor } from "./clients/line_editor.ts";
 import { MAX_RELAYED_BYTES, Relay } from "./clients/relay.ts";
 import { parseReplyRule, Replies } from "./clients/replies.ts";
 import { Dialer } from "./clients/target.ts";
-import { createFramer, type Framer } from "./framing/framing.ts";
+import { createDecodingFramer } from "./framing/encodings.ts";
+import type { Framer, Framing } from "./framing/framing.ts";
 import type { Io } from "./io.ts";
 import { type Deadline, Interval } from "./loop/deadlines.ts";
 import { type Multiplexer, Selector } from "./loop/selector.ts";
@@ -94,7 +95,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const stats = new Stats(performance.now(), config.udpPorts.length > 0, () => lostOf(listening));
   const internalErrors = new InternalErrors(say);
   const makeFramer = framerOf(config);
-  const history = config.web && new History(makeFramer);
+  const history = config.web && new History(isReframable(config) ? makeFramer : undefined);
   const logs = logsOf(config, io);
   const recorder = new Recorder({
     destinations: logs,
@@ -175,7 +176,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     stats,
     allowed: networksOf(config.allow),
     denied: networksOf(config.deny),
-    maxLineBytes: takesFrames(config) ? config.maxLineBytes : undefined,
+    text: takesText(config) ? config : undefined,
     replies,
     maxCorrespondents: config.interactive ? MAX_CORRESPONDENTS : 0,
     multiplexer,
@@ -226,7 +227,11 @@ interface Logs extends Destinations {
 }
 
 function logsOf(config: Config, io: Io): Logs {
-  const format = createFormat(config.format, wantsColor(config, io));
+  const format = createFormat(
+    config.format,
+    wantsColor(config, io),
+    framingOf(config) !== undefined,
+  );
   const log = new Log(format);
   if (config.format !== "raw") {
     return {
@@ -252,15 +257,27 @@ function wantsColor({ color, output }: Config, io: Io): boolean {
   return color === "auto" ? output === undefined && io.wantsColor : color === "always";
 }
 
-/** Whether records are made of frames, not of reads as they come. */
-function takesFrames({ format }: Config): boolean {
+/** Whether records are text, not bytes. */
+function takesText({ format }: Config): boolean {
   return format === "text" || format === "json";
+}
+
+/** How clients are framed; `undefined` where records are made of reads as they come. */
+function framingOf(config: Config): Framing | undefined {
+  if (config.format === "raw") return undefined;
+  return config.framing ?? (takesText(config) ? "newline" : undefined);
 }
 
 /** Makes the framers of clients, if there are frames at all. */
 function framerOf(config: Config): (() => Framer) | undefined {
-  const { framing, maxLineBytes } = config;
-  return takesFrames(config) ? () => createFramer(framing, maxLineBytes) : undefined;
+  const framing = framingOf(config);
+  const { maxLineBytes, encoding } = config;
+  return framing && (() => createDecodingFramer(framing, maxLineBytes, encoding));
+}
+
+/** Whether a new framer finds the same frames in what follows a line end: the history may count them. */
+function isReframable({ framing, encoding }: Config): boolean {
+  return encoding === undefined && typeof framing !== "object";
 }
 
 // -- The page --

@@ -4,15 +4,16 @@
  * @module
  */
 
-import { type Acceptor, DatagramSocket, ServerSocket } from "../../poller.ts";
-import { bracketed } from "../addresses.ts";
+import { isIPv4 } from "node:net";
+import { type Acceptor, DatagramSocket, ServerSocket, type Source } from "../../poller.ts";
+import { bracketed, type MulticastGroup } from "../addresses.ts";
 import { Failure, reasonOf } from "../errors.ts";
 
 /** What is to be listened on. */
 export interface ListenOptions {
   readonly hosts: readonly string[];
   readonly ports: readonly number[];
-  readonly udpPorts: readonly number[];
+  readonly udpPorts: readonly (number | MulticastGroup)[];
   readonly unixPaths: readonly string[];
   readonly backlog: number;
   readonly reusePort: boolean;
@@ -57,13 +58,33 @@ export async function openListeners(options: ListenOptions): Promise<Listening[]
     for (const host of hosts) {
       for (const port of ports) listening.push(listenTcp(options, host, port));
     }
-    for (const host of hosts) for (const port of udpPorts) listening.push(listenUdp(host, port));
+    for (const host of hosts) {
+      for (const port of udpPorts) {
+        if (typeof port === "number") listening.push(listenUdp(host, port));
+      }
+    }
+    for (const port of udpPorts) {
+      if (typeof port === "object") listening.push(await listenMulticast(port));
+    }
     for (const path of unixPaths) listening.push(await listenUnix(path));
     return listening;
   } catch (error) {
     await closeListeners(listening);
     throw error;
   }
+}
+
+/**
+ * The ports of sockets, if they are several: then records say by which one they came.
+ * Unix sockets have none.
+ */
+export function portsOf(listening: readonly Listening[]): ReadonlyMap<Source, number> {
+  const ports = new Map<Source, number>();
+  for (const { socket } of listening) {
+    const addr = socket instanceof ServerSocket ? socket.addr : socket.localAddr;
+    if (addr && "port" in addr) ports.set(socket, addr.port);
+  }
+  return new Set(ports.values()).size > 1 ? ports : new Map();
 }
 
 /** Closes them, and waits until their ports and files are free. */
@@ -112,6 +133,39 @@ function listenUdp(hostname: string, port: number): Listening {
     socket: new DatagramSocket(conn),
     greeting: `listening on udp ${greetingOf(conn.addr as Deno.NetAddr, false)}`,
   };
+}
+
+/**
+ * Joins a group. An IPv4 group can be bound itself, so that nothing else is heard; an IPv6
+ * group cannot, in Deno. Programs share the port of a group, and each hears all of it.
+ */
+async function listenMulticast(options: MulticastGroup): Promise<Listening> {
+  assertUnstableNet("--udp");
+  const { group, port, interfaces } = options;
+  const where = `udp ${bracketed(group)}:${port}`;
+  const hostname = isIPv4(group) ? group : "::";
+  const conn = opened(
+    where,
+    () => Deno.listenDatagram({ hostname, port, transport: "udp", reuseAddress: true }),
+  );
+  const socket = new DatagramSocket(conn);
+  try {
+    await join(conn, group, interfaces);
+  } catch (error) {
+    socket.close();
+    await socket.closed;
+    throw new Failure(`Cannot join the multicast group ${group}: ${reasonOf(error)}`);
+  }
+  const { port: realPort } = conn.addr as Deno.NetAddr;
+  const greeting = `listening on udp ${bracketed(group)}:${realPort} (multicast)`;
+  return { kind: "datagram", socket, greeting };
+}
+
+/** An IPv4 interface is known by its address, an IPv6 one by a number that only the system knows. */
+async function join(conn: Deno.DatagramConn, group: string, interfaces: readonly string[]) {
+  if (!isIPv4(group)) return void await conn.joinMulticastV6(group, 0);
+  const addresses = interfaces.length > 0 ? interfaces : ["0.0.0.0"];
+  for (const address of addresses) await conn.joinMulticastV4(group, address);
 }
 
 /** `deno.json` switches this on; a bundle is run without it. */

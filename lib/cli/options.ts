@@ -5,24 +5,38 @@
  * @module
  */
 
+import { isIPv4 } from "node:net";
 import { parseArgs } from "@std/cli/parse-args";
 import manifest from "../../deno.json" with { type: "json" };
-import { type Network, parseNetwork } from "../addresses.ts";
-import { FRAMINGS } from "../framing/framing.ts";
+import {
+  bracketed,
+  isMulticast,
+  type MulticastGroup,
+  type NamedNetwork,
+  type Network,
+  parseNetwork,
+} from "../addresses.ts";
+import { decode } from "../bytes.ts";
+import { isUtf16 } from "../framing/encodings.ts";
+import type { Framing } from "../framing/framing.ts";
 import { optionHint, placeHint } from "./hints.ts";
 import { FORMATS, TIMES } from "../records/records.ts";
 import {
   address,
   bytes,
+  encoding,
+  framing,
   integer,
   type Kind,
+  named,
   path,
-  port,
+  ports,
   replyRule,
   seconds,
   size,
   socketAddress,
   target,
+  udpPorts,
   word,
 } from "./values.ts";
 
@@ -33,8 +47,8 @@ import {
 export interface Config {
   /** TCP ports, 0 for any free one. Empty if only Unix sockets or UDP ports are listened on. */
   readonly ports: readonly number[];
-  /** UDP ports, 0 for any free one; empty for none. */
-  readonly udpPorts: readonly number[];
+  /** UDP ports, 0 for any free one, and multicast groups; empty for none. */
+  readonly udpPorts: readonly (number | MulticastGroup)[];
   /** Addresses, or names to look up, that every TCP and UDP port is opened on. */
   readonly hosts: readonly string[];
   /** Paths of Unix sockets; empty for none. */
@@ -59,16 +73,23 @@ export interface Config {
   readonly allow: readonly Network[];
   /** Networks kept out, even if let in by `allow`. */
   readonly deny: readonly Network[];
-  /** IdleQueue after which a client is disconnected; 0 for never. */
+  /** Silence after which a client is disconnected; 0 for never. */
   readonly idleTimeoutMs: number;
-  /** How data is cut into lines; of no effect where `format` is raw or hex. */
-  readonly framing: "newline" | "nul" | "octet" | "any" | "syslog" | "none";
-  /** Longest line in one piece, from 1 to 64 MiB; of no effect where `format` is raw or hex. */
+  /** Where frames end; `undefined` is newline, but with raw, hex and hexline each read as it comes. */
+  readonly framing: Framing | undefined;
+  /**
+   * What clients speak, by its name in the Encoding Standard; `undefined` is UTF-8. Of no
+   * effect where `format` is raw, hex or hexline.
+   */
+  readonly encoding: string | undefined;
+  /** Whether each line of a datagram is a record of its own. */
+  readonly udpLines: boolean;
+  /** Longest line in one piece, from 1 to 64 MiB; of no effect where reads are taken as they come. */
   readonly maxLineBytes: number;
-  /** IdleQueue after which the beginning of a line is logged without its end; 0 for never. */
+  /** Silence after which the beginning of a line is logged without its end; 0 for never. */
   readonly flushAfterMs: number;
   /** How records are written. */
-  readonly format: "text" | "json" | "raw" | "hex";
+  readonly format: "text" | "json" | "raw" | "hex" | "hexline";
   /** How records are dated; `elapsed` is seconds since the start. */
   readonly time: "utc" | "local" | "elapsed" | "none";
   /** Whether clients have colours; `auto` if they go to a terminal that wants them. */
@@ -79,6 +100,10 @@ export interface Config {
   readonly rotateSizeBytes: number | undefined;
   /** How many output files that reached that size are kept, from 1 to 1000. */
   readonly rotateKeep: number;
+  /** Names for addresses and networks; the longest prefix counts. */
+  readonly names: readonly NamedNetwork[];
+  /** Path of a file with more of them, a line each. */
+  readonly namesFile: string | undefined;
   /** Whether records of connects, disconnects and refusals are left out. */
   readonly quiet: boolean;
   /** Whether what is typed goes to the clients. */
@@ -122,6 +147,7 @@ const MAX_OLD_FILES = 1000;
 const WEB_HOST = "127.0.0.1";
 
 const host: Kind<string> = { ...address, hint: placeHint };
+const GROUP_PORT = 5000;
 const pemFile = path("expected a file in PEM format");
 const network: Kind<Network> = {
   expected: "expected an address or a network, such as 10.0.0.0/8 or fd00::/8",
@@ -190,20 +216,37 @@ function repeatable<T>(kind: Kind<T>, fallback?: string): Taking<readonly T[]> {
   };
 }
 
+/** The same of a kind whose values are lists. */
+function lists<T>(kind: Kind<readonly T[]>, fallback?: string): Taking<readonly T[]> {
+  const { take, ...taking } = repeatable(kind, fallback);
+  return { ...taking, take: (given, name) => take(given, name).flat() };
+}
+
+/** The last value given counts; without one it depends on others what is taken. */
+function dependent<T>(kind: Kind<T>, fallback: string): Taking<T | undefined> {
+  return { ...optional(kind), default: fallback };
+}
+
 function read<T>(name: string, kind: Kind<T>, text: string): T {
   const value = kind.read(text);
   if (value !== undefined) return value;
   throw new UsageError(`Cannot use --${name} "${text}": ${kind.hint?.(text) ?? kind.expected}`);
 }
 
+function encodingTaking(): Taking<string | undefined> {
+  const { take, ...taking } = single(encoding, "utf-8");
+  return { ...taking, take: (given, name) => take(given, name).name };
+}
+
 /** Every option, in the order of `--help`. The compiler holds it against {@linkcode Config}. */
 const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
-  ports: option("-p, --port <n>", repeatable(port, "1234"), {
+  ports: option("-p, --port <n>", lists(ports, "1234"), {
     group: "Listening",
-    help: "TCP port, 0 for any free one; repeatable",
+    help: "TCP port, 0 for any free one, or a range such as 5000-5010; repeatable",
   }),
-  udpPorts: option("--udp <n>", repeatable(port), {
-    help: "hear datagrams on a UDP port, alone if no --port is given; repeatable",
+  udpPorts: option("--udp <port>", lists(udpPorts), {
+    help: "hear datagrams on a UDP port, a range or a multicast group such as 239.1.2.3:5000, " +
+      "alone if no --port is given; repeatable",
   }),
   hosts: option("-H, --host <address>", repeatable(host, "127.0.0.1"), {
     help: "where to open the ports; 0.0.0.0 all IPv4, :: all IPv4 and IPv6; repeatable",
@@ -246,20 +289,28 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
   idleTimeoutMs: option("-i, --idle-timeout <s>", single(seconds, "0"), {
     help: "disconnect a client silent for so many seconds, 0 for never",
   }),
-  framing: option("--framing <kind>", single(word(...FRAMINGS), "newline"), {
+  framing: option("--framing <kind>", dependent(framing, "newline"), {
     group: "How data is cut",
     help: "newline (LF or CRLF), nul, octet (RFC 6587 counts), any (LF, CRLF or CR), " +
-      "syslog (both ways of RFC 6587), none (each read)",
+      "syslog (both ways of RFC 6587), none (each read), end:<bytes>, between:<start>,<end>, " +
+      "length:<1|2|4>[le][+n|-n]; bytes as in \\x1c\\r",
+  }),
+  encoding: option("--encoding <label>", encodingTaking(), {
+    help: "what clients speak, such as latin1, shift_jis, gbk or utf-16le",
+  }),
+  udpLines: option("--udp-lines", flag, {
+    help: "make each line of a datagram a record of its own",
   }),
   maxLineBytes: option("--max-line <bytes>", single(size(MAX_LINE_BYTES, "64M"), "65536"), {
     help: "log longer lines in pieces of this size",
   }),
   flushAfterMs: option("--flush-after <s>", single(seconds, "0"), {
-    help: "log an unfinished line after so many seconds of idleQueue, 0 for never",
+    help: "log an unfinished line after so many seconds of silence, 0 for never",
   }),
   format: option("-f, --format <kind>", single(word(...FORMATS), "text"), {
     group: "How it is written",
-    help: "text, json (an object a line), raw (bytes as they come), hex",
+    help: "text, json (an object a line), raw (bytes as they come), hex (a dump), " +
+      "hexline (a record a line)",
   }),
   time: option("-t, --time <kind>", single(word(...TIMES), "utc"), {
     help: "utc, local, elapsed (seconds since start), none",
@@ -277,6 +328,13 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
   }),
   rotateKeep: option("--rotate-keep <n>", single(integer(1, MAX_OLD_FILES), "5"), {
     help: "how many old files --rotate-size keeps, at most 1000",
+  }),
+  names: option("--name <address>=<name>", repeatable(named), {
+    help: "a name for an address or a network, the longest prefix wins; repeatable",
+  }),
+  namesFile: option("--names <file>", optional(path("expected the path of a file")), {
+    help: "the same from lines of an address and a name; SIGHUP reads it again",
+    needs: ["read"],
   }),
   quiet: option("-q, --quiet", flag, { help: "no records of connects, disconnects and refusals" }),
   interactive: option("-I, --interactive", flag, {
@@ -375,7 +433,16 @@ function settle(config: Config, given: Given): Config {
   const hasOthers = config.unixPaths.length > 0 || config.udpPorts.length > 0;
   const isTcp = given(OPTIONS.ports).length > 0 || !hasOthers;
   const output = config.output === "-" ? undefined : config.output;
-  return { ...config, ports: isTcp ? config.ports : [], output };
+  const interfaces = given(OPTIONS.hosts).length > 0 ? config.hosts : [];
+  const udpPorts = config.udpPorts.map((port) =>
+    typeof port === "number" ? port : { ...port, interfaces: interfaces.filter(sameFamily(port)) }
+  );
+  return { ...config, ports: isTcp ? config.ports : [], udpPorts, output };
+}
+
+/** Whether a group can be joined on an interface with that address. */
+function sameFamily({ group }: MulticastGroup): (address: string) => boolean {
+  return (address) => isIPv4(address) === isIPv4(group);
 }
 
 /** Rules that tie two options together, in words that name both. */
@@ -383,15 +450,36 @@ function assertCompatible(config: Config, given: Given): void {
   const isGiven = (field: keyof Config) => given(OPTIONS[field]).length > 0;
   const isTcp = config.ports.length > 0;
   const hearsStreams = isTcp || config.unixPaths.length > 0;
-  const takesReads = config.format === "raw" || config.format === "hex";
+  const { format, framing, hosts, udpPorts } = config;
+  const isHex = format === "hex" || format === "hexline";
+  const isRaw = format === "raw";
   const rules: [fields: (keyof Config)[], isWrong: boolean, problem: string][] = [
     [["tlsClientCa"], !isGiven("tlsCert"), "needs a certificate: add --tls-cert and --tls-key"],
     [["tlsCert", "reusePort"], !isTcp, "is for TCP ports: add --port"],
     [
       ["framing", "maxLineBytes", "flushAfterMs"],
-      takesReads,
-      `does not go with --format ${config.format}: it takes reads as they come`,
+      isRaw,
+      `does not go with --format raw: it takes reads as they come`,
     ],
+    [
+      ["maxLineBytes", "flushAfterMs"],
+      isHex && !isGiven("framing"),
+      `does not go with --format ${format}, which takes reads as they come: add --framing`,
+    ],
+    [["encoding"], isRaw || isHex, `does not go with --format ${format}: it shows bytes, not text`],
+    [
+      ["encoding"],
+      isUtf16(config.encoding) && countsBytes(framing),
+      `${config.encoding} does not go with a --framing that counts bytes`,
+    ],
+    [
+      ["framing"],
+      isUtf16(config.encoding) && hasBinaryMark(framing),
+      `needs text with --encoding ${config.encoding}, such as end:; or end:\\u{e9}`,
+    ],
+    [["hosts"], hosts.some(isMulticast), groupHint(hosts, udpPorts)],
+    [["udpLines"], udpPorts.length === 0, "is for datagrams: add --udp"],
+    [["udpLines"], isRaw || isHex, `does not go with --format ${format}: it has datagrams whole`],
     [["rotateKeep"], !isGiven("rotateSizeBytes"), "is for files that rotate: add --rotate-size"],
     [["rotateSizeBytes"], config.output === undefined, "is for a file: name one with --output"],
     [["crlf", "escapes"], !config.interactive, "is for lines that are typed: add --interactive"],
@@ -411,6 +499,26 @@ function assertCompatible(config: Config, given: Given): void {
     const field = fields.find(isGiven);
     if (isWrong && field) throw new UsageError(`--${OPTIONS[field].name} ${problem}`);
   }
+}
+
+/** What to write for a group that is given as an address to listen on. */
+function groupHint(hosts: Config["hosts"], udpPorts: Config["udpPorts"]): string {
+  const group = hosts.find(isMulticast) ?? "";
+  const port = udpPorts.find((port) => typeof port === "number") || GROUP_PORT;
+  return `takes no multicast group: use --udp ${bracketed(group)}:${port}`;
+}
+
+/** Whether its frames have lengths in bytes. */
+function countsBytes(framing: Config["framing"]): boolean {
+  if (typeof framing === "object") return framing.kind === "length";
+  return framing === "octet" || framing === "syslog";
+}
+
+/** Whether its frames are marked by bytes that no text has. */
+function hasBinaryMark(framing: Config["framing"]): boolean {
+  if (typeof framing !== "object" || framing.kind === "length") return false;
+  const marks = framing.kind === "end" ? [framing.end] : [framing.start, framing.end];
+  return marks.some((mark) => decode(mark).includes("\uFFFD"));
 }
 
 type Word = { readonly word: string } | { readonly problem: string };

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { type Config, parseConfig, usage, UsageError } from "./options.ts";
+import { bytesOf } from "../../tests/support/data.ts";
 import { READ } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -22,7 +23,9 @@ const DEFAULT_CONFIG: Config = {
   allow: [],
   deny: [],
   idleTimeoutMs: 0,
-  framing: "newline",
+  framing: undefined,
+  encoding: undefined,
+  udpLines: false,
   maxLineBytes: 65536,
   flushAfterMs: 0,
   format: "text",
@@ -31,6 +34,8 @@ const DEFAULT_CONFIG: Config = {
   output: undefined,
   rotateSizeBytes: undefined,
   rotateKeep: 5,
+  names: [],
+  namesFile: undefined,
   quiet: false,
   interactive: false,
   crlf: false,
@@ -56,6 +61,22 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
   ["-p65535", { ports: [65535] }],
   ["-p=1", { ports: [1] }],
   ["-p 1 --port 2 -p 1", { ports: [1, 2, 1] }],
+  ["-p 5000-5003 -p 7", { ports: [5000, 5001, 5002, 5003, 7] }],
+  ["-p 1-1000", { ports: Array.from({ length: 1000 }, (_, i) => i + 1) }],
+  ["-p 0-0", { ports: [0] }],
+  ["--udp 5000-5001", { udpPorts: [5000, 5001], ports: [] }],
+  ["--udp 239.1.2.3:5000 --udp 5", {
+    udpPorts: [{ group: "239.1.2.3", port: 5000, interfaces: [] }, 5],
+    ports: [],
+  }],
+  ["--udp [ff02::fb]:5353 --udp 224.0.0.1:0 -H 127.0.0.1 -H ::1", {
+    hosts: ["127.0.0.1", "::1"],
+    udpPorts: [
+      { group: "ff02::fb", port: 5353, interfaces: ["::1"] },
+      { group: "224.0.0.1", port: 0, interfaces: ["127.0.0.1"] },
+    ],
+    ports: [],
+  }],
   ["--udp 514", { udpPorts: [514], ports: [] }],
   ["--udp 514 --udp=0 -p 514", { udpPorts: [514, 0], ports: [514] }],
   ["--udp 514 --unix s", { udpPorts: [514], unixPaths: ["s"], ports: [] }],
@@ -88,6 +109,42 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
   ["--framing any", { framing: "any" }],
   ["--framing syslog", { framing: "syslog" }],
   ["--framing none", { framing: "none" }],
+  ["--framing newline", { framing: "newline" }],
+  ["--framing end:;", { framing: { kind: "end", end: bytesOf(";") } }],
+  ["--framing end:, --framing end:\\x1c\\r", { framing: { kind: "end", end: bytesOf("\x1c\r") } }],
+  ["--framing between:\\x0b,\\x1c\\r -f hex --max-line 9 --flush-after 1", {
+    framing: { kind: "between", start: bytesOf("\x0b"), end: bytesOf("\x1c\r") },
+    format: "hex",
+    maxLineBytes: 9,
+    flushAfterMs: 1000,
+  }],
+  ["--framing between:\\x2c,;", {
+    framing: { kind: "between", start: bytesOf(","), end: bytesOf(";") },
+  }],
+  ["--framing length:2", {
+    framing: { kind: "length", width: 2, isLittleEndian: false, offset: 0 },
+  }],
+  ["--framing length:4le-4", {
+    framing: { kind: "length", width: 4, isLittleEndian: true, offset: -4 },
+  }],
+  ["--framing length:1+3 -f hexline", {
+    framing: { kind: "length", width: 1, isLittleEndian: false, offset: 3 },
+    format: "hexline",
+  }],
+  ["--encoding latin1", { encoding: "windows-1252" }],
+  ["--encoding UTF-8", { encoding: undefined }],
+  ["--encoding utf-16le --framing end:é", {
+    encoding: "utf-16le",
+    framing: { kind: "end", end: bytesOf("\xC3\xA9") },
+  }],
+  ["--udp 1 --udp-lines", { udpPorts: [1], udpLines: true, ports: [] }],
+  ["--name 192.0.2.7=pump --name fd00::/8=plant.1_a-B", {
+    names: [
+      { network: { address: "192.0.2.7", prefix: 32, family: "ipv4" }, name: "pump" },
+      { network: FD00, name: "plant.1_a-B" },
+    ],
+  }],
+  ["--names hosts", { namesFile: "hosts" }],
   ["--max-line 1", { maxLineBytes: 1 }],
   ["--max-line 67108864", { maxLineBytes: 67108864 }],
   ["--max-line 64k", { maxLineBytes: 65536 }],
@@ -144,8 +201,17 @@ Deno.test("parseConfig() takes every option", () => {
 
 const COUNT = "expected an integer from 1 to 2147483647";
 const KEPT = "expected an integer from 1 to 1000";
-const PORT = "expected an integer from 0 to 65535";
+const PORT = "expected an integer from 0 to 65535, or a range such as 5000-5010";
+const UDP = `${PORT}, or a multicast group such as 239.1.2.3:5000 or [ff02::fb]:5353`;
+const FRAMING = "expected newline, nul, octet, any, syslog, none, end:<bytes>, " +
+  "between:<start>,<end> or length:<1|2|4>[le][+n|-n]";
+const LABEL =
+  "expected a label of the Encoding Standard, such as latin1, shift_jis, gbk or utf-16le";
+const NAMED = "expected an address or a network and a name, such as 192.0.2.7=pump; " +
+  "names have 1 to 64 letters, digits, ., _ and -";
+const ESCAPES = "use \\n, \\r, \\t, \\0, \\\\, \\xNN or \\u{N}";
 const ADDRESS = "expected an address, such as 127.0.0.1, 0.0.0.0 or ::";
+const COMMA = "expected a start and an end with one comma between; a comma is \\x2c";
 const NETWORK = "expected an address or a network, such as 10.0.0.0/8 or fd00::/8";
 const SECONDS = "expected a number of seconds, 0 for never";
 const LINE = "expected a size in bytes from 1 to 64M, such as 4096, 64k or 10M";
@@ -202,7 +268,7 @@ const BAD: [args: string[], message: string][] = [
   [["-p", "0x50"], `Cannot use --port "0x50": ${PORT}`],
   [["-p", "5\n"], `Cannot use --port "5\n": ${PORT}`],
   [["-p", "5", "-p", "x"], `Cannot use --port "x": ${PORT}`],
-  [["--udp", "65536"], `Cannot use --udp "65536": ${PORT}`],
+  [["--udp", "65536"], `Cannot use --udp "65536": ${UDP}`],
   [["-H", ""], `Option "--host" needs a value: ${ADDRESS}`],
   [["-H", "[::1"], `Cannot use --host "[::1": ${ADDRESS}`],
   [["-H", "10.0.0.0/8"], `Cannot use --host "10.0.0.0/8": ${ADDRESS}`],
@@ -232,11 +298,51 @@ const BAD: [args: string[], message: string][] = [
   [["-i", "-5"], `Cannot use --idle-timeout "-5": ${SECONDS}`],
   [["--flush-after", "x"], `Cannot use --flush-after "x": ${SECONDS}`],
   [["--stats", "soon"], `Cannot use --stats "soon": ${SECONDS}`],
+  [["-p", "0-5"], `Cannot use --port "0-5": a range begins at 1 at least, 0 is any free port`],
+  [["-p", "9-5"], `Cannot use --port "9-5": a range goes upwards: 5-9`],
+  [["-p", "1-1001"], `Cannot use --port "1-1001": a range has at most 1,000 ports`],
+  [["-p", "5-65536"], `Cannot use --port "5-65536": a range has at most 1,000 ports`],
+  [["--udp", "65000-65536"], `Cannot use --udp "65000-65536": ${UDP}`],
   [
-    ["--framing", "lf"],
-    `Cannot use --framing "lf": expected newline, nul, octet, any, syslog or none`,
+    ["--udp", "10.0.0.1:5"],
+    `Cannot use --udp "10.0.0.1:5": that is no multicast group: use --host 10.0.0.1 --udp 5`,
   ],
-  [["-f", "xml"], `Cannot use --format "xml": expected text, json, raw or hex`],
+  [["--udp", "239.1.2.3"], `Cannot use --udp "239.1.2.3": use --udp 239.1.2.3:5000`],
+  [["--udp", "ff02::fb"], `Cannot use --udp "ff02::fb": use --udp [ff02::fb]:5000`],
+  [["--framing", "lf"], `Cannot use --framing "lf": use newline, which takes both LF and CRLF`],
+  [["--framing", "CRLF"], `Cannot use --framing "CRLF": use newline, which takes both LF and CRLF`],
+  [
+    ["--framing", "cr"],
+    `Cannot use --framing "cr": use any, which ends lines at LF, CRLF and CR`,
+  ],
+  [["--framing", "line:"], `Cannot use --framing "line:": ${FRAMING}`],
+  [["--framing", "end:"], `Cannot use --framing "end:": a mark has 1 to 16 bytes, this 0`],
+  [
+    ["--framing", "end:12345678901234567"],
+    `Cannot use --framing "end:12345678901234567": a mark has 1 to 16 bytes, this 17`,
+  ],
+  [
+    ["--framing", "end:\\q"],
+    `Cannot use --framing "end:\\q": "\\q" is no escape: ${ESCAPES}`,
+  ],
+  [
+    ["--framing", "between:a"],
+    `Cannot use --framing "between:a": ${COMMA}`,
+  ],
+  [["--framing", "between:a,b,c"], `Cannot use --framing "between:a,b,c": ${COMMA}`],
+  [
+    ["--framing", "between:,b"],
+    `Cannot use --framing "between:,b": a mark has 1 to 16 bytes, this 0`,
+  ],
+  [["--framing", "length:3"], `Cannot use --framing "length:3": ${FRAMING}`],
+  [["--framing", "length:2be"], `Cannot use --framing "length:2be": ${FRAMING}`],
+  [["--framing", "length:2-"], `Cannot use --framing "length:2-": ${FRAMING}`],
+  [["--encoding", "klingon"], `Cannot use --encoding "klingon": ${LABEL}`],
+  [["--name", "pump"], `Cannot use --name "pump": ${NAMED}`],
+  [["--name", "pump=10.0.0.1"], `Cannot use --name "pump=10.0.0.1": ${NAMED}`],
+  [["--name", "10.0.0.1="], `Cannot use --name "10.0.0.1=": ${NAMED}`],
+  [["--name", "10.0.0.1=a b"], `Cannot use --name "10.0.0.1=a b": ${NAMED}`],
+  [["-f", "xml"], `Cannot use --format "xml": expected text, json, raw, hex or hexline`],
   [["-t", "gmt"], `Cannot use --time "gmt": expected utc, local, elapsed or none`],
   [["--color", "yes"], `Cannot use --color "yes": expected auto, always or never`],
   [["--multiplexer", "epoll"], `Cannot use --multiplexer "epoll": expected poll or select`],
@@ -254,8 +360,8 @@ const BAD: [args: string[], message: string][] = [
 ];
 
 const TLS = ["--tls-cert", "c", "--tls-key", "k"];
-const ESCAPES = "use \\n, \\r, \\t, \\0, \\\\, \\xNN or \\u{N}";
 const READS = "it takes reads as they come";
+const UTF16 = ["--encoding", "utf-16le"];
 
 const EXCLUDED: typeof BAD = [
   [["--tls-cert", "c"], "--tls-cert and --tls-key go together: give both or neither"],
@@ -269,7 +375,40 @@ const EXCLUDED: typeof BAD = [
   [["-u", "s", "--reuse-port"], "--reuse-port is for TCP ports: add --port"],
   [["--udp", "5", "--reuse-port"], "--reuse-port is for TCP ports: add --port"],
   [["--framing", "nul", "-f", "raw"], `--framing does not go with --format raw: ${READS}`],
-  [["--max-line", "65536", "-f", "hex"], `--max-line does not go with --format hex: ${READS}`],
+  [
+    ["--max-line", "65536", "-f", "hex"],
+    "--max-line does not go with --format hex, which takes reads as they come: add --framing",
+  ],
+  [
+    ["--flush-after", "1", "-f", "hexline"],
+    "--flush-after does not go with --format hexline, which takes reads as they come: add --framing",
+  ],
+  [
+    ["--encoding", "gbk", "-f", "hexline"],
+    "--encoding does not go with --format hexline: it shows bytes, not text",
+  ],
+  [
+    ["--encoding", "gbk", "-f", "raw"],
+    "--encoding does not go with --format raw: it shows bytes, not text",
+  ],
+  ...["octet", "syslog", "length:2"].map((framing): typeof BAD[number] => [
+    [...UTF16, "--framing", framing],
+    "--encoding utf-16le does not go with a --framing that counts bytes",
+  ]),
+  [
+    [...UTF16, "--framing", "end:\\xff"],
+    "--framing needs text with --encoding utf-16le, such as end:; or end:\\u{e9}",
+  ],
+  [["--udp-lines"], "--udp-lines is for datagrams: add --udp"],
+  [
+    ["--udp", "5", "--udp-lines", "-f", "hex"],
+    "--udp-lines does not go with --format hex: it has datagrams whole",
+  ],
+  [
+    ["-H", "239.255.255.250", "--udp", "1900"],
+    "--host takes no multicast group: use --udp 239.255.255.250:1900",
+  ],
+  [["-H", "ff02::fb"], "--host takes no multicast group: use --udp [ff02::fb]:5000"],
   [["-f", "raw", "--flush-after", "0"], `--flush-after does not go with --format raw: ${READS}`],
   [["--rotate-size", "1M"], "--rotate-size is for a file: name one with --output"],
   [["--rotate-size", "1M", "-o", "-"], "--rotate-size is for a file: name one with --output"],
@@ -353,12 +492,14 @@ function rows(): Row[] {
 
 Deno.test("usage() lists every option", () => {
   assertEquals(rows().map(({ synopsis }) => synopsis), [
-    ...["-p, --port <n>", "--udp <n>", "-H, --host <address>", "-u, --unix <path>"],
+    ...["-p, --port <n>", "--udp <port>", "-H, --host <address>", "-u, --unix <path>"],
     ...["--tls-cert <file>", "--tls-key <file>", "--tls-client-ca <file>", "--backlog <n>"],
     ...["--reuse-port", "-m, --max-connections <n>", "--max-per-host <n>", "--proxy-from <cidr>"],
     ...["--allow <cidr>", "--deny <cidr>", "-i, --idle-timeout <s>", "--framing <kind>"],
+    ...["--encoding <label>", "--udp-lines"],
     ...["--max-line <bytes>", "--flush-after <s>", "-f, --format <kind>", "-t, --time <kind>"],
     ...["--color <when>", "-o, --output <file>", "--rotate-size <bytes>", "--rotate-keep <n>"],
+    ...["--name <address>=<name>", "--names <file>"],
     ...["-q, --quiet", "-I, --interactive", "--crlf", "--escapes", "--greet <text>"],
     ...["--reply <rule>", "--forward <target>", "--forward-ca <file>", "-e, --echo"],
     "--web <[host:]port>",
@@ -374,13 +515,21 @@ Deno.test("usage() names the defaults that parseConfig() takes", () => {
   const defaults = rows().filter((row) => row.default !== undefined);
   assertEquals(defaults.map((row) => [row.name, row.default]), [
     ...[["port", "1234"], ["host", "127.0.0.1"], ["backlog", "4096"], ["max-connections", "1000"]],
-    ...[["idle-timeout", "0"], ["framing", "newline"], ["max-line", "65536"], ["flush-after", "0"]],
+    ...[
+      ["idle-timeout", "0"],
+      ["framing", "newline"],
+      ["encoding", "utf-8"],
+      ["max-line", "65536"],
+      ["flush-after", "0"],
+    ],
     ...[["format", "text"], ["time", "utc"], ["color", "auto"], ["rotate-keep", "5"]],
     ...[["stats", "0"], ["multiplexer", "poll"]],
   ]);
   const needed = ["--output=f", "--rotate-size=1"];
   const given = defaults.map((row) => `--${row.name}=${row.default}`);
-  assertEquals(parseConfig([...needed, ...given]), parseConfig(needed));
+  // What is not given depends on the format there.
+  const expected = parseConfig([...needed, "--framing=newline"]);
+  assertEquals(parseConfig([...needed, ...given]), expected);
 });
 
 Deno.test("usage() gives examples that parseConfig() takes", () => {

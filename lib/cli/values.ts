@@ -5,8 +5,17 @@
  */
 
 import { isIPv6 } from "node:net";
+import {
+  isMulticast,
+  type MulticastGroup,
+  type NamedNetwork,
+  parseNamedNetwork,
+} from "../addresses.ts";
 import { parseReplyRule } from "../clients/replies.ts";
 import type { ForwardTarget } from "../clients/target.ts";
+import { type Framing, FRAMINGS } from "../framing/framing.ts";
+import type { Encoding } from "../framing/encodings.ts";
+import { MAX_MARK_BYTES } from "../framing/partial_frame.ts";
 import { parseBytes } from "../patterns.ts";
 
 /** A kind of value: what is right, in words, and how it is read. */
@@ -34,6 +43,50 @@ export function integer(min: number, max = MAX_COUNT): Kind<number> {
 
 /** A TCP or UDP port, 0 for any free one. */
 export const port: Kind<number> = integer(0, 65535);
+
+/** The most ports that a range has: each is a listener of its own. */
+const MAX_RANGE_PORTS = 1000;
+
+/** A port, or a range of them such as `5000-5010`. */
+export const ports: Kind<readonly number[]> = {
+  expected: `${port.expected}, or a range such as 5000-5010`,
+  read(text) {
+    const [, from = text, to = text] = /^(\d+)-(\d+)$/.exec(text) ?? [];
+    const [first, last] = [port.read(from), port.read(to)];
+    if (first === undefined || last === undefined || last < first) return undefined;
+    if (last > first && (first === 0 || last - first >= MAX_RANGE_PORTS)) return undefined;
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  },
+  hint(text) {
+    const [, from, to] = /^(\d{1,5})-(\d{1,5})$/.exec(text) ?? [];
+    if (Number(from) === 0) return "a range begins at 1 at least, 0 is any free port";
+    if (Number(from) > Number(to)) return `a range goes upwards: ${to}-${from}`;
+    if (Number(to) - Number(from) >= MAX_RANGE_PORTS) return "a range has at most 1,000 ports";
+    return undefined;
+  },
+};
+
+/** UDP ports, or a multicast group. */
+export const udpPorts: Kind<readonly (number | MulticastGroup)[]> = {
+  expected: `${ports.expected}, or a multicast group such as 239.1.2.3:5000 or [ff02::fb]:5353`,
+  read(text) {
+    const [, host = "", digits = ""] = GROUP_REGEXP.exec(text) ?? [];
+    if (host === "") return ports.read(text);
+    const [group = "", groupPort] = [address.read(host), port.read(digits)];
+    if (!isMulticast(group) || groupPort === undefined) return undefined;
+    return [{ group, port: groupPort, interfaces: [] }];
+  },
+  hint(text) {
+    const [, host = "", digits] = GROUP_REGEXP.exec(text) ?? [];
+    const isAddress = host !== "" && address.read(host) !== undefined;
+    if (isAddress) return `that is no multicast group: use --host ${host} --udp ${digits}`;
+    return isMulticast(text)
+      ? `use --udp ${isIPv6(text) ? `[${text}]` : text}:5000`
+      : ports.hint?.(text);
+  },
+};
+
+const GROUP_REGEXP = /^([^:]+|\[.*\]):(\d+)$/;
 
 /** A number of bytes from 1, also in k, M or G of 1024; `maxText` is `max` as a user writes it. */
 export function size(max: number, maxText: string): Kind<number> {
@@ -131,3 +184,105 @@ function written<T>(parse: (text: string) => T, expected: string): Kind<T> {
     },
   };
 }
+
+// -- How data is cut --
+
+const FRAMING_WORDS = `${FRAMINGS.slice(0, -1).join(", ")}, none`;
+
+/** What people write for the line ends that have names here. */
+const FRAMING_HINTS: readonly [typed: RegExp, hint: string][] = [
+  [/^(cr-?lf|lf|nl|line|lines|\\r?\\n)$/i, "use newline, which takes both LF and CRLF"],
+  [/^(cr|\\r)$/i, "use any, which ends lines at LF, CRLF and CR"],
+  [/^(null|zero|\\0|\\x00)$/i, "use nul"],
+  [/^(raw|read|reads|chunk|chunks)$/i, "use none, which takes each read"],
+  [/^(rfc.?6587|octet.?counting|octets|count|counted)$/i, "use octet, or syslog for both ways"],
+  [/^(mllp|hl7)$/i, "use between:\\x0b,\\x1c\\r"],
+  [/^(stx.?etx)$/i, "use between:\\x02,\\x03"],
+];
+
+/** Where frames end: a word, or `end:`, `between:` or `length:` and what belongs to it. */
+export const framing: Kind<Framing> = {
+  expected:
+    `expected ${FRAMING_WORDS}, end:<bytes>, between:<start>,<end> or length:<1|2|4>[le][+n|-n]`,
+  read(text) {
+    const word = FRAMINGS.find((word) => word === text);
+    if (word) return word;
+    const [, kind, rest = ""] = /^(end|between|length):(.*)$/s.exec(text) ?? [];
+    if (kind === "length") return lengthFraming(rest);
+    const marks = (kind === "between" ? rest.split(",") : [rest]).map(markOf);
+    const [first, second] = marks;
+    if (kind === "end" && first) return { kind, end: first };
+    if (kind !== "between" || marks.length !== 2 || !first || !second) return undefined;
+    return { kind, start: first, end: second };
+  },
+  hint(text) {
+    const [, hint] = FRAMING_HINTS.find(([typed]) => typed.test(text)) ?? [];
+    const [, kind, rest = ""] = /^(end|between):(.*)$/s.exec(text) ?? [];
+    return hint ?? (kind === "end" ? markHint(rest) : kind && betweenHint(rest));
+  },
+};
+
+/** `undefined` for what is no mark. */
+function markOf(text: string): Uint8Array | undefined {
+  try {
+    const bytes = parseBytes(text);
+    return bytes.length >= 1 && bytes.length <= MAX_MARK_BYTES ? bytes : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function betweenHint(text: string): string | undefined {
+  const marks = text.split(",");
+  if (marks.length !== 2) {
+    return "expected a start and an end with one comma between; a comma is \\x2c";
+  }
+  return marks.map(markHint).find((hint) => hint);
+}
+
+/** Says what is wrong with a mark. */
+function markHint(text: string): string | undefined {
+  try {
+    const { length } = parseBytes(text);
+    return length >= 1 && length <= MAX_MARK_BYTES
+      ? undefined
+      : `a mark has 1 to 16 bytes, this ${length}`;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function lengthFraming(text: string): Framing | undefined {
+  const [, width, le, offset = "0"] = /^([124])(le)?([+-]\d{1,9})?$/.exec(text) ?? [];
+  if (!width) return undefined;
+  const isLittleEndian = le !== undefined;
+  return {
+    kind: "length",
+    width: Number(width) as 1 | 2 | 4,
+    isLittleEndian,
+    offset: Number(offset),
+  };
+}
+
+/** A label of the Encoding Standard; UTF-8 is `undefined`, as if none were given. */
+export const encoding: Kind<{ readonly name: Encoding }> = {
+  expected: "expected a label of the Encoding Standard, such as latin1, shift_jis, gbk or utf-16le",
+  read(text) {
+    try {
+      const name = new TextDecoder(text).encoding;
+      return { name: name === "utf-8" ? undefined : name };
+    } catch {
+      return undefined;
+    }
+  },
+};
+
+/** A name for an address or a network, such as `10.1.0.0/16=plant`. */
+export const named: Kind<NamedNetwork> = {
+  expected: "expected an address or a network and a name, such as 192.0.2.7=pump; " +
+    "names have 1 to 64 letters, digits, ., _ and -",
+  read(text) {
+    const [, network = "", name = ""] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+    return parseNamedNetwork(network, name);
+  },
+};

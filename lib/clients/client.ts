@@ -211,6 +211,12 @@ export class Client implements FrameSink {
     this.#records.forwarded(sent);
   }
 
+  /** Takes what stands between frames: it is recorded, but is no line. */
+  outside(bytes: Uint8Array, start: number, end: number): void {
+    this.#records ??= this.#context.recorder.child(this.subject);
+    this.#records.frame(bytes, start, end, false);
+  }
+
   /** The pieces of a cut line count as one, at its end. */
   #countLine(): void {
     this.lines++;

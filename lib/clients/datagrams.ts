@@ -7,7 +7,8 @@
 import { type DatagramSocket, POLLIN } from "../../poller.ts";
 import { type Networks, peerOf, peerText } from "../addresses.ts";
 import { CR, LF, NUL } from "../bytes.ts";
-import { cutPieces } from "../framing/partial_frame.ts";
+import { type Encoding, Transcoder } from "../framing/encodings.ts";
+import { cutPieces, type FrameLimits } from "../framing/partial_frame.ts";
 import { reasonOf } from "../errors.ts";
 import type { Say } from "../messages.ts";
 import type { Recorder, SubjectRecorder } from "../records/recorder.ts";
@@ -26,13 +27,22 @@ const MAX_TURN_BYTES = 256 * 1024;
 const PAUSE_MS = 100;
 const REPORT_MS = 60_000;
 
+/** How datagrams become text. */
+export interface DatagramText {
+  /** A longer record comes in pieces. */
+  readonly maxLineBytes: number;
+  readonly encoding: Encoding;
+  /** Whether each line of a datagram is a record. */
+  readonly udpLines: boolean;
+}
+
 export interface DatagramOptions {
   readonly recorder: Recorder;
   readonly stats: Stats;
   readonly allowed: Networks | undefined;
   readonly denied: Networks | undefined;
-  /** A longer datagram comes in pieces; `undefined` where each is recorded as it came. */
-  readonly maxLineBytes: number | undefined;
+  /** How datagrams become text; `undefined` where each is recorded as it came. */
+  readonly text: DatagramText | undefined;
   readonly replies: Replies | undefined;
   /** How many senders are remembered, so that they can be answered by their address. */
   readonly maxCorrespondents: number;
@@ -54,9 +64,11 @@ export class Datagrams implements Deadline {
   /** Sockets that are left alone during the pause. */
   readonly #paused = new Set<DatagramSocket>();
   readonly #pause: FaultPause;
+  readonly #limits: FrameLimits;
 
   constructor(options: DatagramOptions) {
     this.#options = options;
+    this.#limits = { maxBytes: options.text?.maxLineBytes ?? Infinity, keepsCharacters: true };
     const onEnd = () => this.#resume();
     this.#pause = new FaultPause({ pauseMs: PAUSE_MS, say: options.say, onEnd });
   }
@@ -111,30 +123,45 @@ export class Datagrams implements Deadline {
     }
     stats.datagrams++;
     stats.bytes += count;
-    this.#record(sender, count);
-    this.#reply(sender, count);
+    const said = this.#saidIn(count);
+    this.#record(sender, said);
+    this.#reply(sender, said);
     return count;
   }
 
-  #record({ records }: Sender, count: number): void {
-    const { stats, maxLineBytes } = this.#options;
-    const input = this.#input;
-    const end = this.#endOf(count);
-    if (maxLineBytes === undefined) return records.read(input.subarray(0, end), 0);
-    const limits = { maxBytes: maxLineBytes, keepsCharacters: true };
-    const start = cutPieces(input, 0, end, limits, records);
-    if (start > 0) stats.cut++;
-    records.frame(input, start, end, true);
+  /** What a datagram of so many bytes says, in UTF-8 and without the line end that many senders add. */
+  #saidIn(count: number): Uint8Array {
+    const bytes = this.#input.subarray(0, count);
+    const { text } = this.#options;
+    if (!text) return bytes;
+    const { encoding } = text;
+    // A datagram is a text of its own.
+    const utf8 = encoding ? new Transcoder(encoding).convert(bytes, false) : bytes;
+    return utf8.subarray(0, endOf(utf8));
   }
 
-  /** Where a datagram ends for its record. */
-  #endOf(count: number): number {
-    return this.#options.maxLineBytes === undefined ? count : endOf(this.#input, count);
+  #record({ records }: Sender, said: Uint8Array): void {
+    const { text } = this.#options;
+    if (!text) return records.read(said, 0);
+    let start = 0;
+    if (text.udpLines) {
+      for (let lf; (lf = said.indexOf(LF, start)) >= 0; start = lf + 1) {
+        const isCrLf = lf > start && said[lf - 1] === CR;
+        this.#recordLine(records, said, start, isCrLf ? lf - 1 : lf);
+      }
+    }
+    this.#recordLine(records, said, start, said.length);
+  }
+
+  #recordLine(records: SubjectRecorder, said: Uint8Array, start: number, end: number): void {
+    const rest = cutPieces(said, start, end, this.#limits, records);
+    if (rest > start) this.#options.stats.cut++;
+    records.frame(said, rest, end, true);
   }
 
   /** Answers a datagram by the rules: the whole of it, however it was recorded. */
-  #reply(sender: Sender, count: number): void {
-    const answer = this.#options.replies?.answerTo(this.#input, 0, this.#endOf(count));
+  #reply(sender: Sender, said: Uint8Array): void {
+    const answer = this.#options.replies?.answerTo(said, 0, said.length);
     if (answer && answer.length > 0) this.#answer(sender, answer);
   }
 
@@ -208,9 +235,10 @@ interface Sender {
   readonly records: SubjectRecorder;
 }
 
-/** Where a datagram ends but for one LF, CRLF or NUL: many senders add one, and it says nothing. */
-function endOf(bytes: Uint8Array, count: number): number {
-  const last = bytes[count - 1];
-  if (count === 0 || last !== LF && last !== NUL) return count;
-  return last === LF && count > 1 && bytes[count - 2] === CR ? count - 2 : count - 1;
+/** Where a datagram ends but for one LF, CRLF, NUL or LF NUL. */
+function endOf(bytes: Uint8Array): number {
+  const isNul = bytes.at(-1) === NUL;
+  const end = bytes.length - (isNul ? 1 : 0);
+  if (end === 0 || bytes[end - 1] !== LF) return end;
+  return end > 1 && bytes[end - 2] === CR ? end - 2 : end - 1;
 }

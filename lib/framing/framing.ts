@@ -19,17 +19,31 @@ import {
 export type { FrameFault, Framer, FrameSink } from "./partial_frame.ts";
 
 /** The ways to tell where a frame ends that have a name. */
-export const FRAMINGS = ["newline", "nul", "octet", "any", "syslog", "none"] as const;
+export const FRAMINGS = [
+  "newline",
+  "nul",
+  "octet",
+  "any",
+  "syslog",
+  "none",
+] as const satisfies readonly Framing[];
 
 /** How frames end; {@linkcode createFramer} says what each means. */
 export type Framing =
-  | typeof FRAMINGS[number]
+  | "newline"
+  | "nul"
+  | "octet"
+  | "any"
+  | "syslog"
+  | "none"
   | {
+    /** Frames that end at a mark. */
     readonly kind: "end";
     /** What ends a frame; 1 to 16 bytes, as all marks. */
     readonly end: Uint8Array;
   }
   | {
+    /** Frames between two marks. */
     readonly kind: "between";
     /** What begins a frame. */
     readonly start: Uint8Array;
@@ -37,6 +51,7 @@ export type Framing =
     readonly end: Uint8Array;
   }
   | {
+    /** Frames that begin with their length. */
     readonly kind: "length";
     /** How many bytes the length has that begins each frame. */
     readonly width: 1 | 2 | 4;

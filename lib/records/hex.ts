@@ -64,6 +64,31 @@ export class HexFormat implements Format {
   }
 }
 
+/** The hexline format: that of text, with bytes as pairs of digits without blanks. */
+export class HexLineFormat extends TextFormat {
+  /** Every byte that was sent, line ends too. */
+  override sent(out: ByteBuffer, label: Uint8Array, sent: Sent): void {
+    super.sent(out, label, { ...sent, lineBytes: sent.bytes.length });
+  }
+
+  protected override appendBody(
+    out: ByteBuffer,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    out.reserve(2 * (end - start));
+    const target = out.bytes;
+    let to = out.length;
+    for (let at = start; at < end; at++) {
+      const byte = bytes[at]!;
+      target[to++] = DIGITS[byte >> 4]!;
+      target[to++] = DIGITS[byte & 0xF]!;
+    }
+    out.length = to;
+  }
+}
+
 /** Appends how many bytes there are, and their rows, the first of which is at `offset`. */
 function appendDump(
   out: ByteBuffer,

@@ -10,7 +10,7 @@ import { type ByteBuffer, lineEndOf } from "../bytes.ts";
 import type { FrameFault } from "../framing/framing.ts";
 
 /** Kinds of output. */
-export const FORMATS = ["text", "json", "raw", "hex"] as const;
+export const FORMATS = ["text", "json", "raw", "hex", "hexline"] as const;
 /** One of {@linkcode FORMATS}. */
 export type FormatName = typeof FORMATS[number];
 

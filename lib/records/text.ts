@@ -74,17 +74,37 @@ export class TextFormat implements Format {
   ): void {
     out.append(this.#stamp);
     out.append(label);
-    appendMessage(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
+    this.#appendMessage(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
   }
 
   sentLabel(to: Target): Uint8Array {
     return "clients" in to ? encode("* all ") : this.label(to);
   }
 
+  #appendMessage(
+    out: ByteBuffer,
+    mark: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    out.reserve(2);
+    out.bytes[out.length++] = mark;
+    out.bytes[out.length++] = SPACE;
+    this.appendBody(out, bytes, start, end);
+    out.reserve(1);
+    out.bytes[out.length++] = LF;
+  }
+
+  /** Appends how bytes are shown. */
+  protected appendBody(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
+    appendShown(out, bytes, start, end);
+  }
+
   sent(out: ByteBuffer, label: Uint8Array, { bytes, lineBytes }: Sent): void {
     out.append(this.#stamp);
     out.append(label);
-    appendMessage(out, SENT_MARK, bytes, 0, lineBytes);
+    this.#appendMessage(out, SENT_MARK, bytes, 0, lineBytes);
   }
 
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
@@ -102,21 +122,6 @@ export class TextFormat implements Format {
         return `${this.#name(subject)} ${farewell(event, this.#countsLines)}`;
     }
   }
-}
-
-function appendMessage(
-  out: ByteBuffer,
-  mark: number,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): void {
-  out.reserve(2);
-  out.bytes[out.length++] = mark;
-  out.bytes[out.length++] = SPACE;
-  appendShown(out, bytes, start, end);
-  out.reserve(1);
-  out.bytes[out.length++] = LF;
 }
 
 /** The colour of a subject in a palette of 256: by connection, a datagram's by its sender's address. */
