@@ -9,6 +9,7 @@ export const ROOT = new URL("../..", import.meta.url);
 
 export const PAGES = [
   "README.md",
+  "CONTRIBUTING.md",
   "CHANGELOG.md",
   "docs/recipes.md",
   "docs/library.md",
