@@ -78,7 +78,7 @@ const SUBJECT: Subject = { number: 17, peer: { kind: "ip", host: "127.0.0.1", po
 const LINES = Math.floor(READ_BYTES / (LINE.length + 1));
 
 function recorderOf(name: FormatName) {
-  const format = createFormat(name, false);
+  const format = createFormat(name, { isColored: false, countsLines: name === "text" });
   const log = new Log(format);
   const recorder = new Recorder({
     destinations: { logsOf: () => [log], noticesOf: () => [log] },

@@ -227,11 +227,12 @@ interface Logs extends Destinations {
 }
 
 function logsOf(config: Config, io: Io): Logs {
-  const format = createFormat(
-    config.format,
-    wantsColor(config, io),
-    framingOf(config) !== undefined,
-  );
+  const format = createFormat(config.format, {
+    isColored: wantsColor(config, io),
+    countsLines: framingOf(config) !== undefined,
+    // Without records of who connects, the addresses must stay.
+    isBrief: config.output === undefined && !config.quiet && (io.isTerminal ?? false),
+  });
   const log = new Log(format);
   if (config.format !== "raw") {
     return {

@@ -56,6 +56,8 @@ export interface Io {
   readonly terminal?: Terminal | undefined;
   /** Whether stdout is a terminal that wants colours. */
   readonly wantsColor: boolean;
+  /** Whether stdout is a terminal, where text is brief; false unless given. */
+  readonly isTerminal?: boolean;
   /** Wall clock, milliseconds since 1970. */
   now(): number;
   /** Ends the process at once, for a second signal. */

@@ -25,6 +25,7 @@ export function processIo(): Io {
     ...standardStreams(),
     terminal: openTerminal(),
     wantsColor: Deno.stdout.isTerminal() && !Deno.noColor,
+    isTerminal: Deno.stdout.isTerminal(),
     now: Date.now,
     exit: Deno.exit,
   };

@@ -8,18 +8,10 @@ import { HexFormat, HexLineFormat } from "./hex.ts";
 import { JsonFormat } from "./json.ts";
 import { RawFormat } from "./raw.ts";
 import type { Format, FormatName } from "./records.ts";
-import { TextFormat } from "./text.ts";
+import { TextFormat, type TextOptions } from "./text.ts";
 
-/**
- * Makes a format; the options are for those that people read. `countsLines`: whether what
- * clients say becomes frames at all.
- */
-export function createFormat(
-  name: FormatName,
-  isColored: boolean,
-  countsLines: boolean = name === "text",
-): Format {
-  const options = { isColored, countsLines };
+/** Makes a format; the options are for those that people read. */
+export function createFormat(name: FormatName, options: TextOptions): Format {
   switch (name) {
     case "text":
       return new TextFormat(options);

@@ -209,6 +209,39 @@ Deno.test("Recorder gives neighbours different colours, and a datagram's sender 
   assert(colors.every((color) => colors.slice(0, 8).includes(color)));
 });
 
+// -- On a terminal --
+
+Deno.test("Recorder leaves the client's words room when text is brief", () => {
+  for (const isColored of [false, true]) {
+    const lines = linesOf({ time: "utc", isBrief: true, isColored }, ({ recorder, say }) => {
+      recorder.event(CLIENT, { event: "connected" });
+      say(CLIENT, "hello");
+      say(SENDER, "<13>hello");
+      recorder.sent(CLIENT, sentWhole(encode("reset")));
+      recorder.event(CLIENT, { ...GOODBYE, reason: { tag: "closed" } });
+    });
+    // deno-lint-ignore no-control-regex -- colours are control characters
+    const plain = lines.map((line) => line.replaceAll(/\x1B\[[\d;]*m/g, ""));
+    assertEquals(plain, [
+      "23:31:05.123Z #2 127.0.0.1:53122 connected",
+      "23:31:05.123Z #2 | hello",
+      "23:31:05.123Z udp 192.0.2.7:514 | <13>hello",
+      "23:31:05.123Z #2 < reset",
+      "23:31:05.123Z #2 127.0.0.1:53122 disconnected: 25 bytes, 1 line, 0.9 s",
+    ]);
+    assertEquals(lines.every((line) => line.startsWith("\x1B[2m23:")), isColored);
+  }
+});
+
+Deno.test("Recorder gives local times without their offset, and others as they are, when text is brief", () => {
+  const stamps = (["local", "elapsed", "none"] as const).map((time) => {
+    const [line] = linesOf({ time, isBrief: true }, ({ say }) => say(CLIENT, "x"));
+    return line!.split("#")[0]!;
+  });
+  assertMatch(stamps[0]!, /^\d\d:\d\d:05\.123 $/);
+  assertEquals(stamps.slice(1), ["0.000 ", ""]);
+});
+
 // -- JSON --
 
 Deno.test("Recorder writes an object a line when the format is json", () => {

@@ -31,21 +31,30 @@ export interface TextOptions {
   readonly isColored: boolean;
   /** Whether what clients say becomes lines at all. */
   readonly countsLines: boolean;
+  /**
+   * For a terminal, where 80 columns are few: times without their date, and addresses where they
+   * are news only, when clients come and leave.
+   */
+  readonly isBrief?: boolean;
 }
 
 /** The text format. */
 export class TextFormat implements Format {
   readonly #isColored: boolean;
   readonly #countsLines: boolean;
+  readonly #isBrief: boolean;
   #stamp: Uint8Array = NO_BYTES;
 
-  constructor({ isColored, countsLines }: TextOptions) {
+  constructor({ isColored, countsLines, isBrief = false }: TextOptions) {
     this.#isColored = isColored;
     this.#countsLines = countsLines;
+    this.#isBrief = isBrief;
   }
 
   setTime(_time: Time, text: string): void {
-    this.#stamp = encode(text && `${text} `);
+    const words = this.#isBrief ? timeOfDay(text) : text;
+    const stamp = this.#isBrief && this.#isColored ? dim(words) : words;
+    this.#stamp = encode(words && `${stamp} `);
   }
 
   /** How each record begins now. */
@@ -54,14 +63,21 @@ export class TextFormat implements Format {
   }
 
   label(subject: Subject): Uint8Array {
-    return encode(`${this.#name(subject)} `);
+    const { number } = subject;
+    return this.#isBrief && number !== undefined
+      ? encode(`${this.#colored(subject, `#${number}`)} `)
+      : encode(`${this.#name(subject)} `);
   }
 
   #name(subject: Subject): string {
     const name = `${subject.number === undefined ? "udp" : `#${subject.number}`} ${
       peerText(subject.peer)
     }`;
-    return this.#isColored ? `\x1B[38;5;${colorOf(subject)}m${name}\x1B[0m` : name;
+    return this.#colored(subject, name);
+  }
+
+  #colored(subject: Subject, words: string): string {
+    return this.#isColored ? `\x1B[38;5;${colorOf(subject)}m${words}\x1B[0m` : words;
   }
 
   received(
@@ -122,6 +138,15 @@ export class TextFormat implements Format {
         return `${this.#name(subject)} ${farewell(event, this.#countsLines)}`;
     }
   }
+}
+
+/** A time without its date; the offset of a local time goes with that. */
+function timeOfDay(text: string): string {
+  return text.replace(/^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d\.\d{3})(Z?).*$/, "$1$2");
+}
+
+function dim(text: string): string {
+  return `\x1B[2m${text}\x1B[0m`;
 }
 
 /** The colour of a subject in a palette of 256: by connection, a datagram's by its sender's address. */

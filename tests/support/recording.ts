@@ -16,6 +16,7 @@ export interface RecordingOptions {
   readonly time: Time;
   readonly isQuiet: boolean;
   readonly isColored: boolean;
+  readonly isBrief: boolean;
   readonly startMs: number;
   readonly observers: readonly RecordObserver[];
 }
@@ -23,7 +24,11 @@ export interface RecordingOptions {
 /** Text without times and colours, unless something else is asked for. */
 export function recording(options: Partial<RecordingOptions> = {}) {
   const { format: name = "text", time = "none", startMs = 0 } = options;
-  const format = createFormat(name, options.isColored ?? false);
+  const format = createFormat(name, {
+    isColored: options.isColored ?? false,
+    countsLines: name === "text",
+    isBrief: options.isBrief ?? false,
+  });
   const log = new Log(format);
   const recorder = new Recorder({
     destinations: { logsOf: () => [log], noticesOf: () => [log] },
