@@ -132,16 +132,21 @@ function prefixKey(address: string, prefix: number): string {
 /** A list of networks that answers in one look-up. */
 export class Networks {
   readonly #list = new BlockList();
+  readonly #hasUnix: boolean;
 
-  constructor(networks: readonly Network[]) {
-    for (const { address, prefix, family } of networks) {
-      this.#list.addSubnet(address, prefix, family);
+  /** `"unix"` is where the peers of Unix sockets are. */
+  constructor(networks: readonly (Network | "unix")[]) {
+    this.#hasUnix = networks.includes("unix");
+    for (const network of networks) {
+      if (network === "unix") continue;
+      this.#list.addSubnet(network.address, network.prefix, network.family);
     }
   }
 
-  /** Whether one of them has the peer's address; a Unix peer has none. */
+  /** Whether one of them has the peer. */
   has(peer: Peer): boolean {
-    return peer.kind === "ip" && this.#list.check(peer.host, isIPv4(peer.host) ? "ipv4" : "ipv6");
+    if (peer.kind === "unix") return this.#hasUnix;
+    return this.#list.check(peer.host, isIPv4(peer.host) ? "ipv4" : "ipv6");
   }
 }
 

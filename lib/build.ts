@@ -170,6 +170,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     listening: streams,
     tasks,
     clients,
+    stats,
   });
   const datagrams = new Datagrams({
     recorder,

@@ -30,6 +30,8 @@ export class Stats {
   datagrams = 0;
   /** Failures to accept; a client that was gone is none, see {@linkcode lostClients}. */
   acceptErrors = 0;
+  /** Handshakes that failed, by what was wrong. */
+  readonly handshakeFailures = new Map<string, number>();
   readonly #countLost: () => number;
   readonly #startedAtMs: number;
   readonly #hearsDatagrams: boolean;
@@ -50,6 +52,11 @@ export class Stats {
   /** Clients that were gone before they were accepted. */
   get lostClients(): number {
     return this.#countLost();
+  }
+
+  /** Counts a handshake that failed; `fault` is one of a few fixed words. */
+  countHandshakeFailure(fault: string): void {
+    this.handshakeFailures.set(fault, (this.handshakeFailures.get(fault) ?? 0) + 1);
   }
 
   /** One line for the operator; the rate is that since the last summary. */

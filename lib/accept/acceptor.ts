@@ -12,6 +12,7 @@ import type { Handshakes, Outcome } from "./handshakes.ts";
 import type { StreamListening } from "./listeners.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
 import { type DisconnectReason, NOT_ALLOWED } from "../records/records.ts";
+import type { Stats } from "../stats.ts";
 import type { Tls } from "./tls.ts";
 
 /** A connection that has become a client's. */
@@ -41,6 +42,7 @@ export interface ConnectionAcceptorOptions {
   readonly listening: readonly StreamListening[];
   readonly tasks: TaskQueue;
   readonly clients: Arrivals;
+  readonly stats: Pick<Stats, "countHandshakeFailure">;
 }
 
 export class ConnectionAcceptor {
@@ -97,6 +99,7 @@ export class ConnectionAcceptor {
     admission.left(counted);
     if (outcome.tag === "refused") clients.refuse(outcome.peer, outcome.reason);
     if (outcome.tag === "failed") {
+      if (outcome.fault) this.#options.stats.countHandshakeFailure(outcome.fault);
       const reason = { tag: "handshake", words: outcome.reason } as const;
       clients.fail(outcome.peer, acceptedAtMs, reason);
     }

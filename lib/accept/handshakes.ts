@@ -9,8 +9,10 @@
 
 import type { ByteStream } from "../../poller.ts";
 import type { Networks, Peer } from "../addresses.ts";
+import { HandshakeError, type HandshakeFault, SilentEnd } from "./handshake_faults.ts";
 import { MAX_PROXY_HEADER_BYTES, parseProxyHeader } from "./proxy_protocol.ts";
-import { closeQuietly, type Tls } from "./tls.ts";
+import type { Tls } from "./tls.ts";
+import { closeQuietly } from "./wire.ts";
 
 /** A connection as it was accepted. */
 export interface Accepted {
@@ -34,6 +36,8 @@ export type Outcome =
     readonly peer: Peer;
     readonly through?: Peer;
     readonly reason: string;
+    /** What to count it as; `undefined` if it is no failure. */
+    readonly fault?: HandshakeFault;
   }
   /** Kept out for what `whyRefused` said. */
   | {
@@ -42,7 +46,7 @@ export type Outcome =
     readonly through?: Peer;
     readonly reason: string;
   }
-  /** A proxy that only looked whether anybody is there. */
+  /** Somebody who only looked whether anybody is there. */
   | { readonly tag: "checked" };
 
 /** Takes what became of a connection. */
@@ -50,9 +54,12 @@ export type Done = (outcome: Outcome) => void;
 
 /** Settings of {@linkcode Handshakes}. */
 export interface HandshakeOptions {
-  /** How long header and TLS may take together. */
+  /** How long header and TLS may take together, from the first byte of a header on. */
   readonly limitMs: number;
-  /** How long a health check may stay connected without a word; `Infinity` is for ever. */
+  /**
+   * How long a health check, or a proxy that has no data to send its header with, may stay
+   * connected without a word; `Infinity` is for ever.
+   */
   readonly idleMs: number;
   readonly proxies: Networks | undefined;
   /** Why the peer that a proxy speaks for is kept out, if it is; asked before TLS. */
@@ -104,8 +111,11 @@ export class Handshakes implements Disposable {
 /** The longest delay of a timer, 24.8 days; with a longer one it would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** What a handshake waits for. A check becomes a client with its first byte. */
-type Phase = "header" | "check" | "TLS";
+/**
+ * What a handshake waits for: the first byte of a proxy, the rest of its header, the first
+ * byte behind the header of what may be a check, or TLS.
+ */
+type Phase = "first byte" | "header" | "check" | "TLS";
 
 const CHECKED: Outcome = { tag: "checked" };
 
@@ -116,6 +126,8 @@ class Handshake {
   #stream: ByteStream;
   #peer: Peer;
   #through: { readonly through?: Peer } = {};
+  /** What the proxy says of the client's certificate. */
+  #certificate: { readonly certificate?: string } = {};
   #phase: Phase = "TLS";
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOver = false;
@@ -128,27 +140,31 @@ class Handshake {
   }
 
   async run(isProxy: boolean, tls: Tls | undefined): Promise<void> {
-    this.#limit(this.#options.limitMs);
+    if (!isProxy) this.#limit(this.#options.limitMs);
     const early = isProxy ? await this.#passHeader() : undefined;
     this.#finish(early ?? await this.#passTls(tls));
   }
 
   /** Ends it at once; the reason is for the record, if it is worth one. */
   end(reason: string): void {
-    this.#finish(this.#phase === "check" ? CHECKED : this.#failed(reason));
+    const isSilent = this.#phase === "check" || this.#phase === "first byte";
+    this.#finish(isSilent ? CHECKED : this.#failed(reason));
   }
 
   #limit(ms: number): void {
     clearTimeout(this.#timer);
-    if (ms <= MAX_TIMER_MS) this.#timer = setTimeout(() => this.end(this.#lateness(ms)), ms);
+    if (ms <= MAX_TIMER_MS) this.#timer = setTimeout(() => this.#onLate(ms), ms);
   }
 
-  #lateness(ms: number): string {
-    return `no ${this.#phase === "TLS" ? "TLS handshake" : "PROXY header"} within ${ms / 1000} s`;
+  #onLate(ms: number): void {
+    const missing = this.#phase === "TLS" ? "TLS handshake" : "PROXY header";
+    const late = this.#failed(`no ${missing} within ${ms / 1000} s`, "timeout");
+    this.#finish(this.#phase === "check" ? CHECKED : late);
   }
 
-  #failed(reason: string): Outcome {
-    return { tag: "failed", peer: this.#peer, ...this.#through, reason };
+  #failed(reason: string, fault?: HandshakeFault): Outcome {
+    const rest = { ...this.#through, reason, ...fault && { fault } };
+    return { tag: "failed", peer: this.#peer, ...rest };
   }
 
   /** Frees what nobody will have. */
@@ -163,20 +179,41 @@ class Handshake {
 
   /** Takes the header off the stream; resolves to the outcome if it was all that came. */
   async #passHeader(): Promise<Outcome | undefined> {
-    this.#phase = "header";
-    const header = await readHeader(this.#stream).catch(() => "ended" as const);
+    const header = await this.#readHeader().catch(() => "ended" as const);
     if (header === "ended") return CHECKED;
-    if (header === "bad") return this.#failed("bad PROXY header");
-    const { source, rest } = header;
+    if (header === "bad") return this.#failed("bad PROXY header", "bad PROXY header");
+    const { source, certificate, rest } = header;
     if (rest.length > 0) this.#stream = new PushbackStream(this.#stream, rest);
     const mayBeCheck = !source || isSame(source, this.#peer);
     if (mayBeCheck && rest.length === 0 && !await this.#passCheck()) return CHECKED;
+    if (certificate !== undefined) this.#certificate = { certificate };
     if (source) {
       // Both may be the same: a client on the proxy's host may have the port that the proxy has here.
       this.#through = { through: this.#peer };
       this.#peer = source;
     }
     return this.#refusal();
+  }
+
+  /** Load balancers send the header with the first data, however late that is. */
+  async #readHeader(): Promise<Header | "bad" | "ended"> {
+    this.#phase = "first byte";
+    this.#limit(this.#options.idleMs);
+    const bytes = new Uint8Array(MAX_PROXY_HEADER_BYTES);
+    for (let length = 0;;) {
+      const count = await this.#stream.read(bytes.subarray(length));
+      if (count === null) return "ended";
+      if (length === 0 && count > 0) this.#onFirstByte();
+      length += count;
+      const header = parseProxyHeader(bytes.subarray(0, length));
+      if (header.tag === "bad") return "bad";
+      if (header.tag === "header") return { ...header, rest: bytes.slice(header.length, length) };
+    }
+  }
+
+  #onFirstByte(): void {
+    this.#phase = "header";
+    this.#limit(this.#options.limitMs);
   }
 
   #refusal(): Outcome | undefined {
@@ -202,12 +239,19 @@ class Handshake {
 
   async #passTls(tls: Tls | undefined): Promise<Outcome> {
     this.#phase = "TLS";
-    const arrived = { tag: "arrived", peer: this.#peer, ...this.#through } as const;
+    const arrived = {
+      tag: "arrived",
+      peer: this.#peer,
+      ...this.#through,
+      ...this.#certificate,
+    } as const;
     if (!tls) return { ...arrived, stream: this.#stream };
     try {
       return { ...arrived, ...await tls.secure(this.#stream) };
     } catch (error) {
-      return this.#failed(`TLS handshake failed: ${(error as Error).message}`);
+      if (error instanceof SilentEnd) return CHECKED;
+      const fault = error instanceof HandshakeError ? error.fault : "other";
+      return this.#failed(`TLS handshake failed: ${(error as Error).message}`, fault);
     }
   }
 }
@@ -220,22 +264,9 @@ const FIRST_READ_BYTES = 4 * 1024;
 
 interface Header {
   readonly source: Peer | undefined;
+  readonly certificate?: string;
   /** What came behind the header. */
   readonly rest: Uint8Array;
-}
-
-async function readHeader(stream: ByteStream): Promise<Header | "bad" | "ended"> {
-  const bytes = new Uint8Array(MAX_PROXY_HEADER_BYTES);
-  for (let length = 0;;) {
-    const count = await stream.read(bytes.subarray(length));
-    if (count === null) return "ended";
-    length += count;
-    const header = parseProxyHeader(bytes.subarray(0, length));
-    if (header.tag === "bad") return "bad";
-    if (header.tag === "header") {
-      return { source: header.source, rest: bytes.slice(header.length, length) };
-    }
-  }
 }
 
 /** A stream with bytes that were read from it and belong to the next reader. */

@@ -188,6 +188,7 @@ Deno.test("Handshakes fails with a bad PROXY header", async () => {
       tag: "failed",
       peer: arrival.peer,
       reason: "bad PROXY header",
+      fault: "bad PROXY header",
     });
     assert(arrival.closed());
   }
@@ -282,6 +283,7 @@ Deno.test("Handshakes fails when no PROXY header comes in time, whatever dribble
     tag: "failed",
     peer,
     reason: "no PROXY header within 0.06 s",
+    fault: "timeout",
   });
   await turn();
 });
@@ -304,13 +306,52 @@ Deno.test({
   async fn() {
     using it = await started({ limitMs: 200 });
     await it.client.write(bytesOf(V2_LOCAL));
-    using silent = await started({ limitMs: 200 });
-    assertEquals((await silent.outcome).tag, "failed");
+    using slow = await started({ limitMs: 200 });
+    await slow.client.write(bytesOf("PROXY"));
+    assertEquals((await slow.outcome).tag, "failed");
     assertEquals(it.outcomes, []);
     assertEquals(it.handshakes.size, 1);
     await it.client.write(encode("late"));
     assertEquals(await textOf(arrived(await it.outcome).stream, 4), "late");
   },
+});
+
+Deno.test({
+  ...NET,
+  name: "Handshakes hurries a proxy from its first byte on, and not before",
+  async fn() {
+    using it = await started({ limitMs: 60 });
+    using other = await started({ limitMs: 60 });
+    await other.client.write(bytesOf("PROXY"));
+    assertEquals((await other.outcome).tag, "failed");
+    await assertPending(it.outcome);
+    await it.client.write(bytesOf(V1 + "late"));
+    assertEquals(arrived(await it.outcome).peer, CLIENT);
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "Handshakes lets a silent proxy wait as long as a client may be idle",
+  async fn() {
+    using it = await started({ limitMs: 20, idleMs: 150 });
+    const reason = "no PROXY header within 0.15 s";
+    assertEquals(await it.outcome, { tag: "failed", peer: it.peer, reason, fault: "timeout" });
+    using stopped = await started({});
+    stopped.handshakes.endAll("shutting down");
+    assertEquals(await stopped.outcome, { tag: "checked" });
+  },
+});
+
+Deno.test("Handshakes gives the certificate that a proxy names", async () => {
+  const name = "sensor 7";
+  const value = `\x07\0\0\0\0\x22\0${String.fromCharCode(name.length)}${name}`;
+  const ssl = `\x20\0${String.fromCharCode(value.length)}${value}`;
+  const addresses = "\xC0\0\x02\x07\xC0\0\x02\x01\x12\x67\x04\xD2";
+  const length = String.fromCharCode(addresses.length + ssl.length);
+  const header = `${V2_SIGNATURE}\x21\x11\0${length}${addresses}${ssl}`;
+  const { certificate, peer } = arrived(await outcomeOf(arrivalOf([bytesOf(header + "x")])));
+  assertEquals([certificate, peer], [name, CLIENT]);
 });
 
 // -- TLS --
@@ -367,19 +408,19 @@ Deno.test({
     using dir = tempDir();
     const tls = tlsIn(dir.path);
     for (
-      const [sent, reason] of [
-        ["GET / HTTP/1.1\r\n\r\n", "not TLS"],
-        ["", "closed by the client"],
-        ["\x16\x03\x01\x02\0\x01\0", "closed by the client"],
+      const [sent, reason, fault] of [
+        ["GET / HTTP/1.1\r\n\r\n", "not TLS", "not TLS"],
+        ["\x16\x03\x01\x02\0\x01\0", "closed by the client", "closed"],
       ] as const
     ) {
       using it = await started({ proxies: undefined }, tls);
-      if (sent) await it.client.write(bytesOf(sent));
+      await it.client.write(bytesOf(sent));
       await it.client.closeWrite();
       assertEquals(await it.outcome, {
         tag: "failed",
         peer: it.peer,
         reason: `TLS handshake failed: ${reason}`,
+        fault,
       });
     }
     using it = await started({}, tls);
@@ -389,7 +430,26 @@ Deno.test({
       peer: CLIENT,
       through: it.peer,
       reason: "TLS handshake failed: not TLS",
+      fault: "not TLS",
     });
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Handshakes takes a client that leaves without a word for a check",
+  async fn() {
+    using dir = tempDir();
+    const tls = tlsIn(dir.path);
+    for (const leave of ["closeWrite", "close"] as const) {
+      using it = await started({ proxies: undefined }, tls);
+      await it.client[leave]();
+      assertEquals(await it.outcome, { tag: "checked" });
+    }
+    using named = await started({}, tls);
+    await named.client.write(bytesOf(V1));
+    await named.client.closeWrite();
+    assertEquals(await named.outcome, { tag: "checked" });
   },
 });
 
@@ -404,6 +464,7 @@ Deno.test({
       tag: "failed",
       peer: silent.peer,
       reason: "no TLS handshake within 0.05 s",
+      fault: "timeout",
     });
     using late = await started({ limitMs: 50 }, tls);
     await late.client.write(bytesOf(V1));
@@ -412,6 +473,7 @@ Deno.test({
       peer: CLIENT,
       through: late.peer,
       reason: "no TLS handshake within 0.05 s",
+      fault: "timeout",
     });
     assertEquals(await late.client.read(new Uint8Array(1)), null);
   },
@@ -429,6 +491,7 @@ Deno.test({
       started({}, tls),
     ]);
     const [header, hello, check] = underWay as [Started, Started, Started];
+    await header.client.write(bytesOf("PROXY"));
     await check.client.write(bytesOf(V2_LOCAL));
     // It reads the header in one of them.
     for (let i = 0; i < 5; i++) await turn();

@@ -15,8 +15,15 @@ export type ProxyHeader =
   | { readonly tag: "more" }
   /** No header, whatever may follow. */
   | { readonly tag: "bad" }
-  /** `length` bytes of header, then data. Without a `source` the proxy's own address counts. */
-  | { readonly tag: "header"; readonly length: number; readonly source: Peer | undefined };
+  /** `length` bytes of header, then data. */
+  | {
+    readonly tag: "header";
+    readonly length: number;
+    /** Without it the proxy's own address counts. */
+    readonly source: Peer | undefined;
+    /** Common name of the certificate that the client has shown to the proxy. */
+    readonly certificate?: string;
+  };
 
 const MORE: ProxyHeader = { tag: "more" };
 const BAD: ProxyHeader = { tag: "bad" };
@@ -34,6 +41,11 @@ const MAX_BLOCK_BYTES = 4096;
 
 /** No header is longer, and with so many bytes it is clear whether there is one. */
 export const MAX_PROXY_HEADER_BYTES: number = PREFIX_BYTES + MAX_BLOCK_BYTES;
+
+/** A header that names nobody. */
+function unnamed(length: number): ProxyHeader {
+  return { tag: "header", length, source: undefined };
+}
 
 /** Reads a header from all bytes that a connection has brought so far. */
 export function parseProxyHeader(bytes: Uint8Array): ProxyHeader {
@@ -57,7 +69,7 @@ function parseText(bytes: Uint8Array): ProxyHeader {
 function parseLine(line: string): ProxyHeader {
   const { length } = line;
   if (length > MAX_LINE_BYTES) return BAD;
-  if (UNKNOWN_REGEXP.test(line)) return { tag: "header", length, source: undefined };
+  if (UNKNOWN_REGEXP.test(line)) return unnamed(length);
   const [, family, host = "", ownHost = "", port, ownPort] = TCP_REGEXP.exec(line) ?? [];
   if ([host, ownHost].some((address) => isIP(address) !== Number(family))) return BAD;
   if ([port, ownPort].some((number) => Number(number) > 65_535)) return BAD;
@@ -110,10 +122,13 @@ function parseBinary(bytes: Uint8Array): ProxyHeader {
   const length = PREFIX_BYTES + blockBytes;
   if (bytes.length < length) return MORE;
   // With LOCAL and UNSPEC the block may be anything.
-  if (addressesBytes === 0) return { tag: "header", length, source: undefined };
+  if (addressesBytes === 0) return unnamed(length);
   const header = bytes.subarray(0, length);
-  if (!isChecksumRight(header, PREFIX_BYTES + addressesBytes)) return BAD;
-  return { tag: "header", length, source: sourceOf(header, kind >> 4) };
+  const values = [...valuesIn(header, PREFIX_BYTES + addressesBytes)];
+  if (!isChecksumRight(header, values)) return BAD;
+  const source = sourceOf(header, kind >> 4);
+  const certificate = certificateIn(header, values);
+  return { tag: "header", length, source, ...certificate !== undefined && { certificate } };
 }
 
 /** How long the addresses are by the byte of family and protocol; `undefined` if one is unknown. */
@@ -163,27 +178,63 @@ function canonicalIpv6(address: string): string {
     .map((group) => `${group >> 8}.${group & 0xFF}`).join(".");
 }
 
+// -- Values --
+
+/** A value behind the addresses: its type, and where it is. */
+interface Value {
+  readonly type: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A value begins with its type, and its length in two bytes. */
+const VALUE_PREFIX_BYTES = 3;
+
+/** The values from `start` to `end`; the last may claim to go on behind that. */
+function* valuesIn(bytes: Uint8Array, start: number, end = bytes.length): Generator<Value> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let next = start; next + VALUE_PREFIX_BYTES <= end;) {
+    const type = view.getUint8(next);
+    const at = next + VALUE_PREFIX_BYTES;
+    next = at + view.getUint16(next + 1);
+    yield { type, start: at, end: next };
+  }
+}
+
+// -- Certificate --
+
+const SSL = 0x20;
+const SSL_COMMON_NAME = 0x22;
+/** What a client has done: spoken TLS, and shown a certificate then or earlier in the session. */
+const SPOKE_TLS = 1;
+const SHOWED_CERTIFICATE = 2 | 4;
+/** What it has done in one byte, and what the verification of its certificate gave in four. */
+const SSL_PREFIX_BYTES = 5;
+
+/** The name in the certificate that a client has shown to the proxy, if that has verified it. */
+function certificateIn(header: Uint8Array, values: readonly Value[]): string | undefined {
+  const ssl = values.find(({ type }) => type === SSL);
+  if (!ssl || ssl.end > header.length || ssl.end - ssl.start < SSL_PREFIX_BYTES) return undefined;
+  const [client = 0, ...verify] = header.subarray(ssl.start, ssl.start + SSL_PREFIX_BYTES);
+  const isShown = client & SPOKE_TLS && client & SHOWED_CERTIFICATE;
+  if (!isShown || verify.some((byte) => byte !== 0)) return undefined;
+  const inside = [...valuesIn(header, ssl.start + SSL_PREFIX_BYTES, ssl.end)];
+  const name = inside.find(({ type, end }) => type === SSL_COMMON_NAME && end <= ssl.end);
+  return name && decode(header.subarray(name.start, name.end)) || undefined;
+}
+
 // -- Checksum --
 
 const CHECKSUM = 0x03;
 const CHECKSUM_BYTES = 4;
 
-/** Each value behind the addresses begins with its type, and its length in two bytes. */
-const VALUE_PREFIX_BYTES = 3;
-
-/** Whether the checksum among the values from `start` is right or absent. Others are skipped. */
-function isChecksumRight(header: Uint8Array, start: number): boolean {
+/** Whether the checksum among the values is right or absent. */
+function isChecksumRight(header: Uint8Array, values: readonly Value[]): boolean {
   const view = new DataView(header.buffer, header.byteOffset, header.length);
-  for (let next = start; next + VALUE_PREFIX_BYTES <= header.length;) {
-    const type = header[next];
-    const length = view.getUint16(next + 1);
-    const at = next + VALUE_PREFIX_BYTES;
-    next = at + length;
-    if (type !== CHECKSUM) continue;
-    if (length !== CHECKSUM_BYTES || next > header.length) return false;
-    return view.getUint32(at) === crc32c(header.slice().fill(0, at, next));
-  }
-  return true;
+  return values.filter(({ type }) => type === CHECKSUM).every(({ start, end }) =>
+    end - start === CHECKSUM_BYTES && end <= header.length &&
+    view.getUint32(start) === crc32c(header.slice().fill(0, start, end))
+  );
 }
 
 /** What each byte does to a CRC-32C. */

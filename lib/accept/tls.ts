@@ -7,28 +7,21 @@
  * @module
  */
 
-import { createPrivateKey, X509Certificate } from "node:crypto";
-import { nextTick } from "node:process";
 import { Duplex } from "node:stream";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { ByteStream } from "../../poller.ts";
-import { NO_BYTES } from "../bytes.ts";
-import { codeOf, Failure, reasonOf } from "../errors.ts";
-import { type Sink, writeAll } from "../io.ts";
-
-/** Where certificate, key and the authorities of client certificates are, all PEM. */
-export interface TlsFiles {
-  readonly certFile: string;
-  readonly keyFile: string;
-  /** If it is there, clients must show a certificate signed by one of these. */
-  readonly clientCaFile?: string;
-}
+import { reasonOf } from "../errors.ts";
+import { HandshakeError, SilentEnd } from "./handshake_faults.ts";
+import { SecureStream } from "./secure_stream.ts";
+import { certificateFaultOf, handshakeErrorOf } from "./tls_faults.ts";
+import { readTlsFiles, type TlsFiles, unusable } from "./tls_files.ts";
+import { Wire } from "./wire.ts";
 
 /** What a handshake gives. */
 export interface Secured {
   /** The plain text; closing it closes the stream below. */
   readonly stream: ByteStream;
-  /** The common name in the client's certificate, if one was asked for. */
+  /** The name in the client's certificate, if one was asked for and has one. */
   readonly certificate?: string;
 }
 
@@ -37,7 +30,7 @@ export class Tls {
   readonly #files: TlsFiles;
   #server: Server;
 
-  /** Reads the files; throws a {@linkcode Failure} that names the one that is of no use. */
+  /** Reads the files; throws a `Failure` that names the one that is of no use. */
   constructor(files: TlsFiles) {
     this.#files = files;
     this.#server = serverOf(files);
@@ -52,9 +45,9 @@ export class Tls {
   }
 
   /**
-   * Shakes hands over a stream, which it then owns. Rejects with an `Error` whose
-   * message is the reason, and has closed the stream by then. There is no limit
-   * of time: whoever closes the stream ends the handshake.
+   * Shakes hands over a stream, which it then owns. Rejects with a {@linkcode HandshakeError},
+   * or a {@linkcode SilentEnd} if the client has left without a word; the stream is closed by
+   * then. There is no limit of time: whoever closes the stream ends the handshake.
    */
   async secure(stream: ByteStream): Promise<Secured> {
     const wire = new Wire(stream);
@@ -64,24 +57,15 @@ export class Tls {
       const secured = { stream: new SecureStream(wire, socket) };
       return certificate === undefined ? secured : { ...secured, certificate };
     } catch (error) {
-      wire.close();
-      throw error;
+      await wire.dismiss();
+      throw wire.firstByte === undefined ? new SilentEnd() : error;
     }
   }
 }
 
-// -- Files --
-
 /** A server that speaks for these files; it never listens. */
-function serverOf({ certFile, keyFile, clientCaFile }: TlsFiles): Server {
-  const cert = readCertificates("--tls-cert", certFile);
-  const key = readKey(keyFile);
-  if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) {
-    throw unusable("--tls-key", keyFile, `it does not belong to the certificate in ${certFile}`);
-  }
-  const ca = clientCaFile === undefined
-    ? undefined
-    : readCertificates("--tls-client-ca", clientCaFile);
+function serverOf(files: TlsFiles): Server {
+  const { cert, key, ca } = readTlsFiles(files);
   try {
     const server = createServer({
       cert,
@@ -95,51 +79,9 @@ function serverOf({ certFile, keyFile, clientCaFile }: TlsFiles): Server {
     tryOut(server);
     return server;
   } catch (error) {
-    throw unusable("--tls-key", keyFile, `TLS cannot use such a key: ${reasonOf(error)}`);
+    const reason = `TLS cannot use such a key: ${reasonOf(error)}`;
+    throw unusable("--tls-key", files.keyFile, reason);
   }
-}
-
-function readCertificates(option: string, file: string): string {
-  const pem = readText(file);
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g);
-  if (!blocks) throw unusable(option, file, "no certificate in it");
-  try {
-    for (const block of blocks) new X509Certificate(block);
-  } catch {
-    throw unusable(option, file, "a certificate in it is damaged");
-  }
-  return pem;
-}
-
-function readKey(file: string): string {
-  const pem = readText(file);
-  const kind = /-----BEGIN ([A-Z ]*)PRIVATE KEY-----/.exec(pem)?.[1];
-  if (kind === undefined) throw unusable("--tls-key", file, "no private key in it");
-  if (kind === "ENCRYPTED " || pem.includes("Proc-Type: 4,ENCRYPTED")) {
-    throw unusable(
-      "--tls-key",
-      file,
-      "the key in it is encrypted, and there is no way to give a passphrase",
-    );
-  }
-  try {
-    createPrivateKey(pem);
-  } catch {
-    throw unusable("--tls-key", file, "the private key in it is damaged");
-  }
-  return pem;
-}
-
-function readText(file: string): string {
-  try {
-    return Deno.readTextFileSync(file);
-  } catch (error) {
-    throw new Failure(`Cannot read ${file}: ${reasonOf(error)}`);
-  }
-}
-
-function unusable(option: string, file: string, reason: string): Failure {
-  return new Failure(`Cannot use ${option} ${file}: ${reason}`);
 }
 
 /** Keys of kinds that TLS does not have are found only when a connection comes. */
@@ -166,6 +108,13 @@ interface Attempt {
 const attempts = new WeakMap<Server, Attempt>();
 
 /**
+ * Without a value `node:tls` insists on a certificate, and leaves it to its user to judge
+ * the one that comes. With true it would drop the connection before the client could be
+ * told why; with false a client that has none would not hear that it needs one.
+ */
+const JUDGED_HERE = { rejectUnauthorized: { value: undefined } };
+
+/**
  * An event names only the TLS socket, which does not say what it was made from.
  * So each connection comes to an object of its own, which inherits from the
  * server its settings and its listeners, and is their `this`.
@@ -173,7 +122,7 @@ const attempts = new WeakMap<Server, Attempt>();
 function attemptOf(server: Server, wire?: Wire): Attempt {
   const attempt: Attempt = {
     ...wire && { wire },
-    server: Object.create(server),
+    server: Object.create(server, JUDGED_HERE),
     ended: Promise.withResolvers(),
   };
   attempts.set(attempt.server, attempt);
@@ -183,15 +132,42 @@ function attemptOf(server: Server, wire?: Wire): Attempt {
 function listenForEnds(server: Server): void {
   server.on("secureConnection", function (this: Server, socket: TLSSocket) {
     const attempt = attempts.get(this)!;
-    attempt.socket = socket;
-    if (socket.getProtocol() === "TLSv1.3") attempt.wire?.keepTickets();
+    if (socket.authorizationError) refuse(attempt, socket);
+    else accept(attempt, socket);
     attempt.ended.resolve();
   });
-  server.on("tlsClientError", function (this: Server, error: Error, socket: TLSSocket) {
+  server.on("tlsClientError", function (this: Server, error: Error) {
     const attempt = attempts.get(this)!;
-    attempt.failure ??= new Error(faultOf(error, socket));
+    attempt.failure ??= handshakeErrorOf(error, attempt.wire?.firstByte);
     attempt.ended.resolve();
   });
+}
+
+function accept(attempt: Attempt, socket: TLSSocket): void {
+  attempt.socket = socket;
+  if (socket.getProtocol() === "TLSv1.3") attempt.wire?.keepTickets();
+}
+
+/**
+ * Tells a client that its certificate is of no use. With TLS 1.2 the end of the handshake
+ * is not written yet, so that an alert may stand in its place; with 1.3 the client takes
+ * the handshake for done, and nothing but close_notify can follow.
+ */
+function refuse(attempt: Attempt, socket: TLSSocket): void {
+  const der = socket.getPeerCertificate()?.raw;
+  const { words, alert } = certificateFaultOf(String(socket.authorizationError), der);
+  attempt.failure ??= new HandshakeError("certificate refused", words);
+  socket.on("error", () => {});
+  if (socket.getProtocol() === "TLSv1.2") attempt.wire?.sayInstead(fatalAlert(alert));
+  socket.end();
+}
+
+const ALERT = [21, 3, 3, 0, 2];
+const FATAL = 2;
+
+/** An alert of TLS 1.2, in a record that is not encrypted. */
+function fatalAlert(description: number): Uint8Array {
+  return Uint8Array.of(...ALERT, FATAL, description);
 }
 
 async function shakeHands(server: Server, wire: Wire): Promise<TLSSocket> {
@@ -205,295 +181,34 @@ async function shakeHands(server: Server, wire: Wire): Promise<TLSSocket> {
 
 /**
  * Gives the handshake what comes, and not a read more: the next belongs to the
- * reader. A wire that is destroyed has failed, and the reason is on its way.
+ * reader. A wire that is given up has failed, and the reason is on its way.
  */
 async function feed(wire: Wire, attempt: Attempt): Promise<void> {
   try {
     await wire.listenedTo();
-    while (!attempt.socket && !wire.destroyed) {
-      if (!await wire.receive()) throw new Error("closed by the client");
+    while (!attempt.socket && !attempt.failure && !wire.isGivenUp) {
+      if (!await wire.receive()) throw new HandshakeError("closed", "closed by the client");
     }
   } catch (error) {
-    attempt.failure ??= new Error(isReset(error) ? "reset by peer" : reasonOf(error));
+    attempt.failure ??= endOf(error);
     attempt.ended.resolve();
   }
 }
 
-function isReset(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset;
+function endOf(error: unknown): HandshakeError {
+  if (error instanceof HandshakeError) return error;
+  const isReset = error instanceof Deno.errors.ConnectionReset;
+  return new HandshakeError("closed", isReset ? "reset by peer" : reasonOf(error));
 }
 
-/** Why a handshake failed, in a user's words. */
-function faultOf(error: Error, socket: TLSSocket): string {
-  // The error of a client whose certificate is refused is a mere ECONNRESET.
-  if (socket.authorizationError) return refusalOf(String(socket.authorizationError));
-  switch (codeOf(error)) {
-    case "ERR_SSL_WRONG_VERSION_NUMBER":
-      return "not TLS";
-    case "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE":
-      return "no client certificate";
-    case "ECONNRESET":
-      return "closed by the client";
-  }
-  if (error.message.includes("SignatureAlgorithmsExtensionRequired")) return "older than TLS 1.2";
-  const [, alert] = /^received fatal alert: (\w+)$/.exec(error.message) ?? [];
-  return alert ? `the client says: ${spaced(alert)}` : reasonOf(error);
-}
-
-/** `UnknownCA` becomes `unknown CA`. */
-function spaced(name: string): string {
-  const words = name.match(/[A-Z]+(?![a-z])|[A-Z][a-z\d]*/g) ?? [name];
-  return words.map((word) =>
-    word.length > 1 && word === word.toUpperCase() ? word : word.toLowerCase()
-  )
-    .join(" ");
-}
-
-function refusalOf(code: string): string {
-  switch (code) {
-    case "CERT_HAS_EXPIRED":
-      return "client certificate expired";
-    case "CERT_NOT_YET_VALID":
-      return "client certificate not valid yet";
-    case "DEPTH_ZERO_SELF_SIGNED_CERT":
-    case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
-      return "client certificate of an unknown authority";
-    default:
-      return `client certificate refused: ${code}`;
-  }
-}
-
+/** The name of a client: the common name of its certificate, or else the first alternative. */
 function nameOf(socket: TLSSocket): string | undefined {
   // Without a certificate the object is empty, which its type does not say.
   const { subject, subjectaltname } = socket.getPeerCertificate() as Partial<
     ReturnType<TLSSocket["getPeerCertificate"]>
   >;
-  const names = subject?.CN ?? subjectaltname;
-  return Array.isArray(names) ? names.join(", ") : names;
-}
-
-// -- Streams --
-
-const SMALL_READ_BYTES = 4 * 1024;
-/** The most that is read at a time, and with it the most plain text that is held for a reader. */
-const READ_BYTES = 64 * 1024;
-const MAX_WRITE_BYTES = 64 * 1024;
-/** How long a client that is closed may take to make room for close_notify. */
-const FAREWELL_MS = 100;
-
-/** Carries the ciphertext between a stream and `node:tls`, where nobody would listen to a failure. */
-class Wire extends Duplex {
-  readonly below: ByteStream;
-  /** What was wrong with the first write that failed. */
-  fault: unknown;
-  #buffer = new Uint8Array(SMALL_READ_BYTES);
-  #writing: Promise<void> | undefined;
-  #isKeeping = false;
-  /** What goes in front of the next write. */
-  #kept = NO_BYTES;
-
-  constructor(below: ByteStream) {
-    super();
-    this.below = below;
-  }
-
-  /** Nothing: bytes are pushed when whoever reads the plain text asks for more. */
-  override _read(): void {}
-
-  /** What is pushed before this would be kept for a while, and the end could overtake it. */
-  listenedTo(): Promise<void> {
-    return new Promise((resolve) => this.once("resume", resolve).once("close", resolve));
-  }
-
-  /** Waits for ciphertext and has it decrypted; resolves to false at the end of input. */
-  async receive(): Promise<boolean> {
-    const count = await this.below.read(this.#buffer);
-    if (count === null) return false;
-    if (count > 0) this.push(this.#buffer.subarray(0, count));
-    this.#adapt(count);
-    return true;
-  }
-
-  /** Chooses the buffer of the next read. It is another one if this was not decrypted at once. */
-  #adapt(count: number): void {
-    const isKept = this.readableLength > 0;
-    if (count === this.#buffer.length) this.#renew(READ_BYTES, isKept);
-    else this.#renew(count <= SMALL_READ_BYTES ? SMALL_READ_BYTES : READ_BYTES, isKept);
-  }
-
-  #renew(length: number, isKept: boolean): void {
-    if (isKept || length !== this.#buffer.length) this.#buffer = new Uint8Array(length);
-  }
-
-  /**
-   * Keeps the tickets of the session, the only thing that a server of TLS 1.3 says
-   * unasked after the handshake, until there is something to read. A client that only
-   * sends leaves them unread, so that its close() would be a reset, which drops what
-   * it has not sent yet.
-   */
-  keepTickets(): void {
-    this.#isKeeping = true;
-  }
-
-  /** From now on all that is written is meant to be read. */
-  keepNothing(): void {
-    this.#isKeeping = false;
-  }
-
-  override _write(chunk: Uint8Array, _encoding: string, done: () => void): void {
-    if (this.fault !== undefined) return done();
-    if (this.#isKeeping) return this.#keep(chunk, done);
-    this.#writing = this.#writeAll(chunk).catch((error) => {
-      this.fault = error;
-    }).then(() => {
-      this.#writing = undefined;
-      done();
-    });
-  }
-
-  #keep(chunk: Uint8Array, done: () => void): void {
-    this.#isKeeping = false;
-    this.#kept = new Uint8Array(chunk);
-    done();
-  }
-
-  async #writeAll(chunk: Uint8Array): Promise<void> {
-    const kept = this.#kept;
-    this.#kept = NO_BYTES;
-    if (kept.length > 0) await writeAll(this.below as Sink, kept);
-    await writeAll(this.below as Sink, chunk);
-  }
-
-  get isWriting(): boolean {
-    return this.#writing !== undefined;
-  }
-
-  /** Waits until all that `node:tls` has to say is written, which it hands over in microtasks. */
-  async flushed(): Promise<void> {
-    do await ticked(); while (await this.#writing?.then(() => true));
-  }
-
-  /** Frees the stream below and all that hangs on it. */
-  close(): void {
-    this.destroy();
-    closeQuietly(this.below);
-  }
-}
-
-/** Closes a stream that may have been closed before, to end a handshake. */
-export function closeQuietly(stream: ByteStream): void {
-  try {
-    stream.close?.();
-  } catch {
-    // A second close throws.
-  }
-}
-
-/** Resolves behind the events that `node:stream` has put off. */
-function ticked(): Promise<void> {
-  return new Promise((resolve) => nextTick(resolve));
-}
-
-type Input =
-  | { readonly tag: "open" }
-  /** By close_notify. */
-  | { readonly tag: "ended" }
-  /** What came was no TLS any more. */
-  | { readonly tag: "broken"; readonly error: Error }
-  /** By the owner. */
-  | { readonly tag: "closed" };
-
-/** The plain text. */
-class SecureStream implements ByteStream {
-  readonly remoteAddr?: Deno.Addr;
-  readonly localAddr?: Deno.Addr;
-  readonly #wire: Wire;
-  readonly #socket: TLSSocket;
-  /** Decrypted and not read yet. */
-  #plain: Uint8Array = NO_BYTES;
-  #input: Input = { tag: "open" };
-
-  constructor(wire: Wire, socket: TLSSocket) {
-    const { remoteAddr, localAddr } = wire.below;
-    if (remoteAddr) this.remoteAddr = remoteAddr;
-    if (localAddr) this.localAddr = localAddr;
-    this.#wire = wire;
-    this.#socket = socket;
-    socket.on("end", () => this.#endInput({ tag: "ended" }));
-    socket.on("error", (error) => this.#endInput({ tag: "broken", error }));
-  }
-
-  #endInput(input: Input): void {
-    if (this.#input.tag === "open") this.#input = input;
-  }
-
-  async read(p: Uint8Array): Promise<number | null> {
-    for (;;) {
-      if (this.#input.tag === "closed") throw new Deno.errors.BadResource("Bad resource ID");
-      if (this.#plain.length === 0) this.#plain = this.#socket.read() ?? NO_BYTES;
-      if (this.#plain.length > 0) return this.#take(p);
-      if (await this.#hasEnded()) return null;
-      // Many clients leave without close_notify: that is a clean end, too.
-      if (!await this.#wire.receive()) return null;
-    }
-  }
-
-  #take(p: Uint8Array): number {
-    const count = Math.min(p.length, this.#plain.length);
-    p.set(this.#plain.subarray(0, count));
-    this.#plain = this.#plain.subarray(count);
-    return count;
-  }
-
-  /** Whether the input has ended: what the last bytes meant for that is told one tick later. */
-  async #hasEnded(): Promise<boolean> {
-    await ticked();
-    switch (this.#input.tag) {
-      case "closed":
-        throw new Deno.errors.Interrupted("operation canceled");
-      case "broken":
-        throw new Deno.errors.InvalidData(reasonOf(this.#input.error));
-    }
-    return this.#input.tag === "ended";
-  }
-
-  async write(p: Uint8Array): Promise<number> {
-    if (this.#input.tag === "closed") throw new Deno.errors.BadResource("Bad resource ID");
-    if (!this.#socket.writable) throw new Deno.errors.BrokenPipe("Broken pipe");
-    const chunk = p.subarray(0, MAX_WRITE_BYTES);
-    this.#wire.keepNothing();
-    const fault = await new Promise((resolve) => this.#socket.write(chunk, resolve));
-    if (this.#wire.fault !== undefined) throw this.#wire.fault;
-    if (fault) throw new Deno.errors.Interrupted("operation canceled");
-    return chunk.length;
-  }
-
-  /** Sends close_notify, and then FIN. */
-  async closeWrite(): Promise<void> {
-    this.#wire.keepNothing();
-    await new Promise<void>((resolve) => this.#socket.end(resolve));
-    await this.#wire.flushed();
-    await this.#wire.below.closeWrite?.();
-  }
-
-  /** Says close_notify first, unless what was said before it has not been taken yet. */
-  close(): void {
-    if (this.#input.tag === "closed") return;
-    const isTaking = this.#input.tag !== "broken" && !this.#wire.isWriting;
-    this.#input = { tag: "closed" };
-    this.#plain = NO_BYTES;
-    if (!isTaking) return this.#free();
-    const timer = setTimeout(() => this.#free(), FAREWELL_MS);
-    this.#wire.keepNothing();
-    this.#socket.end();
-    this.#wire.flushed().then(() => {
-      clearTimeout(timer);
-      this.#free();
-    });
-  }
-
-  #free(): void {
-    this.#socket.destroy();
-    this.#wire.close();
-  }
+  const names = [subject?.CN ?? []].flat().filter(Boolean);
+  if (names.length > 0) return names.join(", ");
+  // A value that has a comma stands in quotes.
+  return /^(?:"[^"]*"|[^,"])+/.exec(subjectaltname ?? "")?.[0];
 }

@@ -16,13 +16,16 @@ import { type Sink, writeAll } from "../io.ts";
 import {
   assertPending,
   bytesOf,
+  listenLocal,
   type Random,
+  readUpTo,
   tcpPair,
   tempDir,
   turn,
   untilTrue,
   withSeeds,
 } from "../../tests/support/testing.ts";
+import { HandshakeError, SilentEnd } from "./handshake_faults.ts";
 import { Tls } from "./tls.ts";
 import { TLS } from "../../tests/support/needs.ts";
 
@@ -422,6 +425,38 @@ Deno.test({
   },
 });
 
+for (
+  const [name, bytes] of [
+    ["a damaged record", "\x17\x03\x03\x00\x20" + "junk".repeat(8)],
+    ["no TLS", "GET / HTTP/1.1\r\n\r\n"],
+  ] as const
+) {
+  Deno.test({
+    ...TLS,
+    name: `read() gives what came whole before ${name} in the same read`,
+    async fn() {
+      for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
+        using pair = await securePair(newTls(), { maxVersion });
+        pair.held.isOpen = false;
+        pair.client.write("one\n");
+        pair.client.write("two\n");
+        await untilTrue(() => pair.held.held.length >= 2);
+        pair.held.held.push(bytesOf(bytes));
+        pair.held.letThrough();
+        let heard = "";
+        await assertRejects(
+          async () => {
+            for (;;) heard += await readText(pair.stream);
+          },
+          Deno.errors.InvalidData,
+          "damaged TLS message",
+        );
+        assertEquals(heard, "one\ntwo\n");
+      }
+    },
+  });
+}
+
 Deno.test({
   ...TLS,
   name: "a secure stream takes nothing from below that nobody reads",
@@ -547,7 +582,6 @@ Deno.test({
       ["a syslog line", "<13>hello\n", /^not TLS$/],
       ["bytes of 0xFF", "\xFF".repeat(3000), /^not TLS$/],
       ["a PROXY header", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", /^not TLS$/],
-      ["nothing", "", /^closed by the client$/],
       ["one byte", "\x16", /^closed by the client$/],
       ["half a hello", hello + "\0".repeat(200), /^closed by the client$/],
       ["a hello of zeros", hello + "\0".repeat(600), /^[a-z].*\w$/],
@@ -556,7 +590,7 @@ Deno.test({
       const stream = new HeldStream();
       const securing = newTls().secure(stream);
       securing.catch(() => {});
-      if (sent) stream.inject(bytesOf(sent));
+      stream.inject(bytesOf(sent));
       stream.endInput();
       const error = await assertRejects(() => securing, Error, undefined, name);
       assertMatch(error.message, reason, name);
@@ -576,10 +610,126 @@ Deno.test({
       ] as const
     ) {
       const stream = new HeldStream();
+      stream.inject(bytesOf("\x16"));
       stream.endInput(fault);
       const error = await assertRejects(() => newTls().secure(stream), Error);
       assertEquals(error.message, reason);
     }
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() tells a client that leaves without a word from one that fails",
+  async fn() {
+    for (const fault of [undefined, new Deno.errors.ConnectionReset("Connection reset by peer")]) {
+      const stream = new HeldStream();
+      stream.endInput(fault);
+      await assertRejects(() => newTls().secure(stream), SilentEnd);
+      assert(stream.isClosed);
+    }
+  },
+});
+
+/** What openssl's client says of a connection that the server refuses. */
+async function refusedWith(tls: Tls, args: readonly string[]): Promise<[string, HandshakeError]> {
+  using listener = listenLocal();
+  await using client = new Deno.Command("openssl", {
+    args: ["s_client", "-connect", `127.0.0.1:${listener.addr.port}`, "-quiet", ...args],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const secured = tls.secure(await listener.accept());
+  const error = await assertRejects(() => secured, HandshakeError);
+  return [await new Response(client.stderr).text(), error];
+}
+
+const IN_COMMON =
+  "no cipher suite in common (earshot has ECDHE with GCM or ChaCha20, TLS 1.2 and 1.3)";
+
+for (
+  const [name, args, alert, reason] of [
+    ["TLS 1.1", ["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"], /alert/, IN_COMMON],
+    ["RSA key exchange", ["-tls1_2", "-cipher", "AES128-GCM-SHA256"], /alert/, IN_COMMON],
+    ["CBC", ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"], /alert handshake/, IN_COMMON],
+    ["P-521 only", ["-tls1_3", "-groups", "P-521"], /alert/, IN_COMMON],
+    ["no certificate", ["-tls1_2"], /alert.* 116|certificate required/, "no client certificate"],
+    ["no certificate in 1.3", ["-tls1_3"], /certificate required/, "no client certificate"],
+  ] as const
+) {
+  Deno.test({
+    ...TLS,
+    name: `Tls.secure() tells a client by an alert why it is refused: ${name}`,
+    async fn() {
+      const [said, error] = await refusedWith(newTls(name.includes("certificate")), args);
+      assertMatch(said, alert);
+      assertEquals(error.message, reason);
+    },
+  });
+}
+
+const OF_STRANGER = { issuer: "stranger" } as const;
+const OUTDATED = { days: -1 } as const;
+const FOR_SERVERS = { usage: "serverAuth" } as const;
+
+for (
+  const [options, alert, reason] of [
+    [OF_STRANGER, /alert unknown ca/, "client certificate of an unknown authority"],
+    [OUTDATED, /alert certificate expired/, "client certificate expired"],
+    [
+      FOR_SERVERS,
+      /alert unsupported certificate/,
+      "client certificate not made for clients (no clientAuth among its key usages)",
+    ],
+  ] as const
+) {
+  Deno.test({
+    ...TLS,
+    name: `Tls.secure() tells its owner by an alert: ${reason}`,
+    async fn() {
+      const { issuer = "authority", ...rest }: {
+        issuer?: "authority" | "stranger";
+        days?: number;
+        usage?: string;
+      } = options;
+      const { folder, [issuer]: authority } = certificates();
+      const { cert, key } = makeClientCertificate(folder, authority, "/CN=x", {
+        name: "refused",
+        ...rest,
+      });
+      const shown = ["-cert", cert, "-key", key];
+      const [said, error] = await refusedWith(newTls(true), ["-tls1_2", ...shown]);
+      assertMatch(said, alert);
+      assertEquals(error.message, reason);
+      const [saidIn13, same] = await refusedWith(newTls(true), ["-tls1_3", ...shown]);
+      assertEquals(saidIn13.includes("unexpected eof"), false, "it gets close_notify");
+      assertEquals(same.message, reason);
+    },
+  });
+}
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() sends plain text an alert, too",
+  async fn() {
+    using pair = await tcpPair();
+    const secured = newTls().secure(pair.server);
+    await pair.client.write(bytesOf("GET / HTTP/1.1\r\n\r\n"));
+    const [type, , , , , level] = await readUpTo(pair.client, 100);
+    assertEquals([type, level], [21, 2]);
+    await assertRejects(() => secured, HandshakeError, "not TLS");
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() does not wait for a client that reads no alert",
+  async fn() {
+    using pair = await tcpPair();
+    const secured = newTls().secure(pair.server);
+    await pair.client.write(bytesOf("GET / HTTP/1.1\r\n\r\n"));
+    await assertRejects(() => secured, HandshakeError, "not TLS");
   },
 });
 
@@ -608,6 +758,8 @@ Deno.test({
         [make("/O=Works/CN=a\tb"), "a\tb"],
         [make("/CN=first/CN=second"), "first, second"],
         [make("/O=Works", "DNS:pump.example"), "DNS:pump.example"],
+        [make("/O=Works", "IP:192.0.2.7,DNS:pump.example"), "IP Address:192.0.2.7"],
+        [make("/O=Works"), undefined],
       ] as const
     ) {
       using pair = await securePair(newTls(true), options);
@@ -679,7 +831,7 @@ Deno.test({
     const tls = newTls();
     const silent = Array.from({ length: 50 }, () => new HeldStream());
     const waiting = silent.map((stream) => tls.secure(stream).catch(({ message }) => message));
-    silent.forEach((stream, at) => at % 2 && stream.inject(bytesOf("\x16\x03\x01")));
+    for (const stream of silent) stream.inject(bytesOf("\x16\x03\x01"));
     {
       using pair = await securePair(tls);
       pair.client.write("heard");
@@ -711,7 +863,7 @@ for (const version of ["tls1", "tls1_1", "tls1_2", "tls1_3"]) {
       const secured = newTls().secure(await listener.accept());
       if (version < "tls1_2") {
         const error = await assertRejects(() => secured, Error);
-        assertMatch(error.message, /^older than TLS 1\.2$|^closed by the client$/);
+        assertMatch(error.message, /^no cipher suite in common \(earshot has .*1\.3\)$/);
         await writer.close().catch(() => {});
       } else {
         const { stream } = await secured;
@@ -749,68 +901,6 @@ Deno.test({
 
 // -- Files --
 
-function assertUnusable(files: { cert?: string; key?: string; ca?: string }, message: RegExp) {
-  const { server } = certificates();
-  const { cert = server.cert, key = server.key, ca } = files;
-  const error = assertThrows(
-    () => new Tls({ certFile: cert, keyFile: key, ...ca && { clientCaFile: ca } }),
-    Failure,
-  );
-  assertMatch(error.message, message);
-}
-
-Deno.test({
-  ...TLS,
-  name: "new Tls() names the file that is missing, swapped or of no use",
-  async fn() {
-    await turn();
-    const { folder, server, authority, client } = certificates();
-    const write = (name: string, text: string) => fileOf(`${folder}/${name}`, text);
-    const damaged = (kind: string) => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
-    const empty = write("empty", "");
-    assertUnusable(
-      { cert: `${folder}/none` },
-      /^Cannot read \S+\/none: no such file or directory$/,
-    );
-    assertUnusable({ key: `${folder}/none` }, /^Cannot read \S+\/none: no such file or directory$/);
-    assertUnusable({ cert: folder }, /^Cannot read \S+: is a directory$/);
-    assertUnusable(
-      { cert: server.key, key: server.cert },
-      /^Cannot use --tls-cert \S+server\.key: no certificate in it$/,
-    );
-    assertUnusable(
-      { key: server.cert },
-      /^Cannot use --tls-key \S+server\.pem: no private key in it$/,
-    );
-    assertUnusable({ cert: empty }, /^Cannot use --tls-cert \S+empty: no certificate in it$/);
-    assertUnusable({ ca: empty }, /^Cannot use --tls-client-ca \S+empty: no certificate in it$/);
-    assertUnusable(
-      { ca: authority.key },
-      /^Cannot use --tls-client-ca \S+authority\.key: no certificate in it$/,
-    );
-    assertUnusable(
-      { key: client.key },
-      /^Cannot use --tls-key \S+client\.key: it does not belong to the certificate in \S+server\.pem$/,
-    );
-    assertUnusable(
-      { cert: write("bad.pem", damaged("CERTIFICATE")) },
-      /^Cannot use --tls-cert \S+bad\.pem: a certificate in it is damaged$/,
-    );
-    assertUnusable(
-      { ca: write("bad.pem", textOf(authority.cert) + damaged("CERTIFICATE")) },
-      /^Cannot use --tls-client-ca \S+bad\.pem: a certificate in it is damaged$/,
-    );
-    assertUnusable(
-      { key: write("bad.key", damaged("PRIVATE KEY")) },
-      /^Cannot use --tls-key \S+bad\.key: the private key in it is damaged$/,
-    );
-    assertUnusable(
-      { key: write("locked.key", damaged("ENCRYPTED PRIVATE KEY")) },
-      /^Cannot use --tls-key \S+locked\.key: the key in it is encrypted/,
-    );
-  },
-});
-
 Deno.test({
   ...TLS,
   name: "new Tls() takes RSA and Ed25519 keys, and no kind that TLS does not have",
@@ -823,10 +913,9 @@ Deno.test({
       assertEquals(await readText(pair.stream), kind);
     }
     const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1", "-nodes"];
-    assertUnusable(
-      makeCertificate(folder, "odd", curve),
-      /^Cannot use --tls-key \S+odd\.key: TLS cannot use such a key: \S/,
-    );
+    const { cert, key } = makeCertificate(folder, "odd", curve);
+    const error = assertThrows(() => new Tls({ certFile: cert, keyFile: key }), Failure);
+    assertMatch(error.message, /^Cannot use --tls-key \S+odd\.key: TLS cannot use such a key: \S/);
   },
 });
 

@@ -46,14 +46,14 @@ export function makeClientCertificate(
   folder: string,
   authority: CertificateFiles,
   subject: string,
-  { name = "client", days = 2, altName = "" } = {},
+  { name = "client", days = 2, altName = "", usage = "clientAuth" } = {},
 ): CertificateFiles {
   const files = filesOf(folder, name);
   const [request, extensions] = [`${folder}/${name}.csr`, `${folder}/${name}.ext`];
   openssl(["req", "-new", ...EC_KEY, "-subj", subject, "-keyout", files.key, "-out", request]);
   Deno.writeTextFileSync(
     extensions,
-    `basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n${
+    `basicConstraints=CA:FALSE\nextendedKeyUsage=${usage}\n${
       altName && `subjectAltName=${altName}\n`
     }`,
   );
@@ -68,7 +68,7 @@ function filesOf(folder: string, name: string): CertificateFiles {
   return { cert: `${folder}/${name}.pem`, key: `${folder}/${name}.key` };
 }
 
-function openssl(args: readonly string[]): void {
+export function openssl(args: readonly string[]): void {
   const quiet = { stdin: "null", stdout: "null", stderr: "piped" } as const;
   const { success, stderr } = new Deno.Command("openssl", { args: [...args], ...quiet })
     .outputSync();
