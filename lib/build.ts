@@ -8,6 +8,7 @@
 import { Poller, POLLIN, Socket } from "../poller.ts";
 import { ConnectionAcceptor } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
+import { HANDSHAKE_FAULTS } from "./accept/handshake_faults.ts";
 import { Handshakes } from "./accept/handshakes.ts";
 import type { Listening, StreamListening } from "./accept/listeners.ts";
 import { Tls } from "./accept/tls.ts";
@@ -308,11 +309,13 @@ function webOf({ host, port }: NonNullable<Config["web"]>, shown: Shown): Web {
     clients,
     totals: () => stats.totals(clients.size),
     trouble: () => output.trouble(performance.now()) ?? admission.trouble,
-    isLogShort: () => admission.trouble !== undefined,
+    isLogShort: () => admission.isPaused,
     say,
     metrics: () =>
       metricsText(stats, {
         open: clients.size,
+        maxConnections: admission.maxConnections,
+        handshakeFaults: HANDSHAKE_FAULTS,
         outputBytes: output.writtenBytes,
         isOutputStalled: output.trouble(performance.now()) !== undefined,
         startMs,

@@ -58,6 +58,7 @@ function acceptorWith({ proxies, denied, maxPerHost, limitMs = 60_000 }: Rules =
       refuse: (peer, reason) => records.push(`refuse ${peerText(peer)}: ${reason}`),
       fail: (peer, _acceptedAtMs, { tag }) => records.push(`fail ${peerText(peer)}: ${tag}`),
     },
+    stats: { countHandshakeFailure: (fault) => records.push(`count ${fault}`) },
   });
   return {
     records,
@@ -151,11 +152,13 @@ Deno.test("ConnectionAcceptor.accept() counts a proxy's connection for the clien
 
 Deno.test("ConnectionAcceptor.accept() takes a place for a handshake, and gives it back when that fails", async () => {
   await using it = acceptorWith({ proxies: "127.0.0.0/8", limitMs: 50 });
-  for (let i = 0; i < 2; i++) await it.arrive(new Feed());
+  for (let i = 0; i < 2; i++) await it.arrive(saying("PROXY "));
   assertEquals(it.isOpen(), false);
-  await it.until(2);
+  await it.until(4);
   assertEquals(it.records.map((record) => record.replace(/:\d+: /, ":PORT: ")), [
+    "count timeout",
     "fail 127.0.0.1:PORT: handshake",
+    "count timeout",
     "fail 127.0.0.1:PORT: handshake",
   ]);
   assertEquals(it.isOpen(), true);

@@ -58,10 +58,19 @@ export class Admission implements Deadline {
     this.#sync();
   }
 
-  /** Why nobody is accepted although there are places, for /healthz. */
+  /** Whether accepting stands still after a failure: something is missing that clients may hold. */
+  get isPaused(): boolean {
+    return this.#pause.reason !== undefined;
+  }
+
+  get maxConnections(): number {
+    return this.#options.maxConnections;
+  }
+
+  /** Why nobody is accepted, for /healthz. */
   get trouble(): string | undefined {
-    const { reason } = this.#pause;
-    return reason && `Accepting is paused: ${reason}`;
+    if (this.#pause.reason !== undefined) return `Accepting is paused: ${this.#pause.reason}`;
+    return this.#places === 0 ? `Full: ${plural(this.#taken, "connection")}` : undefined;
   }
 
   /** Why nobody can be accepted any more. */
@@ -143,7 +152,7 @@ export class Admission implements Deadline {
   }
 
   get #isOpen(): boolean {
-    return !this.#isClosed && this.#pause.reason === undefined && this.#places > 0;
+    return !this.#isClosed && !this.isPaused && this.#places > 0;
   }
 
   /** Watches the listeners while the admission is open. */

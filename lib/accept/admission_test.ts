@@ -64,7 +64,9 @@ Deno.test("Admission.accept() takes as many as there are places, and watches aga
   await using one = admissionWith({ maxConnections: 2 });
   for (let i = 0; i < 3; i++) one.listener.connect();
   assertEquals([await one.accept(), one.isWatching()], [2, false]);
+  assertEquals([one.admission.trouble, one.admission.isPaused], ["Full: 2 connections", false]);
   one.admission.left(undefined);
+  assertEquals(one.admission.trouble, undefined);
   assertEquals([one.isWatching(), await one.accept()], [true, 1]);
 });
 

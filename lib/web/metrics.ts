@@ -73,8 +73,6 @@ function gauge(name: string, help: string, value: number): string {
 type Labelled = readonly [labels: string, value: number];
 
 function metric(name: string, type: string, help: string, values: readonly Labelled[]): string {
-  const samples = values.map(([labels, value]) =>
-    `${name}${labels && `{${labels}}`} ${value}\n`
-  );
+  const samples = values.map(([labels, value]) => `${name}${labels && `{${labels}}`} ${value}\n`);
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${samples.join("")}`;
 }

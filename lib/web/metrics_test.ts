@@ -5,10 +5,18 @@ import { needs } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
-const FIGURES = { open: 2, outputBytes: 1e9, isOutputStalled: false, startMs: 1_700_000_000_250 };
+const FIGURES = {
+  open: 2,
+  maxConnections: 1000,
+  handshakeFaults: ["not TLS", "timeout"],
+  outputBytes: 1e9,
+  isOutputStalled: false,
+  startMs: 1_700_000_000_250,
+};
 
 Deno.test("metricsText() gives every figure a name, a type and a value", () => {
-  const stats = new Stats(0, true);
+  const stats = new Stats(0, true, () => 1);
+  stats.countHandshakeFailure("timeout");
   stats.connections = 3;
   stats.refused = 4;
   stats.lines = 5;
@@ -20,10 +28,17 @@ Deno.test("metricsText() gives every figure a name, a type and a value", () => {
   assertEquals(rows, [
     "# TYPE earshot_connections gauge",
     "earshot_connections 2",
+    "# TYPE earshot_connections_max gauge",
+    "earshot_connections_max 1000",
     "# TYPE earshot_connections_total counter",
     "earshot_connections_total 3",
     "# TYPE earshot_refused_total counter",
     "earshot_refused_total 4",
+    "# TYPE earshot_handshake_failures_total counter",
+    'earshot_handshake_failures_total{reason="not TLS"} 0',
+    'earshot_handshake_failures_total{reason="timeout"} 1',
+    "# TYPE earshot_lost_clients_total counter",
+    "earshot_lost_clients_total 1",
     "# TYPE earshot_lines_total counter",
     "earshot_lines_total 5",
     "# TYPE earshot_received_bytes_total counter",
@@ -33,7 +48,7 @@ Deno.test("metricsText() gives every figure a name, a type and a value", () => {
     "# TYPE earshot_datagrams_total counter",
     "earshot_datagrams_total 8",
     "# TYPE earshot_accept_errors_total counter",
-    "earshot_accept_errors_total 9",
+    "earshot_accept_errors_total 10",
     "# TYPE earshot_output_bytes_total counter",
     "earshot_output_bytes_total 1000000000",
     "# TYPE earshot_output_stalled gauge",
