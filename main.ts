@@ -30,17 +30,18 @@
  */
 
 import manifest from "./deno.json" with { type: "json" };
-import type { MulticastGroup, NamedNetwork, Network } from "./lib/addresses.ts";
+import { addrText, type MulticastGroup, type NamedNetwork, type Network } from "./lib/addresses.ts";
 import {
   buildServer,
   dialerOf,
   editedIo,
   type Opened,
-  rotationOf,
+  openOutputs,
   type ServerParts,
   tlsOf,
 } from "./lib/build.ts";
 import { encode } from "./lib/bytes.ts";
+import { DescriptorReserve } from "./lib/descriptor_reserve.ts";
 import { shown } from "./lib/records/escape.ts";
 import { Failure, reasonOf } from "./lib/errors.ts";
 import type { Framing } from "./lib/framing/framing.ts";
@@ -48,7 +49,6 @@ import { type Io, type Sink, type Terminal, writeAll } from "./lib/io.ts";
 import { Messages, type Say } from "./lib/messages.ts";
 import { closeListeners, openListeners } from "./lib/accept/listeners.ts";
 import { type Config, parseConfig, usage, UsageError } from "./lib/cli/options.ts";
-import { Output } from "./lib/output/output.ts";
 import { handleSignals, hasTerminal, processIo } from "./lib/cli/process.ts";
 import type { Steps } from "./lib/loop/deadlines.ts";
 import type { Tls } from "./lib/accept/tls.ts";
@@ -154,17 +154,12 @@ export async function startServer(config: Config, given: Io = processIo()): Prom
   const say: Say = (message) => messages.say(shown(message));
   const tls = tlsOf(config);
   const dialer = dialerOf(config);
-  const output = resources.use(
-    new Output({
-      stdout: io.stdout,
-      path: config.output,
-      rotate: rotationOf(config),
-      say,
-    }),
-  );
+  const reserve = resources.use(new DescriptorReserve());
+  const outputs = openOutputs(config, io, say, reserve);
+  for (const output of outputs) resources.use(output);
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   resources.defer(() => closeListeners(listening));
-  const opened: Opened = { io, messages, say, output, listening, tls, dialer, editor };
+  const opened: Opened = { io, messages, say, outputs, listening, tls, dialer, editor };
   const parts = buildServer(config, opened);
   resources.defer(() => parts.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
@@ -188,6 +183,8 @@ class LogServer implements Server {
     this.#opened = opened;
     this.#resources = resources;
     this.addrs = opened.listening.map(({ socket }) => addrOf(socket));
+    const listening = this.addrs.map(addrText);
+    parts.recorder.run({ event: "started", version: manifest.version, listening });
     this.finished = this.#serve();
     // A rejection that nobody looks at would end the process; whoever awaits it still gets it.
     this.finished.catch(() => {});
@@ -296,7 +293,7 @@ class LogServer implements Server {
   stop(): void {
     if (this.#isStopping) return;
     this.#isStopping = true;
-    this.#opened.output.stop();
+    this.#parts.logWriter.stop();
     this.#parts.multiplexer.wake();
   }
 
@@ -313,6 +310,8 @@ class LogServer implements Server {
     handshakes.endAll(SHUTTING_DOWN);
     await this.#run(tasks.run());
     await this.#run(clients.disconnectAll({ tag: "shutdown" }));
+    const { lines, connections } = this.#parts.stats;
+    recorder.run({ event: "stopped", lines, connections });
     await this.#flush();
     await logWriter.settled();
   }

@@ -81,7 +81,7 @@ function recorderOf(name: FormatName) {
   const format = createFormat(name, { isColored: false, countsLines: name === "text" });
   const log = new Log(format);
   const recorder = new Recorder({
-    destinations: { logsOf: () => [log], noticesOf: () => [log] },
+    destinations: { logsOf: () => [log], noticesOf: () => [log], runs: [] },
     observers: [],
     timestamp: new Timestamp("utc", 0, [format]),
     isQuiet: false,

@@ -24,6 +24,13 @@ export function peerText(peer: Peer): string {
   return peer.kind === "unix" ? "unix" : `${bracketed(peer.host)}:${peer.port}`;
 }
 
+/** Where one listens, in words: `127.0.0.1:1234`, `udp [::1]:514`, the path of a Unix socket. */
+export function addrText(addr: Deno.Addr): string {
+  if ("path" in addr) return addr.path;
+  if (!("hostname" in addr)) return addr.transport;
+  return `${addr.transport === "udp" ? "udp " : ""}${bracketed(addr.hostname)}:${addr.port}`;
+}
+
 /** An address as it stands before a port. */
 export function bracketed(host: string): string {
   return host.includes(":") ? `[${host}]` : host;

@@ -22,6 +22,7 @@ import { LineEditor } from "./clients/line_editor.ts";
 import { MAX_RELAYED_BYTES, Relay } from "./clients/relay.ts";
 import { parseReplyRule, Replies } from "./clients/replies.ts";
 import { Dialer } from "./clients/target.ts";
+import type { DescriptorReserve } from "./descriptor_reserve.ts";
 import { createDecodingFramer } from "./framing/encodings.ts";
 import type { Framer, Framing } from "./framing/framing.ts";
 import type { Io } from "./io.ts";
@@ -30,13 +31,13 @@ import { type Multiplexer, Selector } from "./loop/selector.ts";
 import { TaskQueue } from "./loop/task_queue.ts";
 import { InternalErrors, type Messages, type Say } from "./messages.ts";
 import { LogWriter } from "./output/log_writer.ts";
-import type { Output } from "./output/output.ts";
+import { Output } from "./output/output.ts";
+import { LogDestinations } from "./output/destinations.ts";
+import { PathTemplate } from "./output/path_template.ts";
 import { createFormat } from "./records/formats.ts";
 import { History } from "./records/history.ts";
-import { Log } from "./records/log.ts";
-import { type Destinations, Recorder } from "./records/recorder.ts";
+import { Recorder } from "./records/recorder.ts";
 import type { Format } from "./records/records.ts";
-import { TextFormat } from "./records/text.ts";
 import { Timestamp } from "./records/timestamp.ts";
 import { Stats } from "./stats.ts";
 import { metricsText } from "./web/metrics.ts";
@@ -50,6 +51,8 @@ const DIAL_MS = 10_000;
 const MAX_UNREAD_BYTES = 1024 * 1024;
 /** How many senders of datagrams can be answered by typing their address. */
 const MAX_CORRESPONDENTS = 1000;
+/** How often it is looked whether files are gone. */
+const LOOK_MS = 1000;
 
 /** What is opened before the parts are made. */
 export interface Opened {
@@ -57,7 +60,8 @@ export interface Opened {
   readonly messages: Messages;
   /** Says what may contain a path, or what a client sent: in one line all the same. */
   readonly say: Say;
-  readonly output: Output;
+  /** What the log is written to. */
+  readonly outputs: readonly Output[];
   readonly listening: readonly Listening[];
   readonly tls: Tls | undefined;
   /** Connects to the server that clients are forwarded to. */
@@ -81,6 +85,7 @@ export interface ServerParts {
   /** What is typed, if it is read. */
   readonly stdin: Socket | undefined;
   readonly web: Web | undefined;
+  readonly stats: Stats;
   readonly deadlines: readonly Deadline[];
   readonly internalErrors: InternalErrors;
   /** Says the summary of what was counted. */
@@ -88,7 +93,7 @@ export interface ServerParts {
 }
 
 export function buildServer(config: Config, opened: Opened): ServerParts {
-  const { io, editor, messages, say, output, listening, tls, dialer } = opened;
+  const { io, editor, messages, say, outputs, listening, tls, dialer } = opened;
   const streams = listening.filter((one) => one.kind === "stream");
   const datagramSockets = listening.filter((one) => one.kind === "datagram");
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
@@ -97,18 +102,18 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const internalErrors = new InternalErrors(say);
   const makeFramer = framerOf(config);
   const history = config.web && new History(isReframable(config) ? makeFramer : undefined);
-  const logs = logsOf(config, io);
+  const destinations = destinationsOf(config, io, outputs, () => timestamp.nowMs);
+  const timestamp = new Timestamp(config.time, io.now(), destinations.formats);
   const recorder = new Recorder({
-    destinations: logs,
+    destinations,
     observers: history ? [history] : [],
-    timestamp: new Timestamp(config.time, io.now(), logs.formats),
+    timestamp,
     isQuiet: config.quiet,
   });
   const logWriter = new LogWriter({
-    log: logs.log,
-    notices: logs.notices,
+    outlets: destinations.outlets,
+    notices: destinations.notices,
     isRaw: config.format === "raw",
-    output,
     say: messages.say,
     said: () => messages.taken(),
     onFailure: () => multiplexer.wake(),
@@ -124,7 +129,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     onAcceptError: () => stats.acceptErrors++,
   });
   const maxReadBytes = makeFramer ? READ_BYTES.frames : READ_BYTES.reads;
-  const isReceivedIntoLog = config.format === "raw" && !history;
+  const rawLog = config.format === "raw" && !history ? destinations.onlyLog : undefined;
   const replies = config.replies.length > 0
     ? new Replies(config.replies.map(parseReplyRule))
     : undefined;
@@ -146,8 +151,8 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     maxLineBytes: config.maxLineBytes,
     maxUnreadBytes: relay ? MAX_RELAYED_BYTES : MAX_UNREAD_BYTES,
     createFramer: makeFramer,
-    input: history ?? (isReceivedIntoLog ? logs.log : new SharedInput(maxReadBytes)),
-    isReceivedIntoLog,
+    input: history ?? rawLog ?? new SharedInput(maxReadBytes),
+    isReceivedIntoLog: rawLog !== undefined,
     maxReadBytes,
     multiplexer,
     idleTimeoutMs: config.idleTimeoutMs,
@@ -197,9 +202,11 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const stdin = config.interactive ? new Socket(io.stdin) : undefined;
   if (stdin) multiplexer.register(stdin, POLLIN);
   const report = () => say(stats.summary(clients.size, performance.now()));
+  const lookMs = logWriter.isFile ? LOOK_MS : 0;
+  const looks = new Interval(lookMs, performance.now(), () => logWriter.look(performance.now()));
   const summaries = new Interval(config.statsMs, performance.now(), report);
   const web = config.web && history &&
-    webOf(config.web, { io, say, streams, history, clients, admission, output, stats });
+    webOf(config.web, { io, say, streams, history, clients, admission, logWriter, stats });
   return {
     multiplexer,
     tasks,
@@ -213,7 +220,8 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     interactive,
     stdin,
     web,
-    deadlines: [admission, ...clients.deadlines, datagrams, summaries],
+    stats,
+    deadlines: [admission, ...clients.deadlines, datagrams, summaries, looks],
     internalErrors,
     report,
   };
@@ -221,43 +229,42 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
 
 // -- Records --
 
-/** The logs of one output, and of what raw keeps out of it. */
-interface Logs extends Destinations {
-  readonly log: Log;
-  readonly notices: Log | undefined;
-  readonly formats: readonly Format[];
+/** Opens what the log is written to: with --tee two. */
+export function openOutputs(
+  config: Config,
+  { stdout }: Io,
+  say: Say,
+  reserve: DescriptorReserve,
+): Output[] {
+  const { output, tee } = config;
+  const path = output === undefined ? undefined : new PathTemplate(output);
+  const outputs = [new Output({ stdout, path, rotate: rotationOf(config), say, reserve })];
+  if (tee) outputs.push(new Output({ stdout, path: undefined, rotate: undefined, say, reserve }));
+  return outputs;
 }
 
-function logsOf(config: Config, io: Io): Logs {
-  const format = createFormat(config.format, {
-    isColored: wantsColor(config, io),
+function destinationsOf(config: Config, io: Io, outputs: readonly Output[], now: () => number) {
+  const template = config.output === undefined ? undefined : new PathTemplate(config.output);
+  return new LogDestinations({
+    outputs: outputs.map((output) => ({ output, format: formatOf(config, io, output) })),
+    isRaw: config.format === "raw",
+    template: template?.only === undefined ? template : undefined,
+    isLocal: config.time === "local",
+    now,
+  });
+}
+
+function formatOf(config: Config, io: Io, { isFile }: Output): Format {
+  return createFormat(config.format, {
+    isColored: wantsColor(config, io, isFile),
     countsLines: framingOf(config) !== undefined,
     // Without records of who connects, the addresses must stay.
-    isBrief: config.output === undefined && !config.quiet && (io.isTerminal ?? false),
+    isBrief: !isFile && !config.quiet && (io.isTerminal ?? false),
   });
-  const log = new Log(format);
-  if (config.format !== "raw") {
-    return {
-      log,
-      notices: undefined,
-      formats: [format],
-      logsOf: () => [log],
-      noticesOf: () => [log],
-    };
-  }
-  const text = new TextFormat({ isColored: false, countsLines: false });
-  const notices = new Log(text);
-  return {
-    log,
-    notices,
-    formats: [format, text],
-    logsOf: () => [log],
-    noticesOf: () => [notices],
-  };
 }
 
-function wantsColor({ color, output }: Config, io: Io): boolean {
-  return color === "auto" ? output === undefined && io.wantsColor : color === "always";
+function wantsColor({ color }: Config, io: Io, isFile: boolean): boolean {
+  return color === "auto" ? !isFile && io.wantsColor : color === "always";
 }
 
 /** Whether records are text, not bytes. */
@@ -293,12 +300,12 @@ interface Shown {
   readonly history: History;
   readonly clients: Clients;
   readonly admission: Admission;
-  readonly output: Output;
+  readonly logWriter: LogWriter;
   readonly stats: Stats;
 }
 
 function webOf({ host, port }: NonNullable<Config["web"]>, shown: Shown): Web {
-  const { io, say, streams, history, clients, admission, output, stats } = shown;
+  const { io, say, streams, history, clients, admission, logWriter, stats } = shown;
   const startMs = io.now();
   return new Web({
     host,
@@ -308,7 +315,7 @@ function webOf({ host, port }: NonNullable<Config["web"]>, shown: Shown): Web {
     now: () => io.now(),
     clients,
     totals: () => stats.totals(clients.size),
-    trouble: () => output.trouble(performance.now()) ?? admission.trouble,
+    trouble: () => logWriter.trouble(performance.now()) ?? admission.trouble,
     isLogShort: () => admission.isPaused,
     say,
     metrics: () =>
@@ -316,8 +323,8 @@ function webOf({ host, port }: NonNullable<Config["web"]>, shown: Shown): Web {
         open: clients.size,
         maxConnections: admission.maxConnections,
         handshakeFaults: HANDSHAKE_FAULTS,
-        outputBytes: output.writtenBytes,
-        isOutputStalled: output.trouble(performance.now()) !== undefined,
+        outputBytes: logWriter.writtenBytes,
+        isOutputStalled: logWriter.trouble(performance.now()) !== undefined,
         startMs,
       }),
   });
@@ -359,7 +366,7 @@ export function editedIo(config: Config, io: Io): { io: Io; editor: LineEditor |
   };
 }
 
-export function rotationOf({ rotateSizeBytes, rotateKeep }: Config) {
+function rotationOf({ rotateSizeBytes, rotateKeep }: Config) {
   return rotateSizeBytes === undefined
     ? undefined
     : { sizeBytes: rotateSizeBytes, keep: rotateKeep };

@@ -15,6 +15,11 @@ export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && "code" in error ? String(error.code) : undefined;
 }
 
+/** Whether the process, or the system, has no descriptor left. */
+export function lacksDescriptor(error: unknown): boolean {
+  return ["EMFILE", "ENFILE"].includes(codeOf(error) ?? "");
+}
+
 /** A reason in the words of a user: the permission flag that is missing, or what the system says. */
 export function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);

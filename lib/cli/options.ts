@@ -19,6 +19,7 @@ import {
 import { decode } from "../bytes.ts";
 import { isUtf16 } from "../framing/encodings.ts";
 import type { Framing } from "../framing/framing.ts";
+import { FIELD_WORDS, PathTemplate } from "../output/path_template.ts";
 import { optionHint, placeHint } from "./hints.ts";
 import { FORMATS, TIMES } from "../records/records.ts";
 import {
@@ -90,12 +91,14 @@ export interface Config {
   readonly flushAfterMs: number;
   /** How records are written. */
   readonly format: "text" | "json" | "raw" | "hex" | "hexline";
-  /** How records are dated; `elapsed` is seconds since the start. */
-  readonly time: "utc" | "local" | "elapsed" | "none";
+  /** How records are dated; `elapsed` is seconds since the start, `delta` since the last record. */
+  readonly time: "utc" | "local" | "elapsed" | "delta" | "none";
   /** Whether clients have colours; `auto` if they go to a terminal that wants them. */
   readonly color: "auto" | "always" | "never";
-  /** Path of a file to append to; `undefined` for stdout. */
+  /** Path of a file to append to, with fields such as `%h` of many; `undefined` for stdout. */
   readonly output: string | undefined;
+  /** Whether records go to stdout, too; needs `output`. */
+  readonly tee: boolean;
   /** Size that an output file does not exceed, unless one write does; `undefined` for any. */
   readonly rotateSizeBytes: number | undefined;
   /** How many output files that reached that size are kept, from 1 to 1000. */
@@ -149,6 +152,16 @@ const WEB_HOST = "127.0.0.1";
 const host: Kind<string> = { ...address, hint: placeHint };
 const GROUP_PORT = 5000;
 const pemFile = path("expected a file in PEM format");
+const logPath: Kind<string> = {
+  expected: `expected the path of a file, with a % only in ${FIELD_WORDS}`,
+  read(text) {
+    try {
+      return new PathTemplate(text).source;
+    } catch {
+      return undefined;
+    }
+  },
+};
 const network: Kind<Network> = {
   expected: "expected an address or a network, such as 10.0.0.0/8 or fd00::/8",
   read: parseNetwork,
@@ -313,15 +326,17 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
       "hexline (a record a line)",
   }),
   time: option("-t, --time <kind>", single(word(...TIMES), "utc"), {
-    help: "utc, local, elapsed (seconds since start), none",
+    help: "utc, local, elapsed (seconds since start), delta (since the record before), none",
   }),
   color: option("--color <when>", single(word("auto", "always", "never"), "auto"), {
     help: "auto (on a terminal, unless NO_COLOR is set), always, never",
   }),
-  output: option("-o, --output <file>", optional(path("expected the path of a file")), {
-    help: "append to a file; - is stdout, as without; SIGHUP opens it anew",
+  output: option("-o, --output <file>", optional(logPath), {
+    help: "append to a file; - is stdout, as without; SIGHUP opens it anew; with %h (name), %a " +
+      "(address), %n (number), %l (port), %Y, %m, %d or %H a file for each",
     needs: ["write"],
   }),
+  tee: option("--tee", flag, { help: "with --output: to stdout, too" }),
   rotateSizeBytes: option("--rotate-size <bytes>", optional(size(MAX_FILE_BYTES, "1024G")), {
     help: "rename it to <file>.1 and begin a new one before it gets larger",
     needs: ["read", "write"],
@@ -481,7 +496,11 @@ function assertCompatible(config: Config, given: Given): void {
     [["udpLines"], udpPorts.length === 0, "is for datagrams: add --udp"],
     [["udpLines"], isRaw || isHex, `does not go with --format ${format}: it has datagrams whole`],
     [["rotateKeep"], !isGiven("rotateSizeBytes"), "is for files that rotate: add --rotate-size"],
-    [["rotateSizeBytes"], config.output === undefined, "is for a file: name one with --output"],
+    [
+      ["rotateSizeBytes", "tee"],
+      config.output === undefined,
+      "is for a file: name one with --output",
+    ],
     [["crlf", "escapes"], !config.interactive, "is for lines that are typed: add --interactive"],
     [["crlf"], config.escapes, "does not go with --escapes: lines end as they are typed"],
     [["forward"], !hearsStreams, "is for connections: add --port"],

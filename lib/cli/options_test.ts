@@ -32,6 +32,7 @@ const DEFAULT_CONFIG: Config = {
   time: "utc",
   color: "auto",
   output: undefined,
+  tee: false,
   rotateSizeBytes: undefined,
   rotateKeep: 5,
   names: [],
@@ -153,6 +154,8 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
   ["-f raw -f json", { format: "json" }],
   ["--format hex", { format: "hex" }],
   ["-t elapsed", { time: "elapsed" }],
+  ["-t delta", { time: "delta" }],
+  ["-o logs/%h.log --tee", { output: "logs/%h.log", tee: true }],
   ["--time local --time none", { time: "none" }],
   ["--color never", { color: "never" }],
   ["--color x --color always", { color: "always" }],
@@ -200,6 +203,8 @@ Deno.test("parseConfig() takes every option", () => {
 });
 
 const COUNT = "expected an integer from 1 to 2147483647";
+const LOG_PATH = "expected the path of a file, with a % only in %h (name), %a (address), " +
+  "%n (number), %l (port), %Y %m %d %H or %%";
 const KEPT = "expected an integer from 1 to 1000";
 const PORT = "expected an integer from 0 to 65535, or a range such as 5000-5010";
 const UDP = `${PORT}, or a multicast group such as 239.1.2.3:5000 or [ff02::fb]:5353`;
@@ -279,8 +284,11 @@ const BAD: [args: string[], message: string][] = [
   [["--host", "5140"], `Cannot use --host "5140": use --port 5140`],
   [["--host", "[::]:80"], `Cannot use --host "[::]:80": use --host [::] --port 80`],
   [["-u"], `Option "--unix" needs a value: expected the path of a socket`],
-  [["-o", ""], `Option "--output" needs a value: expected the path of a file`],
-  [["-o", "-f"], `Option "--output" needs a value: expected the path of a file`],
+  [["-o", ""], `Option "--output" needs a value: ${LOG_PATH}`],
+  [["-o", "-f"], `Option "--output" needs a value: ${LOG_PATH}`],
+  [["-o", "log-%x.log"], `Cannot use --output "log-%x.log": ${LOG_PATH}`],
+  [["-o", "50%.log"], `Cannot use --output "50%.log": ${LOG_PATH}`],
+  [["-o", "%h/"], `Cannot use --output "%h/": ${LOG_PATH}`],
   [["--tls-cert"], `Option "--tls-cert" needs a value: ${PEM}`],
   [["--tls-client-ca"], `Option "--tls-client-ca" needs a value: ${PEM}`],
   [["--backlog", "0"], `Cannot use --backlog "0": ${COUNT}`],
@@ -343,7 +351,7 @@ const BAD: [args: string[], message: string][] = [
   [["--name", "10.0.0.1="], `Cannot use --name "10.0.0.1=": ${NAMED}`],
   [["--name", "10.0.0.1=a b"], `Cannot use --name "10.0.0.1=a b": ${NAMED}`],
   [["-f", "xml"], `Cannot use --format "xml": expected text, json, raw, hex or hexline`],
-  [["-t", "gmt"], `Cannot use --time "gmt": expected utc, local, elapsed or none`],
+  [["-t", "gmt"], `Cannot use --time "gmt": expected utc, local, elapsed, delta or none`],
   [["--color", "yes"], `Cannot use --color "yes": expected auto, always or never`],
   [["--multiplexer", "epoll"], `Cannot use --multiplexer "epoll": expected poll or select`],
   [["--allow", "10.0.0.0/33"], `Cannot use --allow "10.0.0.0/33": ${NETWORK}`],
@@ -411,6 +419,8 @@ const EXCLUDED: typeof BAD = [
   [["-H", "ff02::fb"], "--host takes no multicast group: use --udp [ff02::fb]:5000"],
   [["-f", "raw", "--flush-after", "0"], `--flush-after does not go with --format raw: ${READS}`],
   [["--rotate-size", "1M"], "--rotate-size is for a file: name one with --output"],
+  [["--tee"], "--tee is for a file: name one with --output"],
+  [["--tee", "-o", "-"], "--tee is for a file: name one with --output"],
   [["--rotate-size", "1M", "-o", "-"], "--rotate-size is for a file: name one with --output"],
   [["-o", "f", "--rotate-keep", "5"], "--rotate-keep is for files that rotate: add --rotate-size"],
   [["--rotate-keep", "5"], "--rotate-keep is for files that rotate: add --rotate-size"],
@@ -498,7 +508,8 @@ Deno.test("usage() lists every option", () => {
     ...["--allow <cidr>", "--deny <cidr>", "-i, --idle-timeout <s>", "--framing <kind>"],
     ...["--encoding <label>", "--udp-lines"],
     ...["--max-line <bytes>", "--flush-after <s>", "-f, --format <kind>", "-t, --time <kind>"],
-    ...["--color <when>", "-o, --output <file>", "--rotate-size <bytes>", "--rotate-keep <n>"],
+    ...["--color <when>", "-o, --output <file>", "--tee", "--rotate-size <bytes>"],
+    "--rotate-keep <n>",
     ...["--name <address>=<name>", "--names <file>"],
     ...["-q, --quiet", "-I, --interactive", "--crlf", "--escapes", "--greet <text>"],
     ...["--reply <rule>", "--forward <target>", "--forward-ca <file>", "-e, --echo"],

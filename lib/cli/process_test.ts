@@ -161,7 +161,7 @@ Deno.test({
   async fn() {
     const { code, err } = await run(
       `using _ = handleSignals({ stop() {}, hangUp: () => true, report() {} }, Deno.exit);
-       const args = ["--pid", String(Deno.pid), "--fsize=1000"];
+       const args = ["--pid", String(Deno.pid), "--fsize=100000"];
        new Deno.Command("prlimit", { args }).outputSync();
        Deno.writeFileSync("log", new Uint8Array(1_000_000));`,
       { permissions: ["--allow-write", "--allow-run"], shell: "$RUN; exit $?" },

@@ -1,36 +1,55 @@
 /**
- * The file of the log: appended to, opened anew, rotated.
+ * The file of the log: appended to, opened anew, rotated, and made anew when it is gone.
  *
  * @module
  */
 
 import { closeSync as closeFd, constants, openSync as openFd } from "node:fs";
-import { codeOf, Failure, reasonOf } from "../errors.ts";
+import { codeOf } from "../errors.ts";
 import { PIPE_BYTES, type Sink } from "../io.ts";
-import type { Say } from "../messages.ts";
-import { demandRotation, FILE_MODE, rotate, type Rotation } from "./rotation.ts";
+import { FILE_MODE, type Rotator } from "./rotation.ts";
+
+/** Between two looks whether a file is still there: a look costs as much as two writes. */
+const LOOK_MS = 200;
+
+export interface LogFileOptions {
+  readonly rotator: Rotator | undefined;
+  /** Whether `--allow-read` lets it look what lies at its path. */
+  readonly mayLook: boolean;
+}
+
+/** What tells a file from another of the same name. */
+interface Identity {
+  readonly device: number;
+  readonly inode: number;
+}
 
 /** A file that is appended to, opened anew, and rotated if it is a regular one. */
 export class LogFile implements Sink, Disposable {
-  readonly #path: string;
-  readonly #rotation: Rotation | undefined;
-  readonly #say: Say;
+  readonly path: string;
+  readonly #rotator: Rotator | undefined;
+  readonly #mayLook: boolean;
   #file: Deno.FsFile;
   /** Undefined where a position means nothing, such as in a FIFO. */
   #sizeBytes: number | undefined;
-  #isRotated: boolean;
-  /** Whether the last rotation worked: what is wrong with it is said once. */
-  #canRotate = true;
+  /** Of a regular file, if one may look. */
+  #identity: Identity | undefined;
+  #lookedAtMs = -Infinity;
+  #state: "fresh" | "used" | "gone" | "stale" = "fresh";
 
-  /** @throws {Failure} If it cannot be opened, or may not be rotated. */
-  constructor(path: string, rotation: Rotation | undefined, say: Say) {
-    if (rotation) demandRotation(path, rotation.keep);
-    this.#path = path;
-    this.#rotation = rotation;
-    this.#say = say;
-    this.#file = openLog(path);
+  /** Opens it; throws what the system says. */
+  constructor(path: string, { rotator, mayLook }: LogFileOptions) {
+    this.path = path;
+    this.#rotator = rotator;
+    this.#mayLook = mayLook;
+    this.#file = openLog(path, mayLook);
+    this.#inspect();
+  }
+
+  #inspect(): void {
     this.#sizeBytes = sizeOf(this.#file);
-    this.#isRotated = rotation !== undefined && this.#file.statSync().isFile;
+    this.#identity = this.#mayLook ? identityOf(() => this.#file.statSync()) : undefined;
+    this.#state = "fresh";
   }
 
   write(bytes: Uint8Array): Promise<number> {
@@ -45,27 +64,28 @@ export class LogFile implements Sink, Disposable {
     return this.#sizeBytes !== undefined;
   }
 
+  /** `count` bytes of a write have been taken. */
   grow(count: number): void {
+    this.#state = "used";
     if (this.#sizeBytes !== undefined) this.#sizeBytes += count;
   }
 
+  // -- Opening anew --
+
   /**
-   * Opens the path anew; if that fails, the old file stays. Returns how many of the
+   * Opens the path anew; if that throws, the old file stays. Returns how many of the
    * last `tornBytes` were taken out of the old file.
    */
   reopen(tornBytes: number): number {
-    try {
-      const file = openLog(this.#path);
-      const cutBytes = this.#cut(tornBytes);
-      this.#replace(file);
-      return cutBytes;
-    } catch (error) {
-      this.#say(`earshot: ${(error as Error).message}; the old file stays open`);
-      return 0;
-    }
+    const file = openLog(this.path, this.#mayLook);
+    const cutBytes = this.#cut(tornBytes);
+    this.#replace(file);
+    return cutBytes;
   }
 
   #cut(count: number): number {
+    // Nobody can read a file any more whose handle is stale: what was torn is written again.
+    if (this.#state === "stale") return count;
     // Where others write, too, or have truncated it, the end is not ours.
     if (count === 0 || sizeOf(this.#file) !== this.#sizeBytes) return 0;
     try {
@@ -79,25 +99,51 @@ export class LogFile implements Sink, Disposable {
   #replace(file: Deno.FsFile): void {
     this.#file.close();
     this.#file = file;
-    this.#sizeBytes = sizeOf(file);
-    this.#isRotated = this.#rotation !== undefined && file.statSync().isFile;
+    this.#inspect();
   }
+
+  /**
+   * Whether nothing is left at its path, or another file, at `nowMs` of `performance.now()`.
+   * That stays so until it is opened anew: nothing more belongs into a deleted file.
+   */
+  isGone(nowMs: number): boolean {
+    if (this.#state === "gone" || this.#state === "stale") return true;
+    if (!this.#identity || nowMs - this.#lookedAtMs < LOOK_MS) return false;
+    this.#lookedAtMs = nowMs;
+    if (isAt(this.path, this.#identity)) return false;
+    this.#state = "gone";
+    return true;
+  }
+
+  /**
+   * Goes on with a file that was moved: there cannot be a new one yet, and what is written
+   * there is not lost. False if it was deleted.
+   */
+  stay(): boolean {
+    if (this.#state !== "gone" || this.#file.statSync().nlink === 0) return false;
+    this.#state = "used";
+    return true;
+  }
+
+  /** A write has told that its handle is stale, as NFS does; false if it was opened just now. */
+  becomeStale(): boolean {
+    const wasUsed = this.#state === "used";
+    this.#state = "stale";
+    return wasUsed;
+  }
+
+  // -- Rotation --
 
   /** Before `count` more bytes are written: rotates if they would be too many for this file. */
   makeRoom(count: number): void {
-    if (!this.#isRotated || this.#hasRoom(count)) return;
-    try {
-      this.#replace(rotate(this.#path, this.#rotation!.keep));
-      this.#canRotate = true;
-    } catch (error) {
-      if (this.#canRotate) this.#say(`earshot: Cannot rotate ${this.#path}: ${reasonOf(error)}`);
-      this.#canRotate = false;
-    }
+    if (!this.#rotator || !this.#identity || this.#hasRoom(this.#rotator.sizeBytes, count)) return;
+    const file = this.#rotator.rotate(this.path);
+    if (file) this.#replace(file);
   }
 
   /** A new file has room for anything: one that is larger than the size has a file of its own. */
-  #hasRoom(count: number): boolean {
-    const roomBytes = this.#rotation!.sizeBytes - count;
+  #hasRoom(limitBytes: number, count: number): boolean {
+    const roomBytes = limitBytes - count;
     if (this.#sizeBytes! <= roomBytes) return true;
     // It may have been truncated.
     this.#sizeBytes = sizeOf(this.#file)!;
@@ -109,12 +155,14 @@ export class LogFile implements Sink, Disposable {
   }
 }
 
-function openLog(path: string): Deno.FsFile {
-  const probe = openUnblocked(path);
+// -- The file system --
+
+function openLog(path: string, mayLook: boolean): Deno.FsFile {
+  // A regular file does not block, and looking costs a third of the probe.
+  const isRegular = mayLook && identityOf(() => Deno.statSync(path)) !== undefined;
+  const probe = isRegular ? undefined : openUnblocked(path);
   try {
     return Deno.openSync(path, { append: true, create: true, mode: FILE_MODE });
-  } catch (error) {
-    throw new Failure(`Cannot write to ${path}: ${reasonOf(error)}`);
   } finally {
     if (probe !== undefined) closeFd(probe);
   }
@@ -131,15 +179,18 @@ function openUnblocked(path: string): number | undefined {
   } catch (error) {
     // What else is wrong shows when it is opened, or it does not exist yet.
     if (codeOf(error) !== "ENXIO") return undefined;
-    const reason = isSocket(path) ? "a socket" : "a FIFO that nobody reads";
-    throw new Failure(`Cannot write to ${path}: ${reason}`);
+    throw new Error(isSocket(path) ? "a socket" : "a FIFO that nobody reads");
   }
 }
 
 /** The system gives both the same error; only with the permission to read may one look. */
 function isSocket(path: string): boolean {
-  const { state } = Deno.permissions.querySync({ name: "read", path });
-  return state === "granted" && Deno.statSync(path).isSocket === true;
+  return mayRead(path) && Deno.statSync(path).isSocket === true;
+}
+
+/** Whether one may look at a path; nobody is asked for it. */
+export function mayRead(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 /** Asks for the end, which needs no permission; a FIFO or a terminal has none. */
@@ -150,3 +201,25 @@ function sizeOf(file: Deno.FsFile): number | undefined {
     return undefined;
   }
 }
+
+/** The identity of a regular file. */
+function identityOf(look: () => Deno.FileInfo): Identity | undefined {
+  try {
+    const { isFile, dev, ino } = look();
+    return isFile && ino !== null ? { device: dev, inode: ino } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether that file is what a path leads to; what cannot be seen is taken to be there. */
+function isAt(path: string, { device, inode }: Identity): boolean {
+  try {
+    const { dev, ino } = Deno.statSync(path);
+    return dev === device && ino === inode;
+  } catch (error) {
+    return !MISSING.has(codeOf(error) ?? "") && !(error instanceof Deno.errors.NotFound);
+  }
+}
+
+const MISSING = new Set(["ENOENT", "ENOTDIR", "ESTALE"]);

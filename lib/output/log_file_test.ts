@@ -334,6 +334,241 @@ Deno.test({
   },
 });
 
+// -- Files that are gone --
+
+/** The clock goes on far enough for another look. */
+const LOOK_MS = 250;
+
+for (const isInline of [true, false]) {
+  Deno.test({
+    ...FILES,
+    name: `Output makes a deleted file anew before the next record, isInline ${isInline}`,
+    async fn() {
+      using dir = tempDir();
+      using clock = new Clock();
+      const path = `${dir.path}/log`;
+      const { output, said } = outputTo({ path });
+      using _ = output;
+      await output.write(encode("one\n"), isInline);
+      remove(path);
+      await clock.pass(LOOK_MS);
+      await output.write(encode("two\n"), isInline);
+      await output.write(encode("six\n"), isInline);
+      assertEquals(listing(dir.path), { log: "two\nsix\n" });
+      assertEquals(said, [`earshot: ${path} was gone and is made anew`]);
+    },
+  });
+}
+
+Deno.test({
+  ...FILES,
+  name: "Output follows when its file was moved and another one is in its place",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    const path = `${dir.path}/log`;
+    using output = outputTo({ path }).output;
+    await output.write(encode("one\n"), true);
+    rename(path, `${dir.path}/log.1`);
+    put(path, "by logrotate\n");
+    await clock.pass(LOOK_MS);
+    await output.write(encode("two\n"), true);
+    assertEquals(listing(dir.path), { log: "by logrotate\ntwo\n", "log.1": "one\n" });
+  },
+});
+
+Deno.test({
+  ...UNIX,
+  name: "Output follows a symbolic link that leads to another file",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    const path = `${dir.path}/log`;
+    for (const name of ["a", "b"]) put(`${dir.path}/${name}`, "");
+    link("a", path);
+    using output = outputTo({ path }).output;
+    await output.write(encode("one\n"), true);
+    remove(path);
+    link("b", path);
+    await clock.pass(LOOK_MS);
+    await output.write(encode("two\n"), true);
+    assertEquals([reads(`${dir.path}/a`), reads(`${dir.path}/b`)], ["one\n", "two\n"]);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "Output.look() makes a deleted file anew without a record",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    const path = `${dir.path}/log`;
+    const { output, said } = outputTo({ path, rotate: { sizeBytes: 5, keep: 1 } });
+    using _ = output;
+    await output.write(encode("one\n"), true);
+    output.look(clock.nowMs);
+    remove(path);
+    await clock.pass(LOOK_MS);
+    output.look(clock.nowMs);
+    assertEquals(listing(dir.path), { log: "" });
+    await output.write(encode("two\n"), true);
+    assertEquals(listing(dir.path), { log: "two\n" });
+    assertEquals(said.length, 1);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "Output waits when a deleted file cannot be made anew, and loses nothing",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    makeDir(`${dir.path}/logs`);
+    const path = `${dir.path}/logs/log`;
+    const { output, said } = outputTo({ path });
+    using _ = output;
+    await output.write(encode("one\n"), true);
+    remove(`${dir.path}/logs`, { recursive: true });
+    await clock.pass(LOOK_MS);
+    for (let i = 0; i < 3; i++) output.look(clock.nowMs);
+    assertEquals(output.trouble(clock.nowMs), `Cannot write to ${path}: no such file or directory`);
+    const writing = output.write(encode("two\n"), true);
+    await clock.pass(5000);
+    makeDir(`${dir.path}/logs`);
+    await clock.pass(1000);
+    await writing;
+    assertEquals(reads(path), "two\n");
+    assertEquals(said, [
+      `earshot: Cannot write to ${path}: no such file or directory; clients wait`,
+      `earshot: ${path} was gone and is made anew`,
+      `earshot: ${path} works again`,
+    ]);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "Output goes on in a moved file while there cannot be a new one",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    makeDir(`${dir.path}/logs`);
+    const path = `${dir.path}/logs/log`;
+    const { output, said } = outputTo({ path });
+    using _ = output;
+    await output.write(encode("one\n"), true);
+    rename(`${dir.path}/logs`, `${dir.path}/old`);
+    for (const text of ["two\n", "six\n"]) {
+      await clock.pass(LOOK_MS);
+      await output.write(encode(text), true);
+    }
+    makeDir(`${dir.path}/logs`);
+    await clock.pass(LOOK_MS);
+    await output.write(encode("ten\n"), true);
+    assertEquals([reads(`${dir.path}/old/log`), reads(path)], ["one\ntwo\nsix\n", "ten\n"]);
+    assertEquals(said, [
+      `earshot: Cannot write to ${path}: no such file or directory; the old file stays open`,
+      `earshot: ${path} was gone and is made anew`,
+    ]);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "Output goes on when its file is deleted while the disk is full",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    using _disk = crampedDisk(10);
+    const path = `${dir.path}/log`;
+    const { output, said } = outputTo({ path });
+    using _ = output;
+    const writing = output.write(encode("line 1\nline 2\nline 3\n"), true);
+    await clock.pass(10);
+    remove(path);
+    await clock.pass(1000);
+    await writing;
+    assertEquals(reads(path), "line 2\nline 3\n");
+    assertEquals(said, [
+      `earshot: Cannot write to ${path}: no space left on device; clients wait`,
+      `earshot: ${path} was gone and is made anew`,
+      `earshot: ${path} works again`,
+    ]);
+  },
+});
+
+/** A file whose handle becomes stale when `isStale` says so. */
+function staleFiles(isStale: () => boolean) {
+  const open = Deno.openSync;
+  return replaced("openSync", (path: string, options: Deno.OpenOptions) => {
+    const file = open(path, options);
+    const writeSync = file.writeSync.bind(file);
+    const error = Object.assign(new Error("Stale file handle (os error 116)"), { code: "ESTALE" });
+    return Object.assign(file, {
+      writeSync(bytes: Uint8Array) {
+        if (isStale()) throw error;
+        return writeSync(bytes.subarray(0, 10));
+      },
+    });
+  });
+}
+
+Deno.test({
+  ...FILES,
+  name: "Output opens a file anew whose handle is stale, and begins it with a whole record",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    const path = `${dir.path}/log`;
+    let writes = 0;
+    using _files = staleFiles(() => ++writes === 2);
+    const { output, said } = outputTo({ path });
+    using _ = output;
+    await output.write(encode("line 1\nline 2\nline 3\n"), true);
+    assertEquals(reads(path), "line 1\nlinline 2\nline 3\n");
+    assertEquals(said, [`earshot: ${path} was gone and is made anew`]);
+    assertEquals(clock.timers, 0);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "Output waits while handles become stale as soon as they are opened",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    let isStale = true;
+    using _files = staleFiles(() => isStale);
+    const { output, said } = outputTo({ path: `${dir.path}/log` });
+    using _ = output;
+    const writing = output.write(encode("one\n"), true);
+    await clock.pass(2500);
+    isStale = false;
+    await clock.pass(1000);
+    await writing;
+    assertEquals(reads(`${dir.path}/log`), "one\n");
+    assertEquals(said.filter((line) => line.endsWith("clients wait")).length, 1);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "Output never looks without the permission to read, and asks nobody for it",
+  permissions: { read: false, write: true },
+  async fn() {
+    const path = await Deno.makeTempFile();
+    using clock = new Clock();
+    {
+      using output = outputTo({ path }).output;
+      await output.write(encode("one\n"), true);
+      remove(path);
+      await clock.pass(LOOK_MS);
+      await output.write(encode("two\n"), true);
+    }
+    assertThrows(() => remove(path), Deno.errors.NotFound);
+  },
+});
+
 // -- Rotation --
 
 /** Writes records and returns the texts of all files, oldest first. */

@@ -7,7 +7,7 @@
 import { decode } from "../bytes.ts";
 import type { Say } from "../messages.ts";
 import type { Log } from "../records/log.ts";
-import type { Output } from "./output.ts";
+import type { Output, Part } from "./output.ts";
 
 /** A round is written early when it gets longer than this. */
 const ROUND_BYTES = 1024 * 1024;
@@ -27,13 +27,27 @@ export interface Talker {
   talkedAtMs: number;
 }
 
+/** Records that wait, and where they go. */
+export interface Outlet {
+  readonly records: {
+    /** Bytes that wait to be taken. */
+    readonly length: number;
+    /** Gives the records away; they stay as they are until the next call. */
+    takeParts(): readonly Part[];
+  };
+  readonly output: Pick<
+    Output,
+    "isFile" | "writeParts" | "writtenBytes" | "trouble" | "reopen" | "look" | "stop"
+  >;
+}
+
 export interface LogWriterOptions {
-  readonly log: Log;
+  /** The same records, in one form or two. */
+  readonly outlets: readonly Outlet[];
   /** What raw keeps out of the log, for the operator; `undefined` with other formats. */
   readonly notices: Log | undefined;
   /** Whether records need not be made, but are the bytes that came. */
   readonly isRaw: boolean;
-  readonly output: Pick<Output, "write" | "reopen" | "isFile">;
   readonly say: Say;
   /** Settles when what was said is written, or nobody reads it. */
   readonly said: () => Promise<void>;
@@ -70,7 +84,10 @@ export class LogWriter {
 
   /** Bytes of records that wait to be written. */
   get waitingBytes(): number {
-    return this.#options.log.length;
+    const { outlets } = this.#options;
+    let bytes = 0;
+    for (let i = 0; i < outlets.length; i++) bytes += outlets[i]!.records.length;
+    return bytes;
   }
 
   get #noticeBytes(): number {
@@ -85,22 +102,29 @@ export class LogWriter {
    * @returns How long nobody was listened to, in milliseconds.
    */
   async flush(): Promise<number> {
-    const { log, isRaw, output, onFailure } = this.#options;
+    const { isRaw, onFailure } = this.#options;
     const startedAtMs = performance.now();
     if (this.#noticeBytes > 0) await this.#sayNotices();
     if (this.#writing) await this.settled();
-    if (log.length > 0) {
-      const isBulk = log.length >= BULK_BYTES;
+    const bytes = this.waitingBytes;
+    if (bytes > 0) {
+      const isBulk = bytes >= BULK_BYTES;
       const { areFew } = this.#talkers;
       // Records of a flood are made while those before are written; raw bytes need not be made.
       const isInline = areFew ? isRaw || !isBulk : !isBulk && this.#heard < FEW_IN_ROUND;
       this.#heard = 0;
-      this.#writing = output.write(log.take(), isInline);
+      this.#writing = this.#write(isInline);
       // Wakes the loop on failure; otherwise it is noticed only when a client sends.
       if (areFew && isBulk) this.#writing.catch(onFailure);
       else await this.settled();
     }
     return performance.now() - startedAtMs;
+  }
+
+  #write(isInline: boolean): Promise<void> {
+    const { outlets } = this.#options;
+    const write = ({ records, output }: Outlet) => output.writeParts(records.takeParts(), isInline);
+    return outlets.length === 1 ? write(outlets[0]!) : writeAll(outlets.map(write));
   }
 
   async #sayNotices(): Promise<void> {
@@ -118,15 +142,50 @@ export class LogWriter {
 
   /** Forgets what waits: after a failure it goes nowhere. */
   discard(): void {
-    this.#options.log.take();
+    for (const { records } of this.#options.outlets) records.takeParts();
     this.#options.notices?.take();
   }
 
-  /** Opens the file anew before the next record; returns false if there is no file. */
+  // -- Outputs --
+
+  /** Opens files anew before the next record; returns false if there is no file. */
   reopen(): boolean {
-    const { output } = this.#options;
-    if (output.isFile) output.reopen();
-    return output.isFile;
+    for (const { output } of this.#options.outlets) output.reopen();
+    return this.isFile;
+  }
+
+  get isFile(): boolean {
+    return this.#options.outlets.some(({ output }) => output.isFile);
+  }
+
+  /** Looks at `nowMs` (`performance.now()`) whether files are gone, and makes them anew. */
+  look(nowMs: number): void {
+    for (const { output } of this.#options.outlets) output.look(nowMs);
+  }
+
+  /** Begins the end: a write that makes no progress is given up from now on. */
+  stop(): void {
+    for (const { output } of this.#options.outlets) output.stop();
+  }
+
+  /** Why nothing gets through at this moment, or undefined if all is well. */
+  trouble(nowMs: number): string | undefined {
+    for (const { output } of this.#options.outlets) {
+      const trouble = output.trouble(nowMs);
+      if (trouble !== undefined) return trouble;
+    }
+  }
+
+  /** What has got through so far. */
+  get writtenBytes(): number {
+    return this.#options.outlets.reduce((sum, { output }) => sum + output.writtenBytes, 0);
+  }
+}
+
+/** Waits for all, though one has failed: what the others take is not lost. */
+async function writeAll(writing: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(writing)) {
+    if (outcome.status === "rejected") throw outcome.reason;
   }
 }
 

@@ -21,19 +21,30 @@ function writerWith(options: Partial<LogWriterOptions> = {}) {
   const notices = new Log(new RawFormat());
   const [writes, said, failures]: [Write[], string[], string[]] = [[], [], []];
   const writer = new LogWriter({
-    log,
+    outlets: [{
+      records: {
+        get length() {
+          return log.length;
+        },
+        takeParts: () => [{ bytes: log.take() }],
+      },
+      output: {
+        isFile: false,
+        writtenBytes: 0,
+        trouble: () => undefined,
+        reopen: () => {},
+        look: () => {},
+        stop: () => {},
+        writeParts(parts, isInline) {
+          const { promise, resolve, reject } = Promise.withResolvers<void>();
+          const settle = (error?: Error) => error ? reject(error) : resolve();
+          writes.push({ bytes: parts[0]!.bytes.length, isInline, settle });
+          return promise;
+        },
+      },
+    }],
     notices,
     isRaw: false,
-    output: {
-      isFile: false,
-      reopen: () => {},
-      write(bytes, isInline) {
-        const { promise, resolve, reject } = Promise.withResolvers<void>();
-        const settle = (error?: Error) => error ? reject(error) : resolve();
-        writes.push({ bytes: bytes.length, isInline: isInline ?? false, settle });
-        return promise;
-      },
-    },
     say: (message) => said.push(message),
     said: () => Promise.resolve(),
     onFailure: () => failures.push("failed"),

@@ -4,7 +4,9 @@
  * @module
  */
 
-import { Failure } from "../errors.ts";
+import type { DescriptorReserve } from "../descriptor_reserve.ts";
+import { Failure, reasonOf } from "../errors.ts";
+import type { Say } from "../messages.ts";
 
 export const FILE_MODE = 0o640;
 
@@ -15,12 +17,50 @@ export interface Rotation {
   readonly keep: number;
 }
 
+/** Rotates files by one rule, and says once what is wrong until it works again. */
+export class Rotator {
+  readonly sizeBytes: number;
+  readonly #keep: number;
+  readonly #say: Say;
+  readonly #reserve: DescriptorReserve;
+  #canRotate = true;
+
+  constructor({ sizeBytes, keep }: Rotation, say: Say, reserve: DescriptorReserve) {
+    this.#reserve = reserve;
+    this.sizeBytes = sizeBytes;
+    this.#keep = keep;
+    this.#say = say;
+  }
+
+  /** Begins a new file at `path`; `undefined` if the old one must go on. */
+  rotate(path: string): Deno.FsFile | undefined {
+    try {
+      const file = this.#reserve.lend(() => rotate(path, this.#keep));
+      this.#canRotate = true;
+      return file;
+    } catch (error) {
+      if (this.#canRotate) this.#say(`earshot: Cannot rotate ${path}: ${reasonOf(error)}`);
+      this.#canRotate = false;
+    }
+  }
+}
+
 /** Renaming needs permission to read and write; better asked for at the start than missed at night. */
 export function demandRotation(path: string, keep: number): void {
-  for (const name of ["read", "write"] as const) {
-    for (const file of [path, `${path}.new`, `${path}.1`, `${path}.${keep + 1}`]) {
-      if (Deno.permissions.requestSync({ name, path: file }).state === "granted") continue;
-      throw new Failure(`Cannot rotate ${path}: run again with --allow-${name}`);
+  demandPermissions(path, [path, `${path}.new`, `${path}.1`, `${path}.${keep + 1}`]);
+}
+
+/** The same for whatever is written below a folder. */
+export function demandRotationIn(folder: string, name: string): void {
+  demandPermissions(name, [folder]);
+}
+
+function demandPermissions(name: string, paths: readonly string[]): void {
+  for (const permission of ["read", "write"] as const) {
+    for (const path of paths) {
+      const { state } = Deno.permissions.requestSync({ name: permission, path });
+      if (state === "granted") continue;
+      throw new Failure(`Cannot rotate ${name}: run again with --allow-${permission}`);
     }
   }
 }
@@ -29,7 +69,7 @@ export function demandRotation(path: string, keep: number): void {
  * Begins a new file at `path` and keeps the old one as `.1`. All or nothing: what fails
  * is undone, and the old file can be written on.
  */
-export function rotate(path: string, keep: number): Deno.FsFile {
+function rotate(path: string, keep: number): Deno.FsFile {
   const { moves, surplus } = rotationMoves(path, keep);
   const file = openNew(`${path}.new`);
   try {

@@ -6,7 +6,7 @@
 
 import { type ByteBuffer, DEL, encode, LF, SPACE } from "../bytes.ts";
 import { plural } from "../messages.ts";
-import type { ConnectionEvent, Format, Sent, Subject, Target, Time } from "./records.ts";
+import type { ConnectionEvent, Format, RunEvent, Sent, Subject, Target, Time } from "./records.ts";
 import { TextFormat, type TextOptions } from "./text.ts";
 
 const ROW_BYTES = 16;
@@ -61,6 +61,10 @@ export class HexFormat implements Format {
 
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
     this.#text.event(out, subject, event);
+  }
+
+  run(out: ByteBuffer, event: RunEvent): void {
+    this.#text.run(out, event);
   }
 }
 

@@ -11,6 +11,7 @@ import {
   type ConnectionEvent,
   disconnectWords,
   type Format,
+  type RunEvent,
   type Sent,
   type Subject,
   type Target,
@@ -70,11 +71,25 @@ export class JsonFormat implements Format {
     const members = `${subjectMembers(subject)}${eventMembers(event)}`;
     out.appendText(`"event":"${event.event}",${members}}\n`);
   }
+
+  run(out: ByteBuffer, event: RunEvent): void {
+    out.append(this.#stamp);
+    out.appendText(`"event":"${event.event}",${runMembers(event)}}\n`);
+  }
+}
+
+function runMembers(event: RunEvent): string {
+  if (event.event === "stopped") {
+    return `"lines":${event.lines},"connections":${event.connections}`;
+  }
+  const places = event.listening.map(quoted).join(",");
+  return `"version":${quoted(event.version)},"listening":[${places}]`;
 }
 
 function stampOf(time: Time, text: string): string {
   if (time === "none") return "{";
-  return time === "elapsed" ? `{"elapsed":${Number(text)},` : `{"timestamp":"${text}",`;
+  if (time === "elapsed" || time === "delta") return `{"${time}":${Number(text)},`;
+  return `{"timestamp":"${text}",`;
 }
 
 function appendMessage(
@@ -145,6 +160,11 @@ export function lineJson(
 /** The object of what happened to a connection. */
 export function eventJson(timeMs: number, subject: Subject, event: ConnectionEvent): string {
   return textOf(timeMs, (out) => FORMAT.event(out, subject, event));
+}
+
+/** The object of what happened to the server. */
+export function runJson(timeMs: number, event: RunEvent): string {
+  return textOf(timeMs, (out) => FORMAT.run(out, event));
 }
 
 /** The object of what was sent. */

@@ -6,18 +6,38 @@
  */
 
 import { ByteBuffer } from "../bytes.ts";
-import type { ConnectionEvent, Format, Sent, Subject, Target } from "./records.ts";
+import type { ConnectionEvent, Format, RunEvent, Sent, Subject, Target } from "./records.ts";
 
 /** What raw bytes are received from: a socket. */
 export interface ByteSource {
   recvInto(target: Uint8Array, start: number, end: number): number;
 }
 
+/** Takes records. */
+export interface RecordSink {
+  /** What the records of a subject's data have between time and data. */
+  labelOf(subject: Subject): Uint8Array;
+  /** Records what the subject that `label` names said; see {@linkcode Format.received}. */
+  received(
+    label: Uint8Array,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    isWhole: boolean,
+    offset: number,
+  ): void;
+  /** What the records of what a target is sent have between time and data. */
+  sentLabelOf(to: Target): Uint8Array;
+  sent(label: Uint8Array, sent: Sent): void;
+  event(subject: Subject, event: ConnectionEvent): void;
+  run(event: RunEvent): void;
+}
+
 /** Memory that a log keeps for its next records. A round of the server is shorter. */
 const KEPT_BYTES = 4 * 1024 * 1024;
 
 /** The records for one destination, in its format. A record that fails leaves nothing behind. */
-export class Log {
+export class Log implements RecordSink {
   readonly #format: Format;
   /** A double buffer: one is filled while the other is written. */
   #filling = new ByteBuffer(KEPT_BYTES);
@@ -27,12 +47,10 @@ export class Log {
     this.#format = format;
   }
 
-  /** What the records of a subject's data have between time and data. */
   labelOf(subject: Subject): Uint8Array {
     return this.#format.label(subject);
   }
 
-  /** Records what the subject that `label` names said; see {@linkcode Format.received}. */
   received(
     label: Uint8Array,
     bytes: Uint8Array,
@@ -51,7 +69,6 @@ export class Log {
     }
   }
 
-  /** The same for what a target is sent. */
   sentLabelOf(to: Target): Uint8Array {
     return this.#format.sentLabel(to);
   }
@@ -62,6 +79,10 @@ export class Log {
 
   event(subject: Subject, event: ConnectionEvent): void {
     this.#append((out) => this.#format.event(out, subject, event));
+  }
+
+  run(event: RunEvent): void {
+    this.#append((out) => this.#format.run(out, event));
   }
 
   #append(write: (out: ByteBuffer) => void): void {

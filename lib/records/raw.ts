@@ -35,4 +35,6 @@ export class RawFormat implements Format {
   sent(): void {}
 
   event(): void {}
+
+  run(): void {}
 }

@@ -5,16 +5,18 @@
  * @module
  */
 
-import type { Log } from "./log.ts";
-import type { ConnectionEvent, Sent, Subject, Target } from "./records.ts";
+import type { RecordSink } from "./log.ts";
+import type { ConnectionEvent, RunEvent, Sent, Subject, Target } from "./records.ts";
 import type { Timestamp } from "./timestamp.ts";
 
 /** Where records go. */
 export interface Destinations {
   /** Logs of what a subject says. */
-  logsOf(subject: Subject): readonly Log[];
+  logsOf(subject: Subject): readonly RecordSink[];
   /** Logs of what happens to a subject or is sent to it; of what concerns nobody without one. */
-  noticesOf(subject: Subject | undefined): readonly Log[];
+  noticesOf(subject: Subject | undefined): readonly RecordSink[];
+  /** Logs that begin and end with a record, as files do. */
+  readonly runs: readonly RecordSink[];
 }
 
 /** Is told of each record, in order: the history of the live page, for example. */
@@ -31,6 +33,8 @@ export interface RecordObserver {
   /** The bytes are valid during the call. */
   sent(to: Target, sent: Sent, timeMs: number): void;
   event(subject: Subject, event: ConnectionEvent, timeMs: number): void;
+  /** Of a log that begins and ends with a record. */
+  run?(event: RunEvent, timeMs: number): void;
 }
 
 export interface RecorderOptions {
@@ -65,6 +69,16 @@ export class Recorder {
     if (isQuiet) return;
     for (const log of destinations.noticesOf(subject)) log.event(subject, event);
     for (const observer of observers) observer.event(subject, event, timestamp.nowMs);
+    timestamp.recorded();
+  }
+
+  /** Records what happened to the server, where files begin and end with it. */
+  run(event: RunEvent): void {
+    const { destinations: { runs }, observers, timestamp, isQuiet } = this.#options;
+    if (isQuiet || runs.length === 0) return;
+    for (const log of runs) log.run(event);
+    for (const observer of observers) observer.run?.(event, timestamp.nowMs);
+    timestamp.recorded();
   }
 
   /** Records what was sent: to one subject, or to so many clients. */
@@ -73,13 +87,14 @@ export class Recorder {
     const logs = destinations.noticesOf("clients" in to ? undefined : to);
     for (const log of logs) log.sent(log.sentLabelOf(to), sent);
     for (const observer of observers) observer.sent(to, sent, timestamp.nowMs);
+    timestamp.recorded();
   }
 }
 
 /** The child logger of one subject, in the words of logging libraries. */
 export class SubjectRecorder {
   readonly #subject: Subject;
-  readonly #logs: readonly Log[];
+  readonly #logs: readonly RecordSink[];
   readonly #labels: readonly Uint8Array[];
   readonly #observers: readonly RecordObserver[];
   readonly #timestamp: Timestamp;
@@ -136,6 +151,7 @@ export class SubjectRecorder {
     for (const observer of this.#observers) {
       observer.sent(this.#subject, sent, this.#timestamp.nowMs);
     }
+    this.#timestamp.recorded();
   }
 
   #log(bytes: Uint8Array, start: number, end: number, isWhole: boolean, offset: number): void {
@@ -143,6 +159,7 @@ export class SubjectRecorder {
     for (let i = 0; i < logs.length; i++) {
       logs[i]!.received(this.#labels[i]!, bytes, start, end, isWhole, offset);
     }
+    this.#timestamp.recorded();
   }
 
   #tell(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
@@ -155,10 +172,10 @@ export class SubjectRecorder {
 
 /** Logs, and what their records of what a subject is sent have between time and data. */
 interface Sending {
-  readonly logs: readonly Log[];
+  readonly logs: readonly RecordSink[];
   readonly labels: readonly Uint8Array[];
 }
 
-function sendingTo(subject: Subject, logs: readonly Log[]): Sending {
+function sendingTo(subject: Subject, logs: readonly RecordSink[]): Sending {
   return { logs, labels: logs.map((log) => log.sentLabelOf(subject)) };
 }

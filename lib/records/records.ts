@@ -15,7 +15,7 @@ export const FORMATS = ["text", "json", "raw", "hex", "hexline"] as const;
 export type FormatName = typeof FORMATS[number];
 
 /** How records are dated. */
-export const TIMES = ["utc", "local", "elapsed", "none"] as const;
+export const TIMES = ["utc", "local", "elapsed", "delta", "none"] as const;
 /** One of {@linkcode TIMES}. */
 export type Time = typeof TIMES[number];
 
@@ -103,6 +103,19 @@ export type ConnectionEvent =
     readonly reason: DisconnectReason;
   };
 
+// -- What happens to the server --
+
+/** What a file begins and ends with, so that two runs in one file can be told apart. */
+export type RunEvent =
+  | {
+    readonly event: "started";
+    readonly version: string;
+    /** Where it listens, in words. */
+    readonly listening: readonly string[];
+  }
+  /** What was heard since. */
+  | { readonly event: "stopped"; readonly lines: number; readonly connections: number };
+
 // -- Formats --
 
 /** How records are written: each method appends a whole record. */
@@ -131,4 +144,6 @@ export interface Format {
   sent(out: ByteBuffer, label: Uint8Array, sent: Sent): void;
   /** What happened to a connection. */
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void;
+  /** What happened to the server. */
+  run(out: ByteBuffer, event: RunEvent): void;
 }

@@ -12,6 +12,7 @@ import {
   disconnectWords,
   type Format,
   NOT_ALLOWED,
+  type RunEvent,
   type Sent,
   type Subject,
   type Target,
@@ -128,6 +129,11 @@ export class TextFormat implements Format {
     out.appendText(`${this.#words(subject, event)}\n`);
   }
 
+  run(out: ByteBuffer, event: RunEvent): void {
+    out.append(this.#stamp);
+    out.appendText(`* ${runWords(event)}\n`);
+  }
+
   #words(subject: Subject, event: ConnectionEvent): string {
     switch (event.event) {
       case "refused":
@@ -147,6 +153,13 @@ function timeOfDay(text: string): string {
 
 function dim(text: string): string {
   return `\x1B[2m${text}\x1B[0m`;
+}
+
+function runWords(event: RunEvent): string {
+  if (event.event === "started") {
+    return `started: earshot ${event.version}, listening on ${shown(event.listening.join(", "))}`;
+  }
+  return `stopped: ${plural(event.lines, "line")} of ${plural(event.connections, "client")}`;
 }
 
 /** The colour of a subject in a palette of 256: by connection, a datagram's by its sender's address. */

@@ -12,6 +12,8 @@ export class Timestamp {
   readonly #startMs: number;
   readonly #formats: readonly Format[];
   #nowMs = NaN;
+  /** When the last record was made. */
+  #lastMs: number | undefined;
 
   /** `startMs` is the moment that `elapsed` counts from; all times are milliseconds since 1970. */
   constructor(time: Time, startMs: number, formats: readonly Format[]) {
@@ -30,8 +32,19 @@ export class Timestamp {
   set(nowMs: number): void {
     if (nowMs === this.#nowMs) return;
     this.#nowMs = nowMs;
-    const words = this.#words(nowMs);
+    this.#tellFormats();
+  }
+
+  #tellFormats(): void {
+    const words = this.#words(this.#nowMs);
     for (const format of this.#formats) format.setTime(this.#time, words);
+  }
+
+  /** A record was made: the next one counts from it, for `delta`. */
+  recorded(): void {
+    if (this.#time !== "delta" || this.#lastMs === this.#nowMs) return;
+    this.#lastMs = this.#nowMs;
+    this.#tellFormats();
   }
 
   #words(nowMs: number): string {
@@ -42,6 +55,8 @@ export class Timestamp {
         return localTime(nowMs);
       case "elapsed":
         return (Math.max(0, nowMs - this.#startMs) / 1000).toFixed(3);
+      case "delta":
+        return `+${(Math.max(0, nowMs - (this.#lastMs ?? nowMs)) / 1000).toFixed(3)}`;
       case "none":
         return "";
     }

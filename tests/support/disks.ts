@@ -6,6 +6,8 @@
 
 import type { Sink } from "../../lib/io.ts";
 import type { Rotation } from "../../lib/output/rotation.ts";
+import { DescriptorReserve } from "../../lib/descriptor_reserve.ts";
+import { PathTemplate } from "../../lib/output/path_template.ts";
 import { Output } from "../../lib/output/output.ts";
 import { replaced } from "./replaced.ts";
 
@@ -19,7 +21,16 @@ interface Given {
 export function outputTo({ stdout = nowhere(), path, rotate }: Given) {
   const said: string[] = [];
   const say = (message: string) => void said.push(message);
-  return { output: new Output({ stdout, path, rotate, say }), said };
+  return {
+    output: new Output({
+      stdout,
+      path: path === undefined ? undefined : new PathTemplate(path),
+      rotate,
+      say,
+      reserve: new DescriptorReserve(0),
+    }),
+    said,
+  };
 }
 
 function nowhere(): Sink {

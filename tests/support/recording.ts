@@ -31,7 +31,7 @@ export function recording(options: Partial<RecordingOptions> = {}) {
   });
   const log = new Log(format);
   const recorder = new Recorder({
-    destinations: { logsOf: () => [log], noticesOf: () => [log] },
+    destinations: { logsOf: () => [log], noticesOf: () => [log], runs: [] },
     observers: options.observers ?? [],
     timestamp: new Timestamp(time, startMs, [format]),
     isQuiet: options.isQuiet ?? false,
