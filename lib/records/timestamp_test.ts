@@ -1,0 +1,41 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { RawFormat } from "./raw.ts";
+import type { Time } from "./records.ts";
+import { Timestamp } from "./timestamp.ts";
+
+Deno.test.sanitizer({ ops: true, resources: true });
+
+const START_MS = Date.UTC(2026, 10, 22, 23, 31, 5, 123);
+
+/** What a format is told at each of these moments. */
+function wordsAt(time: Time, ...moments: number[]): string[] {
+  const told: string[] = [];
+  const format = Object.assign(new RawFormat(), {
+    setTime: (_: Time, words: string) => void told.push(words),
+  });
+  const timestamp = new Timestamp(time, START_MS, [format]);
+  for (const ms of moments) timestamp.set(ms);
+  return told;
+}
+
+Deno.test("Timestamp makes words once a millisecond, the first at the start", () => {
+  assertEquals(wordsAt("utc", START_MS, START_MS, START_MS + 1, START_MS + 1), [
+    "2026-11-22T23:31:05.123Z",
+    "2026-11-22T23:31:05.124Z",
+  ]);
+});
+
+Deno.test("Timestamp counts elapsed time from the start, and not back before it", () => {
+  const words = wordsAt("elapsed", START_MS + 1234, START_MS - 5000, START_MS + 86_400_000);
+  assertEquals(words, ["0.000", "1.234", "0.000", "86400.000"]);
+});
+
+Deno.test("Timestamp says the offset of local time, so that it can be read back", () => {
+  const [words] = wordsAt("local");
+  assertMatch(words!, /^2026-11-2\dT\d\d:\d\d:05\.123[+-]\d\d:\d\d$/);
+  assertEquals(Date.parse(words!), START_MS);
+});
+
+Deno.test("Timestamp has no words for no time", () => {
+  assertEquals(wordsAt("none", START_MS + 1), ["", ""]);
+});
