@@ -72,6 +72,14 @@
  * | a timeout of more than some weeks or years is an `OverflowError` | any length, `Infinity` is for ever | nothing overflows |
  * | a regular file is always ready, `epoll` refuses it | a stream: readable once a read has come, at its end for ever | Deno reads files beside the loop |
  * | `epoll` and `selectors` refuse to register twice | the mask is replaced, as by `poll` | one rule is enough |
+ * | `poll` counts changes from the next call on, `epoll` at once | at once | as `epoll`: threads and coroutines change what is watched |
+ * | `connect_ex`, `getsockopt(SO_ERROR)` | `Socket.connect`, `takeError` | the same in one step |
+ * | `accept` gives a client that was reset meanwhile, with its data | it is skipped, and counted in `lost` | Deno cannot accept it |
+ * | `shutdown(SHUT_RD)`, `SHUT_RDWR` | `shutdown()` is `SHUT_WR`; `close()` ends both | Deno has no other |
+ * | `EPOLLONESHOT` is 0x40000000 | `POLLONESHOT` is 0x4000 | masks have 16 bits |
+ * | an end shows however much is unread before it | behind at most 2 KiB; behind more when that is read: have an idle timeout | what is unread is held back, or it would fill memory |
+ * | a Unix datagram socket sends while it waits | not while it is watched: the send fails with `Busy`; use a second socket | Deno locks it for the receive |
+ * | any number of FIFOs and serial devices | 32 quiet ones at most, then no file is read or written any more: let `cat` read the others | Deno reads files in threads, of which it has 32 |
  *
  * @example An event loop
  * ```ts
@@ -101,6 +109,8 @@
 
 import { setImmediate } from "node:timers";
 
+// -- Events --
+
 /** Data, a waiting connection, end of file or an error to pick up. */
 export const POLLIN = 0x001;
 /** Urgent data. Accepted in a mask, never reported: Deno drops urgent data. */
@@ -124,6 +134,8 @@ export const POLLRDHUP = 0x2000;
 /** What poll(2) reports without being asked. */
 const ALWAYS_REPORTED = POLLERR | POLLHUP | POLLNVAL;
 const MAX_EVENT_MASK = 0xFFFF;
+// -- Sizes and times --
+
 /** What `send` holds for a slow peer before it says "not now", unless it is given another size. */
 const HIGH_WATER_BYTES = 64 * 1024;
 /** A quiet source holds one of these; a touched page of memory is paid for, so it is small. */
@@ -134,6 +146,8 @@ const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
 /** What a listener accepts before anybody asks for it; a storm of clients would overrun its backlog. */
 const MAX_ACCEPTS_AHEAD = 64;
+/** After so many errors that are nobody's the loop has to turn before the next accept. */
+const MAX_FORGIVEN = 64;
 /** Small datagrams are received ahead up to this number: the more there are, the less each costs. */
 const MAX_DATAGRAMS_AHEAD = 1024;
 /** What waits to be sent beside HIGH_WATER_BYTES, so that empty datagrams come to an end, too. */
@@ -161,7 +175,7 @@ const LATE_BURST = 112;
 /** A burst never lasts longer: listeners accept on by themselves and could keep it going. */
 const MAX_BURST_MS = 100;
 /** A look with a timer of its own takes so long: it begins that much before a wait expires. */
-const LOOK_MS = 2;
+const LOOK_MS = 3;
 /** The runtime asks the kernel after 61 turns at the latest, and serves what it said in the next. */
 const TURNS_TO_ASK_KERNEL = 64;
 /** A read or accept of what the kernel already has settles within three. */
@@ -169,6 +183,8 @@ const SETTLE_MICROTASKS = 4;
 const MAX_MS_WITHOUT_TURN = 10;
 /** Longer timers fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
+
+// -- What sources are made of --
 
 /**
  * What {@linkcode Socket} can be made of: a `Deno.Conn` of any kind (TCP, TLS,
@@ -222,6 +238,8 @@ export interface WaitOptions {
    */
   readonly signal?: AbortSignal | undefined;
 }
+
+// -- Sources --
 
 /** What {@linkcode select} and {@linkcode Poller} can watch. */
 export type Source = ServerSocket | Socket | DatagramSocket;
@@ -772,6 +790,8 @@ export class DatagramSocket implements Disposable, AsyncDisposable {
   }
 }
 
+// -- select() --
+
 /**
  * Waits until at least one source is ready, as Python's `select.select()`.
  *
@@ -855,6 +875,8 @@ export async function select<
   race.report();
   return [having(POLLIN, reading), having(POLLOUT, writing), having(POLLERR, failing)];
 }
+
+// -- The poll object --
 
 /**
  * The poll object: remembers what to watch, and answers who is ready. As
@@ -1177,6 +1199,8 @@ export class Poller<S extends Source = Source, D = undefined> implements Disposa
   }
 }
 
+// -- Readiness: what each source knows --
+
 /** Wants to hear of a source. */
 interface Watcher {
   /** An operation has completed, or its owner has done something to the source. */
@@ -1367,6 +1391,8 @@ const RESET = { tag: "ended", reset: true } as const;
 const NOTHING = new Uint8Array(0);
 const NO_WATCHERS: readonly Watcher[] = [];
 
+// -- Queues: listeners and datagram ports --
+
 /** Ticks when something has come for a queue, so that a wait can take in all that comes at once. */
 let queueClock = 0;
 
@@ -1376,6 +1402,8 @@ abstract class QueueEndpoint<T> extends Endpoint {
   protected abstract readonly words: readonly [action: string, item: string, source: string];
   readonly #waiting: T[] = [];
   #state: QueueState = IDLE;
+  /** Errors that were forgiven so far. */
+  #forgiven = 0;
 
   /** Starts the operation that brings the next item. */
   protected abstract next(): Promise<T>;
@@ -1444,10 +1472,19 @@ abstract class QueueEndpoint<T> extends Endpoint {
 
   readonly #onFailed = (error: unknown): void => {
     if (this.isClosed) return this.release();
-    this.#state = this.forgives(error) ? IDLE : { tag: "failed", error };
-    // Who forgives waits for the next round: a storm of such errors must not keep the loop from turning.
+    if (this.forgives(error)) return this.#goOn();
+    this.#state = { tag: "failed", error };
     this.changed();
   };
+
+  /** Asks for the next item after an error; in a storm of errors not before the next round. */
+  #goOn(): void {
+    this.#state = IDLE;
+    this.#forgiven++;
+    if (!this.isWatched || this.#forgiven % MAX_FORGIVEN === 0) return this.changed();
+    queueClock++;
+    this.startRead();
+  }
 
   /** Returns the item that waits longest; throws the error if none does. */
   take(): T {
@@ -1693,6 +1730,8 @@ class DatagramEndpoint extends QueueEndpoint<Datagram> {
     this.shut(this.port);
   }
 }
+
+// -- Streams --
 
 /** The sending half of a byte stream. */
 abstract class SendingEndpoint extends Endpoint {
@@ -2507,6 +2546,8 @@ function giveBuffer(buffer: Uint8Array): void {
   (buffer.length === LARGE_READ_BYTES ? largeBuffers : smallBuffers).give(buffer);
 }
 
+// -- The race: who is ready, for Poller --
+
 /** One source in one poller. */
 class Registration<S extends Source = Source, D = unknown> implements Watcher {
   readonly source: S;
@@ -2831,6 +2872,8 @@ class Burst {
   }
 }
 
+// -- The race: select() --
+
 /** One argument of a select(), with what makes it win. */
 class Contender implements Watcher {
   readonly endpoint: Endpoint;
@@ -2956,6 +2999,8 @@ class SelectRace implements Wait, Disposable {
   }
 }
 
+// -- The wait: when the answer is given --
+
 /** Knows whether the event loop has turned lately; asking costs next to nothing. */
 class LoopWatch {
   #checkedAt = 0;
@@ -2989,9 +3034,9 @@ async function waitUntilDue(
   using abortion = signal && new Abortion(signal);
   const deadlineMs = timeoutMs === Infinity ? Infinity : performance.now() + timeoutMs;
   if (timeoutMs > 0 && await isDueBefore(deadlineMs - LOOK_MS, wait, abortion)) return;
-  do await look(wait, timeoutMs > 0, signal); while (
-    wait.due() === "nothing" && performance.now() < deadlineMs
-  );
+  await look(wait, timeoutMs > 0, signal);
+  // No timer is as short as what is left.
+  while (wait.due() === "nothing" && performance.now() < deadlineMs) await nextTurn();
 }
 
 /** Waits in rounds; returns false if nothing was due until the time has come for the last look. */
@@ -3085,7 +3130,7 @@ async function look(
 /** Reads on behind what has come: an end that the kernel has told of shows at once. */
 async function lookBehind(wait: Wait): Promise<void> {
   while (wait.startReadsBehind(READS_PER_LOOK)) {
-    await new Promise(setImmediate);
+    await nextTurn();
     for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
     wait.endStep();
   }
@@ -3097,6 +3142,11 @@ async function lookBehind(wait: Wait): Promise<void> {
  */
 function turnLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+/** Lets the loop turn once, without a rest. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
 }
 
 /** Has the runtime ask the kernel what is ready, however late this thread may be. */

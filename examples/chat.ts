@@ -9,11 +9,12 @@
  * @module
  */
 
-import { Poller, ServerSocket, Socket } from "../poller.ts";
+import { Poller, POLLIN, ServerSocket, type Socket } from "../poller.ts";
 
 const MAX_LINE_LENGTH = 1000;
 
 interface Member {
+  readonly socket: Socket;
   readonly decoder: TextDecoder;
   /** What it has said of a line. */
   line: string;
@@ -21,77 +22,72 @@ interface Member {
   leavesAtMs: number;
 }
 
-const port = Number(Deno.args[0] ?? 1234);
+const listener = Deno.listen({ hostname: "127.0.0.1", port: Number(Deno.args[0] ?? 1234) });
 const silenceMs = 1000 * Number(Deno.args[1] ?? 300);
-const server = new ServerSocket(Deno.listen({ hostname: "127.0.0.1", port }));
-console.error(`listening on 127.0.0.1:${(server.addr as Deno.NetAddr).port}`);
+console.error(`listening on 127.0.0.1:${listener.addr.port}`);
 
-const poller = new Poller();
-poller.register(server);
-/** In the order in which they were last heard: the first is the next that has to leave. */
-const members = new Map<Socket, Member>();
+/** The members are beside their sockets; the listener is nobody. */
+const poller = new Poller<ServerSocket | Socket, Member | undefined>();
+poller.register(new ServerSocket(listener));
 
 while (true) {
-  for (const [source] of await poller.poll(untilFirstLeaves())) {
-    try {
-      if (source instanceof ServerSocket) onConnection(source);
-      else if (source instanceof Socket) onData(source);
-    } catch { // it was reset, or gone before it was accepted
-      if (source instanceof Socket) leave(source, "is gone");
-    }
+  const firstLeavesAtMs = Math.min(...members().map(({ leavesAtMs }) => leavesAtMs));
+  const timeoutMs = Math.max(0, firstLeavesAtMs - performance.now()); // nobody there: for ever
+  for (const [source, , member] of await poller.poll(timeoutMs)) {
+    if (source instanceof ServerSocket) onConnection(source.accept());
+    else if (member && poller.has(source)) onData(member); // it may have left in this round
   }
-  for (const [socket, { leavesAtMs }] of members) {
-    if (leavesAtMs > performance.now()) break;
-    leave(socket, "has fallen asleep");
+  for (const member of members()) {
+    if (member.leavesAtMs <= performance.now()) leave(member, "has fallen asleep");
   }
 }
 
-/** The timer: how long to wait at most. Nobody there: for ever. */
-function untilFirstLeaves(): number | undefined {
-  for (const { leavesAtMs } of members.values()) return Math.max(0, leavesAtMs - performance.now());
+function members(): Member[] {
+  return poller.sources().flatMap((source) => poller.dataOf(source) ?? []);
 }
 
-function onConnection(server: ServerSocket): void {
-  const socket = server.accept();
-  poller.register(socket);
-  members.set(socket, {
-    decoder: new TextDecoder(),
-    line: "",
-    leavesAtMs: performance.now() + silenceMs,
-  });
-  tell(`* ${socket.id} comes in, now ${members.size}`);
+function onConnection(socket: Socket): void {
+  const leavesAtMs = performance.now() + silenceMs;
+  poller.register(socket, POLLIN, { socket, decoder: new TextDecoder(), line: "", leavesAtMs });
+  tell(`* ${socket.id} comes in, now ${members().length}`);
 }
 
-function onData(socket: Socket): void {
-  const member = members.get(socket);
-  if (!member) return; // it had to leave in this round
-  const data = socket.recv(1024);
-  if (data.length === 0) return leave(socket, "leaves");
-  members.delete(socket);
-  members.set(socket, member);
+function onData(member: Member): void {
+  const data = receive(member.socket);
+  if (data.length === 0) return leave(member, "leaves");
   member.leavesAtMs = performance.now() + silenceMs;
   const lines = (member.line + member.decoder.decode(data, { stream: true })).split(/\r?\n/);
   member.line = lines.pop() ?? "";
-  for (const line of lines) tell(`${socket.id}: ${line}`, socket);
-  if (member.line.length > MAX_LINE_LENGTH) leave(socket, "never ends");
+  for (const line of lines) tell(`${member.socket.id}: ${line}`, member);
+  if (member.line.length > MAX_LINE_LENGTH) leave(member, "never ends");
+}
+
+/** Whoever was reset has left, too. */
+function receive(socket: Socket): Uint8Array {
+  try {
+    return socket.recv(1024);
+  } catch {
+    return new Uint8Array();
+  }
 }
 
 /** Says a line to all but the one who said it. */
-function tell(line: string, speaker?: Socket): void {
+function tell(line: string, speaker?: Member): void {
   const bytes = new TextEncoder().encode(`${line}\r\n`);
-  for (const socket of members.keys()) {
-    if (socket === speaker) continue;
+  for (const member of members()) {
+    if (member === speaker) continue;
     try {
-      if (socket.send(bytes) < bytes.length) leave(socket, "does not listen");
+      if (member.socket.send(bytes) < bytes.length) leave(member, "does not listen");
     } catch {
-      leave(socket, "is gone");
+      leave(member, "is gone");
     }
   }
 }
 
-function leave(socket: Socket, why: string): void {
-  if (!members.delete(socket)) return;
-  poller.unregister(socket);
-  socket.close();
-  tell(`* ${socket.id} ${why}`);
+function leave(member: Member, why: string): void {
+  if (!poller.has(member.socket)) return;
+  poller.unregister(member.socket);
+  if (why === "does not listen") member.socket.abort(); // or it would hold what it does not read
+  else member.socket.close();
+  tell(`* ${member.socket.id} ${why}`);
 }

@@ -159,6 +159,31 @@ async function hear(conn: Deno.Conn, capture: Capture): Promise<void> {
 
 Deno.test({
   ...RUN,
+  name: "asyncore_chat.ts passes lines on, says who comes and leaves, and answers /quit",
+  async fn() {
+    await using chat = spawnExample("asyncore_chat.ts", "0");
+    const port = await chat.port();
+    using ann = await connectTo(port);
+    const annHeard = new Capture();
+    const annReading = hear(ann, annHeard);
+    await annHeard.until("comes in, now 1\r\n");
+    using bob = await connectTo(port);
+    const bobHeard = new Capture();
+    const bobReading = hear(bob, bobHeard);
+    await annHeard.until("comes in, now 2\r\n");
+    await writeAll(ann, encode("hello Bob\r\nhow are "));
+    await writeAll(ann, encode("you?\n/quit\n"));
+    await annReading;
+    assertMatch(annHeard.text, /bye\r\n$/);
+    await bobHeard.until("leaves, now 1\r\n");
+    assertMatch(bobHeard.text, /(guest \d+): hello Bob\r\n\1: how are you\?\r\n\* \1 leaves/);
+    await writeAll(bob, encode("/quit\n"));
+    await bobReading;
+  },
+});
+
+Deno.test({
+  ...RUN,
   name: "proxy.ts passes on both directions, their ends, and more than buffers hold",
   async fn() {
     using origin = Deno.listen({ hostname: "127.0.0.1", port: 0 });

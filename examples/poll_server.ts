@@ -8,83 +8,57 @@
  * @module
  */
 
-import {
-  Poller,
-  POLLERR,
-  POLLHUP,
-  POLLIN,
-  POLLOUT,
-  POLLPRI,
-  ServerSocket,
-  Socket,
-} from "../poller.ts";
+import { Poller, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI } from "../poller.ts";
+import { ServerSocket, type Socket } from "../poller.ts";
 
 const READ_ONLY = POLLIN | POLLPRI | POLLHUP | POLLERR;
 const READ_WRITE = READ_ONLY | POLLOUT;
 /** What one client may leave unread of its echo; then it is not read until it drains. */
 const MAX_QUEUED = 64;
 
-const port = Number(Deno.args[0] ?? 1234);
-const server = new ServerSocket(Deno.listen({ hostname: "127.0.0.1", port }));
-console.error(`listening on 127.0.0.1:${(server.addr as Deno.NetAddr).port}`);
+const listener = Deno.listen({ hostname: "127.0.0.1", port: Number(Deno.args[0] ?? 1234) });
+const server = new ServerSocket(listener);
+console.error(`listening on 127.0.0.1:${listener.addr.port}`);
 
-const poller = new Poller();
-poller.register(server, READ_ONLY);
-/** Outgoing messages. */
-const queues = new Map<Socket, Uint8Array[]>();
-/** Clients that have said all: they are closed when their queue is empty. */
-const ending = new Set<Socket>();
+/** Beside each client what it is still to be sent. */
+const poller = new Poller<ServerSocket | Socket, Uint8Array[]>();
+poller.register(server, READ_ONLY, []);
 
 while (true) {
-  for (const [source, events] of await poller.poll()) {
+  for (const [source, events, queue] of await poller.poll()) {
+    if (source instanceof ServerSocket) {
+      const client = source.accept();
+      console.log("new connection from", client.remoteAddr);
+      poller.register(client, READ_ONLY, []);
+      continue;
+    }
     try {
-      if (source instanceof ServerSocket) onConnection(source);
-      else if (source instanceof Socket) onEvents(source, events);
-    } catch (error) { // it was reset, or gone before it was accepted
+      onEvents(source, events, queue);
+    } catch (error) { // it was reset
       console.error(String(error));
-      if (source instanceof Socket) close(source);
+      close(source);
     }
   }
 }
 
-function onConnection(server: ServerSocket): void {
-  const client = server.accept();
-  console.log("new connection from", client.remoteAddr);
-  queues.set(client, []);
-  poller.register(client, READ_ONLY);
-}
-
-function onEvents(client: Socket, events: number): void {
-  const queue = queues.get(client) ?? [];
-  if (events & POLLIN && !ending.has(client)) {
-    const data = client.recv(1024);
-    if (data.length > 0) queue.push(data);
-    else ending.add(client);
-  }
+function onEvents(client: Socket, events: number, queue: Uint8Array[]): void {
   const message = events & POLLOUT ? queue.shift() : undefined;
   if (message) {
     const sent = client.send(message);
     if (sent < message.length) queue.unshift(message.subarray(sent));
   }
-  if (queue.length > 0) {
-    const isHeard = queue.length < MAX_QUEUED && !ending.has(client);
-    poller.modify(client, isHeard ? READ_WRITE : POLLOUT);
-  } else if (ending.has(client)) {
-    console.log("closing", client.remoteAddr);
-    void client.shutdown().then(() => client.close()); // when all is sent
-    forget(client);
-  } else {
-    poller.modify(client, READ_ONLY);
+  if (events & POLLIN && queue.length < MAX_QUEUED) {
+    const data = client.recv(1024);
+    if (data.length > 0) queue.push(data);
+    else if (queue.length === 0) return close(client); // it has said and heard all
   }
+  const isHeard = queue.length < MAX_QUEUED;
+  poller.modify(client, queue.length === 0 ? READ_ONLY : isHeard ? READ_WRITE : POLLOUT);
 }
 
+/** What was sent still leaves. */
 function close(client: Socket): void {
+  console.log("closing", client.remoteAddr);
+  poller.unregister(client);
   client.close();
-  forget(client);
-}
-
-function forget(client: Socket): void {
-  queues.delete(client);
-  ending.delete(client);
-  if (poller.has(client)) poller.unregister(client);
 }
