@@ -51,6 +51,7 @@ import { closeListeners, openListeners } from "./lib/accept/listeners.ts";
 import { type Config, parseConfig, usage, UsageError } from "./lib/cli/options.ts";
 import { handleSignals, hasTerminal, processIo } from "./lib/cli/process.ts";
 import type { Steps } from "./lib/loop/deadlines.ts";
+import { NameTable } from "./lib/accept/names.ts";
 import type { Tls } from "./lib/accept/tls.ts";
 import { DatagramSocket, ServerSocket, type Source } from "./poller.ts";
 
@@ -103,7 +104,7 @@ export interface Server extends AsyncDisposable {
    */
   stop(): void;
   /**
-   * Opens the output file anew, for logrotate, and reads the certificates anew. What
+   * Opens the output file anew, for logrotate, and reads certificates and names anew. What
    * cannot be opened or read is said on stderr, and the old one stays.
    *
    * @returns False if there is neither.
@@ -153,13 +154,14 @@ export async function startServer(config: Config, given: Io = processIo()): Prom
   resources.defer(() => messages.settled(FAREWELL_MS));
   const say: Say = (message) => messages.say(shown(message));
   const tls = tlsOf(config);
+  const names = new NameTable(config.names, config.namesFile);
   const dialer = dialerOf(config);
   const reserve = resources.use(new DescriptorReserve());
   const outputs = openOutputs(config, io, say, reserve);
   for (const output of outputs) resources.use(output);
   const listening = await openListeners({ ...config, isTls: tls !== undefined });
   resources.defer(() => closeListeners(listening));
-  const opened: Opened = { io, messages, say, outputs, listening, tls, dialer, editor };
+  const opened: Opened = { io, messages, say, outputs, listening, tls, names, dialer, editor };
   const parts = buildServer(config, opened);
   resources.defer(() => parts.multiplexer.close());
   for (const { greeting } of listening) say(greeting);
@@ -331,11 +333,12 @@ class LogServer implements Server {
 
   reload(): boolean {
     const { logWriter, multiplexer } = this.#parts;
-    const { tls } = this.#opened;
+    const { tls, names } = this.#opened;
     const hasFile = logWriter.reopen();
     if (tls) this.#reloadCertificates(tls);
+    if (names.hasFile) this.#reloadNames(names);
     multiplexer.wake();
-    return hasFile || tls !== undefined;
+    return hasFile || tls !== undefined || names.hasFile;
   }
 
   #reloadCertificates(tls: Tls): void {
@@ -343,6 +346,15 @@ class LogServer implements Server {
       tls.reload();
     } catch (error) {
       this.#opened.say(`earshot: ${(error as Error).message}; the old certificates stay`);
+    }
+  }
+
+  #reloadNames(names: NameTable): void {
+    try {
+      names.reload();
+      this.#parts.datagrams.forgetNames();
+    } catch (error) {
+      this.#opened.say(`earshot: ${(error as Error).message}; the old names stay`);
     }
   }
 
@@ -415,10 +427,11 @@ async function serveUntilSignal(config: Config, io: Io, say: Say): Promise<void>
 type Tell = (action: (server: Server) => void) => void;
 
 /** Makes the action of SIGHUP, which returns false if that signal ends the server. */
-function onHangUp({ output, tlsCert }: Config, tell: Tell, say: Say): () => boolean {
+function onHangUp(config: Config, tell: Tell, say: Say): () => boolean {
+  const { output, tlsCert, namesFile } = config;
   let wasSaid = false;
   return () => {
-    if (output !== undefined || tlsCert !== undefined) {
+    if (output !== undefined || tlsCert !== undefined || namesFile !== undefined) {
       tell((server) => server.reload());
       return true;
     }

@@ -10,7 +10,8 @@ import { ConnectionAcceptor } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
 import { HANDSHAKE_FAULTS } from "./accept/handshake_faults.ts";
 import { Handshakes } from "./accept/handshakes.ts";
-import type { Listening, StreamListening } from "./accept/listeners.ts";
+import { type Listening, portsOf, type StreamListening } from "./accept/listeners.ts";
+import type { NameTable } from "./accept/names.ts";
 import { Tls } from "./accept/tls.ts";
 import { type Network, Networks } from "./addresses.ts";
 import type { Config } from "./cli/options.ts";
@@ -64,6 +65,7 @@ export interface Opened {
   readonly outputs: readonly Output[];
   readonly listening: readonly Listening[];
   readonly tls: Tls | undefined;
+  readonly names: NameTable;
   /** Connects to the server that clients are forwarded to. */
   readonly dialer: Dialer | undefined;
   /** Edits the line that is typed, on a terminal. */
@@ -93,7 +95,7 @@ export interface ServerParts {
 }
 
 export function buildServer(config: Config, opened: Opened): ServerParts {
-  const { io, editor, messages, say, outputs, listening, tls, dialer } = opened;
+  const { io, editor, messages, say, outputs, listening, tls, names, dialer } = opened;
   const streams = listening.filter((one) => one.kind === "stream");
   const datagramSockets = listening.filter((one) => one.kind === "datagram");
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
@@ -141,7 +143,9 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     multiplexer,
     tasks,
   });
+  const ports = portsOf(listening);
   const clients = new Clients({
+    names,
     recorder,
     stats,
     isEchoing: config.echo,
@@ -174,6 +178,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     handshakes,
     tls,
     listening: streams,
+    ports,
     tasks,
     clients,
     stats,
@@ -183,6 +188,8 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     stats,
     allowed: networksOf(config.allow),
     denied: networksOf(config.deny),
+    names,
+    ports,
     text: takesText(config) ? config : undefined,
     replies,
     maxCorrespondents: config.interactive ? MAX_CORRESPONDENTS : 0,

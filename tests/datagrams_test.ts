@@ -1,3 +1,4 @@
+import { NameTable } from "../lib/accept/names.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -414,6 +415,8 @@ function datagramsOf(port: DatagramPort) {
     stats,
     allowed: undefined,
     denied: undefined,
+    names: new NameTable([], undefined),
+    ports: new Map(),
     replies: undefined,
     maxCorrespondents: 0,
     text: { maxLineBytes: 65536, encoding: undefined, udpLines: false },
@@ -465,7 +468,7 @@ Deno.test({
     await untilTrue(() => failures >= 3);
     assert(failures < 10, `${failures} failures where 3 were waited for`);
     isBroken = false;
-    await running.out.until("udp 192.0.2.1:514 | on\n", 3);
+    await running.out.until("udp 192.0.2.1:514 to :514 | on\n", 3);
     // It has more for ever.
     isBroken = true;
   },

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type ServerSocket, Socket } from "../../poller.ts";
+import { type ServerSocket, Socket, type Source } from "../../poller.ts";
 import { type Peer, peerOf } from "../addresses.ts";
 import type { Admission } from "./admission.ts";
 import type { Handshakes, Outcome } from "./handshakes.ts";
@@ -15,10 +15,19 @@ import { type DisconnectReason, NOT_ALLOWED } from "../records/records.ts";
 import type { Stats } from "../stats.ts";
 import type { Tls } from "./tls.ts";
 
-/** A connection that has become a client's. */
-export interface Arrival {
-  readonly socket: Socket;
+/** Where a connection comes from, and by which door. */
+export interface Origin {
   readonly peer: Peer;
+  /** The port that it came to, if there are several. */
+  readonly to?: number | undefined;
+}
+
+interface Accepted extends Origin {
+  readonly socket: Socket;
+}
+
+/** A connection that has become a client's. */
+export interface Arrival extends Accepted {
   /** The proxy that it came through. */
   readonly through?: Peer | undefined;
   /** Common name of the certificate that it has shown. */
@@ -29,9 +38,9 @@ export interface Arrival {
 export interface Arrivals {
   connect(arrival: Arrival): void;
   /** Records that a peer was kept out. */
-  refuse(peer: Peer, reason: string): void;
+  refuse(origin: Origin, reason: string): void;
   /** Records a connection that has not become a client. */
-  fail(peer: Peer, acceptedAtMs: number, reason: DisconnectReason): void;
+  fail(origin: Origin, acceptedAtMs: number, reason: DisconnectReason): void;
 }
 
 export interface ConnectionAcceptorOptions {
@@ -40,6 +49,8 @@ export interface ConnectionAcceptorOptions {
   /** What secures the ports that speak TLS. */
   readonly tls: Tls | undefined;
   readonly listening: readonly StreamListening[];
+  /** Ports of the listeners, if they are several. */
+  readonly ports: ReadonlyMap<Source, number>;
   readonly tasks: TaskQueue;
   readonly clients: Arrivals;
   readonly stats: Pick<Stats, "countHandshakeFailure">;
@@ -58,69 +69,74 @@ export class ConnectionAcceptor {
   accept(listener: ServerSocket): void {
     const listening = this.#listening.get(listener)!;
     for (const socket of this.#options.admission.accept(listener)) {
-      this.#onAccepted(socket, listening);
+      const peer = peerOf(socket.remoteAddr, listening.file?.path);
+      const to = this.#options.ports.get(listener);
+      this.#onAccepted({ socket, peer, to }, listening.isTls);
     }
   }
 
-  #onAccepted(socket: Socket, { file, isTls }: StreamListening): void {
-    const { admission, handshakes } = this.#options;
-    const peer = peerOf(socket.remoteAddr, file?.path);
+  #onAccepted(accepted: Accepted, isTls: boolean): void {
+    const { admission, handshakes, clients } = this.#options;
+    const { socket, peer } = accepted;
     const isProxy = handshakes.isProxy(peer);
     const refusal = isProxy ? admission.isDenied(peer) && NOT_ALLOWED : admission.refusalOf(peer);
-    if (refusal) return this.#refuse(socket, peer, refusal);
+    if (refusal) return this.#refuse(accepted, refusal);
     keepAlive(socket);
     admission.enter();
     if (!isProxy) admission.count(peer);
-    if (isProxy || isTls) this.#shakeHands(socket, peer, isTls);
-    else this.#options.clients.connect({ socket, peer });
+    if (isProxy || isTls) this.#shakeHands(accepted, isTls);
+    else clients.connect(accepted);
   }
 
-  #refuse(socket: Socket, peer: Peer, reason: string): void {
+  #refuse({ socket, peer, to }: Accepted, reason: string): void {
     socket.close();
-    this.#options.clients.refuse(peer, reason);
+    this.#options.clients.refuse({ peer, to }, reason);
   }
 
   /** Runs beside the loop: nobody waits for a client that is slow to begin. */
-  #shakeHands(socket: Socket, peer: Peer, isTls: boolean): void {
+  #shakeHands(accepted: Accepted, isTls: boolean): void {
     const { handshakes, tls, tasks } = this.#options;
+    const { socket, peer } = accepted;
     const acceptedAtMs = performance.now();
     handshakes.start(
       { stream: socket.stream, peer },
       isTls ? tls : undefined,
-      (outcome) => tasks.post(() => this.#onOutcome(socket, peer, acceptedAtMs, outcome)),
+      (outcome) => tasks.post(() => this.#onOutcome(accepted, acceptedAtMs, outcome)),
     );
   }
 
-  #onOutcome(socket: Socket, accepted: Peer, acceptedAtMs: number, outcome: Outcome): void {
+  #onOutcome(accepted: Accepted, acceptedAtMs: number, outcome: Outcome): void {
     const { admission, handshakes, clients } = this.#options;
     // A proxy's connection counts for the client that it is named to be, once that has arrived.
-    const counted = handshakes.isProxy(accepted) ? undefined : accepted;
-    if (outcome.tag === "arrived") return this.#onArrived(socket, counted, outcome);
+    const counted = handshakes.isProxy(accepted.peer) ? undefined : accepted.peer;
+    if (outcome.tag === "arrived") return this.#onArrived(accepted, counted, outcome);
     admission.left(counted);
-    if (outcome.tag === "refused") clients.refuse(outcome.peer, outcome.reason);
+    const { to } = accepted;
+    if (outcome.tag === "refused") clients.refuse({ peer: outcome.peer, to }, outcome.reason);
     if (outcome.tag === "failed") {
       if (outcome.fault) this.#options.stats.countHandshakeFailure(outcome.fault);
       const reason = { tag: "handshake", words: outcome.reason } as const;
-      clients.fail(outcome.peer, acceptedAtMs, reason);
+      clients.fail({ peer: outcome.peer, to }, acceptedAtMs, reason);
     }
   }
 
   #onArrived(
-    accepted: Socket,
+    accepted: Accepted,
     counted: Peer | undefined,
     arrived: Outcome & { tag: "arrived" },
   ): void {
     const { admission, clients } = this.#options;
     const { stream, peer, through, certificate } = arrived;
-    const socket = stream === accepted.stream ? accepted : new Socket(stream);
+    const { to } = accepted;
+    const socket = stream === accepted.socket.stream ? accepted.socket : new Socket(stream);
     // Others of its address may have arrived since the proxy said who it is.
     const refusal = counted ? undefined : admission.refusalOf(peer);
     if (refusal) {
       admission.left(undefined);
-      return this.#refuse(socket, peer, refusal);
+      return this.#refuse({ socket, peer, to }, refusal);
     }
     if (!counted) admission.count(peer);
-    clients.connect({ socket, peer, through, certificate });
+    clients.connect({ socket, peer, to, through, certificate });
   }
 }
 

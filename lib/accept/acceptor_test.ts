@@ -49,14 +49,15 @@ function acceptorWith({ proxies, denied, maxPerHost, limitMs = 60_000 }: Rules =
     listening: [
       { kind: "stream", socket: server, greeting: "", isTls: false, file: undefined },
     ],
+    ports: new Map([[server, 5141]]),
     tasks,
     clients: {
       connect({ socket, peer, through }) {
         sockets.push(socket);
         records.push(`connect ${peerText(peer)}${through ? ` through ${peerText(through)}` : ""}`);
       },
-      refuse: (peer, reason) => records.push(`refuse ${peerText(peer)}: ${reason}`),
-      fail: (peer, _acceptedAtMs, { tag }) => records.push(`fail ${peerText(peer)}: ${tag}`),
+      refuse: ({ peer }, reason) => records.push(`refuse ${peerText(peer)}: ${reason}`),
+      fail: ({ peer }, _acceptedAtMs, { tag }) => records.push(`fail ${peerText(peer)}: ${tag}`),
     },
     stats: { countHandshakeFailure: (fault) => records.push(`count ${fault}`) },
   });

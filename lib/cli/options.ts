@@ -632,8 +632,8 @@ Examples
 
 ${permissions()}
 Signals: INT and TERM end it after what has arrived is logged, a second one at once; HUP opens
---output anew and reads the certificates again, or on a terminal, without --output, ends it; USR2
-prints a summary.
+--output anew and reads certificates and --names again, or on a terminal, without any of these,
+ends it; USR2 prints a summary.
 Exit status: 0 ended by a signal, 1 cannot listen or write, 2 wrong usage, 128 and its number
 after a second signal.
 `;

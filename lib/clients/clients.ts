@@ -6,8 +6,8 @@
 
 import { POLLERR, POLLHUP, POLLIN, type Source } from "../../poller.ts";
 import type { Admission } from "../accept/admission.ts";
-import type { Arrival } from "../accept/acceptor.ts";
-import type { Peer } from "../addresses.ts";
+import type { Arrival, Origin } from "../accept/acceptor.ts";
+import type { NameTable } from "../accept/names.ts";
 import { type Deadline, IdleQueue, type Steps } from "../loop/deadlines.ts";
 import type { Multiplexer } from "../loop/selector.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
@@ -24,6 +24,7 @@ export interface ClientsOptions extends ClientContext {
   /** Connects clients to the server that they are forwarded to. */
   readonly relay: Relay | undefined;
   readonly multiplexer: Multiplexer;
+  readonly names: Pick<NameTable, "of">;
   /** Silence after which a client is disconnected; 0 for never. */
   readonly idleTimeoutMs: number;
   /** Silence after which a line without an end is recorded so far; 0 for never. */
@@ -64,9 +65,9 @@ export class Clients implements Audience, ClientOwner {
   }
 
   /** Takes in a connection that has become a client's. */
-  connect({ socket, peer, through, certificate }: Arrival): void {
-    const { stats, multiplexer, recorder, greeting, relay } = this.#options;
-    const client = new Client(this.#options, { number: ++stats.connections, peer }, socket);
+  connect({ socket, peer, to, through, certificate }: Arrival): void {
+    const { multiplexer, recorder, greeting, relay } = this.#options;
+    const client = new Client(this.#options, this.#numbered({ peer, to }), socket);
     this.#clients.set(socket, client);
     multiplexer.register(socket, client.interest);
     this.#idle.heard(client, performance.now());
@@ -80,15 +81,21 @@ export class Clients implements Audience, ClientOwner {
   }
 
   /** Records that a peer was kept out. */
-  refuse(peer: Peer, reason: string): void {
-    this.#options.stats.refused++;
-    this.#options.recorder.event({ peer }, { event: "refused", reason });
+  refuse({ peer, to }: Origin, reason: string): void {
+    const { stats, recorder, names } = this.#options;
+    stats.refused++;
+    recorder.event({ peer, name: names.of(peer), to }, { event: "refused", reason });
   }
 
   /** Records a connection that has not become a client. */
-  fail(peer: Peer, acceptedAtMs: number, reason: DisconnectReason): void {
-    const subject = { number: ++this.#options.stats.connections, peer };
+  fail(origin: Origin, acceptedAtMs: number, reason: DisconnectReason): void {
+    const subject = this.#numbered(origin);
     this.#options.recorder.event(subject, farewell({ bytes: 0, lines: 0 }, acceptedAtMs, reason));
+  }
+
+  #numbered({ peer, to }: Origin): Client["subject"] {
+    const { stats, names } = this.#options;
+    return { number: ++stats.connections, peer, name: names.of(peer), to };
   }
 
   /**

@@ -1,3 +1,4 @@
+import { NameTable } from "../accept/names.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Poller, Socket } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
@@ -22,6 +23,7 @@ function clientsOf(options: Partial<RecordingOptions> = {}) {
   const sockets: Socket[] = [];
   let left = 0;
   const clients = new Clients({
+    names: new NameTable([], undefined),
     recorder,
     stats: new Stats(0, false),
     isEchoing: false,

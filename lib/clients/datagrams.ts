@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type DatagramSocket, POLLIN } from "../../poller.ts";
+import { type DatagramSocket, POLLIN, type Source } from "../../poller.ts";
+import type { NameTable } from "../accept/names.ts";
 import { type Networks, peerOf, peerText } from "../addresses.ts";
 import { CR, LF, NUL } from "../bytes.ts";
 import { type Encoding, Transcoder } from "../framing/encodings.ts";
@@ -41,6 +42,9 @@ export interface DatagramOptions {
   readonly stats: Stats;
   readonly allowed: Networks | undefined;
   readonly denied: Networks | undefined;
+  readonly names: Pick<NameTable, "of">;
+  /** Ports of the sockets, if they are several. */
+  readonly ports: ReadonlyMap<Source, number>;
   /** How datagrams become text; `undefined` where each is recorded as it came. */
   readonly text: DatagramText | undefined;
   readonly replies: Replies | undefined;
@@ -171,10 +175,17 @@ export class Datagrams implements Deadline {
     const { hostname, port } = addr;
     const isSame = last?.addr.port === port && last.addr.hostname === hostname;
     if (isSame && last.socket === socket) return last;
-    const subject = { peer: peerOf({ transport: "udp", hostname, port }) };
+    const { names, ports } = this.#options;
+    const peer = peerOf({ transport: "udp", hostname, port });
+    const subject = { peer, name: names.of(peer), to: ports.get(socket) };
     this.#sender = { socket, addr, subject, records: this.#options.recorder.child(subject) };
     this.#remember(this.#sender);
     return this.#sender;
+  }
+
+  /** Has senders be named anew. */
+  forgetNames(): void {
+    this.#sender = undefined;
   }
 
   #remember(sender: Sender): void {

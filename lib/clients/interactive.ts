@@ -12,7 +12,7 @@ import { plural, type Say } from "../messages.ts";
 import { unescapeBytes } from "../patterns.ts";
 import { shown } from "../records/escape.ts";
 import type { Recorder } from "../records/recorder.ts";
-import { type DisconnectReason, sentWhole } from "../records/records.ts";
+import { type DisconnectReason, sentWhole, subjectText } from "../records/records.ts";
 import type { Client } from "./client.ts";
 import { type Addressee, FORMS, parseTyped } from "./typed.ts";
 
@@ -277,7 +277,7 @@ export function promptFor(number: number | undefined): string {
 function listed({ subject, lines, talkedAtMs, connectedAtMs }: Client, nowMs: number): string {
   const silentMs = nowMs - Math.max(talkedAtMs, connectedAtMs);
   const seconds = (Math.max(0, silentMs) / 1000).toFixed(1);
-  return `#${subject.number} ${peerText(subject.peer)}, ${
+  return `#${subject.number} ${subjectText(subject)}, ${
     plural(lines, "line")
   }, silent for ${seconds} s`;
 }

@@ -113,8 +113,12 @@ function partnerMembers(subject: Subject): string {
   return subject.number === undefined ? `"transport":"udp",${members}` : members;
 }
 
-function subjectMembers({ number, peer }: Subject): string {
-  return `${number === undefined ? "" : `"connection":${number},`}${peerMembers(peer)}`;
+function subjectMembers({ number, peer, name, to }: Subject): string {
+  const members = [peerMembers(peer)];
+  if (number !== undefined) members.unshift(`"connection":${number}`);
+  if (name !== undefined) members.push(`"name":${quoted(name)}`);
+  if (to !== undefined) members.push(`"to":${to}`);
+  return members.join(",");
 }
 
 function peerMembers(peer: Peer): string {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Peer } from "../addresses.ts";
+import { type Peer, peerText } from "../addresses.ts";
 import { type ByteBuffer, lineEndOf } from "../bytes.ts";
 import type { FrameFault } from "../framing/framing.ts";
 
@@ -24,6 +24,15 @@ export interface Subject {
   /** Number of the connection, from 1; a datagram's sender and a refused peer have none. */
   readonly number?: number;
   readonly peer: Peer;
+  /** What the operator calls the peer's address. */
+  readonly name?: string | undefined;
+  /** The port that it came to, if there are several. */
+  readonly to?: number | undefined;
+}
+
+/** Who a subject is, as records show it: `pump:53122`, or else as {@linkcode peerText} says. */
+export function subjectText({ peer, name }: Subject): string {
+  return name !== undefined && peer.kind === "ip" ? `${name}:${peer.port}` : peerText(peer);
 }
 
 /** To whom something was sent: one subject, or so many clients. */

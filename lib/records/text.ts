@@ -15,6 +15,7 @@ import {
   type RunEvent,
   type Sent,
   type Subject,
+  subjectText,
   type Target,
   type Time,
 } from "./records.ts";
@@ -71,9 +72,10 @@ export class TextFormat implements Format {
   }
 
   #name(subject: Subject): string {
-    const name = `${subject.number === undefined ? "udp" : `#${subject.number}`} ${
-      peerText(subject.peer)
-    }`;
+    const { number, to } = subject;
+    const name = number === undefined
+      ? `udp ${subjectText(subject)}${doorText(to)}`
+      : `#${number} ${subjectText(subject)}`;
     return this.#colored(subject, name);
   }
 
@@ -137,9 +139,9 @@ export class TextFormat implements Format {
   #words(subject: Subject, event: ConnectionEvent): string {
     switch (event.event) {
       case "refused":
-        return refusal(subject.peer, event.reason);
+        return refusal(subject, event.reason);
       case "connected":
-        return `${this.#name(subject)} connected${origin(event)}`;
+        return `${this.#name(subject)} connected${doorText(subject.to)}${origin(event)}`;
       case "disconnected":
         return `${this.#name(subject)} ${farewell(event, this.#countsLines)}`;
     }
@@ -171,8 +173,13 @@ function addressSum(peer: Peer): number {
   return encode(peer.kind === "ip" ? peer.host : peer.path).reduce((sum, byte) => sum + byte, 0);
 }
 
-function refusal(peer: Peer, reason: string): string {
-  return `refused ${peerText(peer)}${reason === NOT_ALLOWED ? "" : ` (${reason})`}`;
+/** Which of several ports it was. */
+function doorText(to: number | undefined): string {
+  return to === undefined ? "" : ` to :${to}`;
+}
+
+function refusal(subject: Subject, reason: string): string {
+  return `refused ${subjectText(subject)}${reason === NOT_ALLOWED ? "" : ` (${reason})`}`;
 }
 
 function origin({ through, certificate }: ConnectionEvent & { event: "connected" }): string {
