@@ -177,6 +177,8 @@ class LogServer implements Server {
   /** What was left to do when the time of the last round was up. */
   #unfinished: Steps | undefined;
   #isStopping = false;
+  /** Whether more may be typed. */
+  #isTypedTo = true;
   readonly addrs: readonly Deno.Addr[];
   readonly finished: Promise<void>;
 
@@ -225,11 +227,11 @@ class LogServer implements Server {
 
   /** Serves those who are ready. A client's turn is a read a step, and ends by what it costs. */
   *#dispatch(ready: readonly [Source, number][]): Steps {
-    const { acceptor, datagrams, interactive, stdin, clients, multiplexer } = this.#parts;
+    const { acceptor, datagrams, interactive, stdin, clients } = this.#parts;
     for (const [source, events] of ready) {
       if (source instanceof ServerSocket) acceptor.accept(source);
       else if (source instanceof DatagramSocket) datagrams.onReadable(source);
-      else if (source === stdin) interactive.onReadable(stdin) || multiplexer.unregister(stdin);
+      else if (source === stdin) interactive.onReadable(stdin) || this.#endTyping();
       else {
         for (let left = TURN_BYTES; left > 0;) {
           const cost = clients.onReady(source, events);
@@ -239,6 +241,13 @@ class LogServer implements Server {
       }
       yield;
     }
+  }
+
+  /** A source that stays registered at its end would be ready again and again. */
+  #endTyping(): void {
+    const { multiplexer, stdin } = this.#parts;
+    if (stdin && this.#isTypedTo) multiplexer.unregister(stdin);
+    this.#isTypedTo = false;
   }
 
   async #flush(): Promise<void> {
@@ -304,9 +313,12 @@ class LogServer implements Server {
     const { admission, handshakes, tasks, clients, recorder, logWriter } = this.#parts;
     const untilMs = performance.now() + DRAIN_MS;
     // The wake-up of stop() may end the first poll before anything is seen.
+    let typingRounds = 2;
     for (let quiet = 0; quiet < 2 && performance.now() < untilMs;) {
       quiet = await this.#round(quiet > 0 ? LAST_LOOK_MS : 0) ? 0 : quiet + 1;
       if (quiet > 0) admission.close();
+      // Another program may type without an end.
+      if (--typingRounds === 0) this.#endTyping();
     }
     recorder.setTime(this.#opened.io.now());
     handshakes.endAll(SHUTTING_DOWN);

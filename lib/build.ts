@@ -46,6 +46,7 @@ import { Web } from "./web/web.ts";
 
 /** The most that one receive brings. Lines can become a hundred times as many bytes of log. */
 const READ_BYTES = { frames: 8 * 1024, reads: 64 * 1024 } as const;
+const MIN_READ_BYTES = 64;
 const HANDSHAKE_MS = 10_000;
 const DIAL_MS = 10_000;
 /** What a client may leave unread before it is no longer read itself. */
@@ -130,11 +131,11 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     say,
     onAcceptError: () => stats.acceptErrors++,
   });
-  const maxReadBytes = makeFramer ? READ_BYTES.frames : READ_BYTES.reads;
   const rawLog = config.format === "raw" && !history ? destinations.onlyLog : undefined;
   const replies = config.replies.length > 0
     ? new Replies(config.replies.map(parseReplyRule))
     : undefined;
+  const maxReadBytes = makeFramer ? maxFrameBytes(replies) : READ_BYTES.reads;
   const relay = dialer && new Relay({
     dialer,
     createFramer: makeFramer,
@@ -232,6 +233,12 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     internalErrors,
     report,
   };
+}
+
+/** The most that is read at once where it becomes frames: each may be a byte and have an answer. */
+function maxFrameBytes(replies: Replies | undefined): number {
+  const fitting = Math.trunc(MAX_UNREAD_BYTES / (replies?.maxOwnBytes || 1));
+  return Math.min(READ_BYTES.frames, Math.max(MIN_READ_BYTES, fitting));
 }
 
 // -- Records --

@@ -83,6 +83,8 @@ export class ByteBuffer {
 
   clear(): void {
     this.length = 0;
-    if (this.bytes.length > this.#keptBytes) this.bytes = new Uint8Array(INITIAL_BYTES);
+    if (this.bytes.length > Math.max(this.#keptBytes, INITIAL_BYTES)) {
+      this.bytes = new Uint8Array(INITIAL_BYTES);
+    }
   }
 }

@@ -5,7 +5,9 @@ import { Feed, MemoryStream } from "./support/fakes.ts";
 import { writeAll } from "../lib/io.ts";
 import { serve } from "./support/serving.ts";
 import { connectTo, latin1, readUpTo, tempDir, turn, untilTrue } from "./support/testing.ts";
-import { needs, NET } from "./support/needs.ts";
+import { needs, NET, PROC } from "./support/needs.ts";
+import { spawnCli } from "./support/processes.ts";
+import { makeFifo } from "./support/files.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -354,6 +356,28 @@ Deno.test({
     await running.out.until("| hello");
     assertEquals(stdin.targets, []);
     assertEquals(running.out.count("typed"), 0);
+  },
+});
+
+Deno.test({
+  ...PROC,
+  name: "a program that types without an end holds up neither clients nor the end",
+  async fn() {
+    using dir = tempDir();
+    const fifo = `${dir.path}/typed`;
+    makeFifo(fifo);
+    const before = `yes > ${fifo} & exec 0< ${fifo}`;
+    await using cli = spawnCli(["-p", "0", "-t", "none", "-I", "-q"], { before });
+    const port = await cli.port();
+    using all = new DisposableStack();
+    for (let i = 0; i < 300; i++) all.use(await connectTo(port));
+    using fair = await connectTo(port);
+    await fair.write(encode("hello\n"));
+    await cli.out.until("| hello");
+    const startedAtMs = performance.now();
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assert(performance.now() - startedAtMs < 5000);
   },
 });
 

@@ -117,7 +117,8 @@ export class Clients implements Audience, ClientOwner {
   #onEvents(client: Client, events: number): number {
     const isOver = (events & (POLLERR | POLLHUP)) !== 0;
     if (client.departure && isOver) this.disconnect(client, client.departure);
-    else if (!client.departure && (events & POLLIN || isOver)) return this.#read(client);
+    // Its last read may have left it with too much that it has not taken.
+    else if (events & client.interest & POLLIN || isOver) return this.#read(client);
     else this.update(client);
     return 0;
   }

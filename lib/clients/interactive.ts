@@ -23,7 +23,9 @@ const MAX_UNREAD_BYTES = 2 * MAX_LINE_BYTES;
 /** How much of a line is quoted in a message. */
 const MAX_QUOTED_BYTES = 60;
 /** How often something is sent until others have their turn: a line to all is sent to each. */
-const TURN_SENDS = 2000;
+const TURN_SENDS = 10_000;
+/** What a line costs by itself, in sends; it may have to be refused. */
+const LINE_SENDS = 10;
 /** So many lines of a list are written before more are made. */
 const LISTED_AT_ONCE = 100;
 
@@ -75,12 +77,12 @@ export class Interactive {
    *
    * @returns Whether more can come.
    */
-  onReadable(stdin: Pick<Socket, "recv"> & { unrecv?(bytes: Uint8Array): void }): boolean {
+  onReadable(stdin: Pick<Socket, "recv" | "unrecv">): boolean {
     try {
       const bytes = stdin.recv(MAX_LINE_BYTES);
       const taken = this.push(bytes);
       if (bytes.length === 0) this.end();
-      else if (taken < bytes.length) stdin.unrecv?.(bytes.subarray(taken));
+      else if (taken < bytes.length) stdin.unrecv(bytes.subarray(taken));
       return bytes.length > 0;
     } catch (error) {
       if (error instanceof Deno.errors.WouldBlock) return true;
@@ -101,7 +103,7 @@ export class Interactive {
       if (sends > TURN_SENDS) return start;
       this.#hold(bytes.subarray(start, at));
       this.#finishLine();
-      sends += 1 + this.#options.clients.size;
+      sends += LINE_SENDS + this.#options.clients.size;
     }
     this.#hold(bytes.subarray(start));
     return bytes.length;

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { select, Socket } from "../../poller.ts";
 import { decode, encode, NO_BYTES } from "../bytes.ts";
 import { Client } from "./client.ts";
@@ -265,6 +265,21 @@ Deno.test("Interactive.push() sends binary as it is", async () => {
   one.interactive.push(bytes);
   await turn();
   assertEquals(received, bytes);
+});
+
+Deno.test("Interactive.onReadable() ends its turn after so many sends, and loses nothing", async () => {
+  using one = interactiveOf(100);
+  const typed = new MemoryStream("y\n".repeat(1000) + "half");
+  using stdin = new Socket(typed);
+  await select([stdin], [], []);
+  one.interactive.onReadable(stdin);
+  assert(one.sent.length < 200, `${one.sent.length} lines`);
+  typed.end();
+  while (one.sent.length < 1001) {
+    await select([stdin], [], []);
+    one.interactive.onReadable(stdin);
+  }
+  assertEquals((await one.received())[99], `${"y\n".repeat(1000)}half\n`);
 });
 
 Deno.test("Interactive.onReadable() tells when there is no more to hear", async () => {

@@ -49,10 +49,13 @@ export class Replies {
   readonly #rules: readonly ReplyRule[];
   /** Whether only the end of a frame counts, not what is in it. */
   readonly isBlind: boolean;
+  /** The most that an answer has beside what it repeats of its frame. */
+  readonly maxOwnBytes: number;
 
   constructor(rules: readonly ReplyRule[]) {
     this.#rules = rules;
     this.isBlind = rules[0]?.pattern === undefined;
+    this.maxOwnBytes = Math.max(0, ...rules.map(ownBytesOf));
   }
 
   /** What answers the frame `bytes[start..end)`; nothing is no answer. */
@@ -64,6 +67,13 @@ export class Replies {
     }
     return NO_BYTES;
   }
+}
+
+function ownBytesOf({ answer }: ReplyRule): number {
+  return answer.reduce<number>(
+    (sum, part) => sum + (typeof part === "number" ? 0 : part.length),
+    0,
+  );
 }
 
 function filled(answer: ReplyRule["answer"], groups: Groups): Uint8Array {
