@@ -42,6 +42,7 @@ import type { Format } from "./records/records.ts";
 import { Timestamp } from "./records/timestamp.ts";
 import { Stats } from "./stats.ts";
 import { metricsText } from "./web/metrics.ts";
+import type { SendToClients } from "./web/sending.ts";
 import { Web } from "./web/web.ts";
 
 /** The most that one receive brings. Lines can become a hundred times as many bytes of log. */
@@ -104,7 +105,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const stats = new Stats(performance.now(), config.udpPorts.length > 0, () => lostOf(listening));
   const internalErrors = new InternalErrors(say);
   const makeFramer = framerOf(config);
-  const history = config.web && new History(isReframable(config) ? makeFramer : undefined);
+  const history = config.web && new History();
   const destinations = destinationsOf(config, io, outputs, () => timestamp.nowMs);
   const timestamp = new Timestamp(config.time, io.now(), destinations.formats);
   const recorder = new Recorder({
@@ -214,7 +215,19 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const looks = new Interval(lookMs, performance.now(), () => logWriter.look(performance.now()));
   const summaries = new Interval(config.statsMs, performance.now(), report);
   const web = config.web && history &&
-    webOf(config.web, { io, say, streams, history, clients, admission, logWriter, stats });
+    webOf(config, config.web, {
+      io,
+      say,
+      streams,
+      history,
+      clients,
+      admission,
+      logWriter,
+      stats,
+      internalErrors,
+      interactive,
+      tasks,
+    });
   return {
     multiplexer,
     tasks,
@@ -299,11 +312,6 @@ function framerOf(config: Config): (() => Framer) | undefined {
   return framing && (() => createDecodingFramer(framing, maxLineBytes, encoding));
 }
 
-/** Whether a new framer finds the same frames in what follows a line end: the history may count them. */
-function isReframable({ framing, encoding }: Config): boolean {
-  return encoding === undefined && typeof framing !== "object";
-}
-
 // -- The page --
 
 /** What the page shows, and who knows it. */
@@ -316,14 +324,23 @@ interface Shown {
   readonly admission: Admission;
   readonly logWriter: LogWriter;
   readonly stats: Stats;
+  readonly internalErrors: InternalErrors;
+  readonly interactive: Interactive;
+  readonly tasks: TaskQueue;
 }
 
-function webOf({ host, port }: NonNullable<Config["web"]>, shown: Shown): Web {
-  const { io, say, streams, history, clients, admission, logWriter, stats } = shown;
+function webOf(
+  config: Config,
+  { host, port }: NonNullable<Config["web"]>,
+  shown: Shown,
+): Web {
+  const { io, say, streams, history, clients, admission, logWriter, stats, internalErrors } = shown;
   const startMs = io.now();
   return new Web({
     host,
     port,
+    hostNames: config.webHosts,
+    sendToClients: config.interactive ? senderOf(shown) : undefined,
     example: exampleOf(streams),
     history,
     now: () => io.now(),
@@ -332,6 +349,7 @@ function webOf({ host, port }: NonNullable<Config["web"]>, shown: Shown): Web {
     trouble: () => logWriter.trouble(performance.now()) ?? admission.trouble,
     isLogShort: () => admission.isPaused,
     say,
+    internalErrors,
     metrics: () =>
       metricsText(stats, {
         open: clients.size,
@@ -342,6 +360,15 @@ function webOf({ host, port }: NonNullable<Config["web"]>, shown: Shown): Web {
         startMs,
       }),
   });
+}
+
+/** Has the loop send what comes by HTTP, which runs beside it: so it is dated and logged at once. */
+function senderOf({ interactive, tasks }: Shown): SendToClients {
+  return (to, text, isLine) =>
+    new Promise((resolve) => {
+      const bytes = isLine ? interactive.bytesOf(text, false) : text;
+      tasks.post(() => resolve(interactive.send(to, bytes)));
+    });
 }
 
 /** A line to try, for a page that has nothing to show yet. */

@@ -7,6 +7,7 @@ import { decode, encode } from "../lib/bytes.ts";
 import { Datagrams } from "../lib/clients/datagrams.ts";
 import { serve, spawnCli } from "./support/serving.ts";
 import { History } from "../lib/records/history.ts";
+import { jsonOf } from "../lib/records/remembered.ts";
 import { recording } from "./support/recording.ts";
 import { Stats } from "../lib/stats.ts";
 import { pollerOf, replaced, tempDir, untilTrue } from "./support/testing.ts";
@@ -497,8 +498,8 @@ Deno.test("Datagrams.onReadable() has each datagram remembered for the live page
   using poller = pollerOf(socket);
   await poller.poll();
   datagrams.onReadable(socket);
-  const messages = history.snapshot().map((json) => JSON.parse(json).message);
-  assertEquals(messages, ["one", "other", ""]);
+  const messages = [...history.backwards()].map((record) => JSON.parse(jsonOf(record)).message);
+  assertEquals(messages, ["", "other", "one"]);
 });
 
 /** A port in memory whose every datagram comes from somebody new. */

@@ -27,6 +27,7 @@ import {
   bytes,
   encoding,
   framing,
+  hostName,
   integer,
   type Kind,
   named,
@@ -129,6 +130,8 @@ export interface Config {
   readonly echo: boolean;
   /** Where the live page is served, on port 0 for any free one; `undefined` for nowhere. */
   readonly web: { readonly host: string; readonly port: number } | undefined;
+  /** Names that the live page may be asked for by, beside localhost and addresses. */
+  readonly webHosts: readonly string[];
   /** Time between two summaries on stderr; 0 for none. */
   readonly statsMs: number;
   /** Which of the two front ends of `poller.ts` waits for the clients. */
@@ -379,6 +382,9 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
     group: "Watching",
     help: `live page and Prometheus metrics over HTTP, on ${WEB_HOST} unless named`,
   }),
+  webHosts: option("--web-host <name>", repeatable(hostName), {
+    help: "a name that the page may be asked for by, beside localhost and addresses; repeatable",
+  }),
   statsMs: option("--stats <s>", single(seconds, "0"), {
     help: "a summary on stderr every so many seconds, 0 for never",
   }),
@@ -509,6 +515,7 @@ function assertCompatible(config: Config, given: Given): void {
       config.forward !== undefined,
       "does not go with --forward: the target answers",
     ],
+    [["webHosts"], config.web === undefined, "is for the page: add --web"],
     [["forwardCa"], !config.forward?.isTls, "is for a target that speaks TLS: --forward tls://..."],
   ];
   if (isGiven("tlsCert") !== isGiven("tlsKey")) {

@@ -47,6 +47,7 @@ const DEFAULT_CONFIG: Config = {
   forwardCa: undefined,
   echo: false,
   web: undefined,
+  webHosts: [],
   statsMs: 0,
   multiplexer: "poll",
 };
@@ -187,6 +188,10 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
   ["--web 8080", { web: { host: "127.0.0.1", port: 8080 } }],
   ["--web 0.0.0.0:0", { web: { host: "0.0.0.0", port: 0 } }],
   ["--web [::1]:8080", { web: { host: "::1", port: 8080 } }],
+  ["--web 8080 --web-host Logs.example --web-host pump", {
+    web: { host: "127.0.0.1", port: 8080 },
+    webHosts: ["logs.example", "pump"],
+  }],
   ["--web x --web localhost:1", { web: { host: "localhost", port: 1 } }],
   ["--stats 2.5", { statsMs: 2500 }],
   ["--multiplexer select", { multiplexer: "select" }],
@@ -222,6 +227,7 @@ const SECONDS = "expected a number of seconds, 0 for never";
 const LINE = "expected a size in bytes from 1 to 64M, such as 4096, 64k or 10M";
 const FILE = "expected a size in bytes from 1 to 1024G, such as 4096, 64k or 10M";
 const PEM = "expected a file in PEM format";
+const WEB_NAME = "expected a name without scheme and port, such as logs.example.com";
 const WEB = "expected a port, alone or with a host, such as 8080, 0.0.0.0:8080 or [::1]:8080";
 
 const BAD: [args: string[], message: string][] = [
@@ -364,6 +370,11 @@ const BAD: [args: string[], message: string][] = [
   [["--web", "::1:8080"], `Cannot use --web "::1:8080": ${WEB}`],
   [["--web", ":8080"], `Cannot use --web ":8080": ${WEB}`],
   [["--web", "8080", "--web", "65536"], `Cannot use --web "65536": ${WEB}`],
+  ...["http://pump", "pump:8080", "*.pump", "pump/", "a b"].map((name): [string[], string] => [
+    ["--web", "8080", "--web-host", name],
+    `Cannot use --web-host "${name}": ${WEB_NAME}`,
+  ]),
+  [["--web-host", "pump"], "--web-host is for the page: add --web"],
   [["--web="], `Option "--web" needs a value: ${WEB}`],
 ];
 
@@ -514,6 +525,7 @@ Deno.test("usage() lists every option", () => {
     ...["-q, --quiet", "-I, --interactive", "--crlf", "--escapes", "--greet <text>"],
     ...["--reply <rule>", "--forward <target>", "--forward-ca <file>", "-e, --echo"],
     "--web <[host:]port>",
+    "--web-host <name>",
     ...["--stats <s>", "--multiplexer <kind>", "-h, --help", "-V, --version"],
   ]);
 });

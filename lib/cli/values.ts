@@ -131,6 +131,12 @@ export const address: Kind<string> = {
   },
 };
 
+/** A name as browsers ask for it, in lower case. */
+export const hostName: Kind<string> = {
+  expected: "expected a name without scheme and port, such as logs.example.com",
+  read: (text) => /^[\w-]+(\.[\w-]+)*$/.test(text) ? text.toLowerCase() : undefined,
+};
+
 /** A port, alone or behind an address. */
 export function socketAddress(defaultHost: string): Kind<{ host: string; port: number }> {
   return {

@@ -188,9 +188,9 @@ export class Interactive {
     const meant = this.#open.filter(({ subject }) => to === "all" || subject.number === to);
     const takers = meant.filter((client) => this.#hasRoom(client));
     for (const client of takers) this.#give(client, bytes);
-    const [first] = takers;
-    const target = to === "all" ? { clients: takers.length } : first?.subject;
-    if (first && target) this.#options.recorder.sent(target, sentWhole(bytes));
+    const subjects = takers.map(({ subject }) => subject);
+    const target = to === "all" ? { clients: takers.length, takers: subjects } : subjects[0];
+    if (target && takers.length > 0) this.#options.recorder.sent(target, sentWhole(bytes));
     return takers.length;
   }
 

@@ -1,137 +1,72 @@
 /**
- * The last records, for whoever looks at the live page. It remembers reads and
- * counts their lines, and splits them again when somebody asks.
+ * The last records, for whoever looks at the live page.
  *
  * @module
  */
 
-import { Buffer } from "node:buffer";
-import { CR, LF, NO_BYTES, NUL } from "../bytes.ts";
-import type { Framer } from "../framing/framing.ts";
-import { eventJson, lineJson, sentJson } from "./json.ts";
+import { NO_BYTES } from "../bytes.ts";
+import { Account, KEPT_BYTES, KEPT_RECORDS, type Key, Minute } from "./account.ts";
+import { Accounts } from "./accounts.ts";
+import { type Follower, Followers } from "./followers.ts";
 import type { ByteSource } from "./log.ts";
 import type { RecordObserver } from "./recorder.ts";
-import type { ConnectionEvent, Sent, Subject, Target } from "./records.ts";
+import type { ConnectionEvent, Sent, Subject, Target, ToMany } from "./records.ts";
+import { type Remembered, sizeOf } from "./remembered.ts";
+import { EVENT, type RunKind, SAID, SENT, SENT_TO_ALL, Window } from "./window.ts";
 
-/** How many records a snapshot has at most. */
+/** So many of the last records of all are remembered. */
 export const HISTORY_RECORDS = 500;
 
-/** More than that, and a power of two, for a mask. A batch has one record at least. */
-const SLOTS = 512;
-const SLOT_MASK = SLOTS - 1;
+/** What is held with the runs of the window, about. */
+const ACCOUNT_BYTES = 512;
+const REFERENCE_BYTES = 8;
 
-/** What clients say is received here, round and round. */
-const ARENA_BYTES = 4 * 1024 * 1024;
-
-/** The largest input, and the largest line that is copied. */
-const MAX_PLACE_BYTES = 512 * 1024;
-
-/** So far ahead of what is overwritten next, records are saved. */
-const MARGIN_BYTES = 2 * MAX_PLACE_BYTES;
-
-/** A longer batch is not saved: 500 of them are more than a snapshot takes. */
-const MAX_SAVED_BYTES = 8 * 1024;
-
-/** How much of the past is told. */
-interface Limits {
-  /** Bytes of JSON of one record; a larger one is left out. */
-  readonly recordBytes: number;
-  /** Bytes of JSON of all; the newest are kept. */
-  readonly totalBytes: number;
-}
-
-const SNAPSHOT_LIMITS: Limits = { recordBytes: 128 * 1024, totalBytes: 512 * 1024 };
-const LIVE_LIMITS: Limits = { recordBytes: 512 * 1024, totalBytes: 768 * 1024 };
-
-const SAFE = Infinity;
-const LOST = -Infinity;
 const NOBODY: Subject = { peer: { kind: "unix", path: "" } };
 
 /**
- * One record: made of something else than bytes, a line that is whole, or one that
- * is cut; or the lines of one read, which are only counted. These objects are used
- * again, and hold no views of the arena: what lives long costs each collection.
- */
-class Batch {
-  tag: "made" | "whole" | "cut" | "lines" = "made";
-  make: (() => string) | undefined;
-  subject = NOBODY;
-  timeMs = 0;
-  /** The sequence number of its first record. */
-  first = 0;
-  /** Where its bytes are in all that was ever received; SAFE if they were saved. */
-  position = LOST;
-  length = 0;
-  saved: Uint8Array = NO_BYTES;
-}
-
-/**
- * The last 500 records, and a few more.
+ * Remembers records: the last 500 of all, and the last 20 of each of those who spoke last.
  *
- * **Lines of a read are only counted**, but for the first: a flood would feel more.
- * After a whole frame a framer is as good as new, so that a new one finds the same.
+ * **Positions, not copies.** Nearly all records leave the window unseen; the few that somebody
+ * may still ask for are saved right before that.
  *
- * **Positions only grow.** They count all that was ever received, so that bytes are
- * still in the arena if their position is less than its size behind.
+ * **It holds what is shown**, never the client: what that has left unsent would stay with it.
  */
 export class History implements RecordObserver {
-  readonly #framer: (() => Framer) | undefined;
-  readonly #arena = new Uint8Array(ARENA_BYTES);
-  /** Where the last input begins. */
-  #inputPosition = 0;
-  /** Where the next place begins. */
-  #position = 0;
-  /** Where the last place ends: what is a whole arena before it is overwritten. */
-  #endPosition = 0;
+  readonly #window = new Window((run) => this.#onRetire(run));
+  readonly #accounts = new Accounts();
+  readonly #followers = new Followers(this.#window);
+  /** Of those that have none of their own: the refused, and all together. */
+  readonly #others = new Account("", NOBODY, 0);
+  /** Lines a second of all. */
+  readonly minute = new Minute();
+  /** Of the last 500 records those that the window lost, oldest first. */
+  readonly #recent: Remembered[] = [];
+  #lastTakers: readonly Account[] = [];
 
-  readonly #batches: Batch[] = Array.from({ length: SLOTS }, () => new Batch());
-  /** The number of the last batch. */
-  #last = -1;
-  /** The first batch that may have to be saved. */
-  #unsaved = 0;
-  /** The read that the last batch is a whole line of, and where that ends there. */
-  #begun: Uint8Array | undefined;
-  #begunEnd = 0;
-  /** The read whose lines the last batch counts. */
-  #counted: Uint8Array | undefined;
-  #next = 0;
-
-  /** `framer` makes framers like those that the lines come from; without, each line is remembered. */
-  constructor(framer?: () => Framer) {
-    this.#framer = framer;
-  }
+  // The last run, if more may be added to it.
+  #subject: Subject | undefined;
+  #kind: RunKind = SAID;
+  #timeMs = NaN;
+  #cuts = 0;
 
   /** The sequence number of the next record; that of the first is 0. */
   get next(): number {
-    return this.#next;
+    return this.#window.next;
   }
+
+  // -- What is said --
 
   /** Receives at most `maxBytes`, half a mebibyte at most; returns how many came, 0 at the end. */
   receive(source: ByteSource, maxBytes: number): number {
-    this.#claim(maxBytes);
-    this.#inputPosition = this.#position;
-    const start = this.#inputPosition % ARENA_BYTES;
-    return source.recvInto(this.#arena, start, start + maxBytes);
+    return this.#window.receive(source, maxBytes);
   }
 
   /** What came last, `count` bytes, whose place is then taken. */
   last(count: number): Uint8Array {
-    const start = this.#inputPosition % ARENA_BYTES;
-    this.#position = this.#inputPosition + count;
-    return this.#arena.subarray(start, start + count);
+    this.#close();
+    return this.#window.last(count);
   }
 
-  /** The next `count` bytes of the arena, in one piece. */
-  #claim(count: number): Uint8Array {
-    const rest = ARENA_BYTES - this.#position % ARENA_BYTES;
-    if (rest < count) this.#position += rest;
-    this.#endPosition = this.#position + count;
-    this.#save(this.#endPosition - ARENA_BYTES + MARGIN_BYTES);
-    const start = this.#position % ARENA_BYTES;
-    return this.#arena.subarray(start, start + count);
-  }
-
-  /** Remembers a line; or a read, where these are the records; or a datagram. */
   received(
     subject: Subject,
     bytes: Uint8Array,
@@ -140,163 +75,192 @@ export class History implements RecordObserver {
     isWhole: boolean,
     timeMs: number,
   ): void {
-    if (bytes === this.#counted) {
-      this.#next++;
-      return;
+    // First: making room may end the run.
+    const position = this.#window.place(bytes, start, end);
+    if (
+      subject !== this.#subject || timeMs !== this.#timeMs || this.#kind !== SAID ||
+      position > this.#window.limitPosition
+    ) this.#begin(SAID, subject, this.#accountOf(subject, timeMs), timeMs);
+    if (!isWhole) this.#cuts++;
+    this.#window.note(position, end - start, isWhole);
+  }
+
+  sent(to: Target, sent: Sent, timeMs: number): void {
+    if ("clients" in to) return this.#sentToAll(to, sent, timeMs);
+    const position = this.#window.place(sent.bytes, 0, sent.lineBytes);
+    this.#begin(SENT, to, this.#accountOf(to, timeMs), timeMs);
+    this.#window.note(position, sent.lineBytes, sent.isWhole);
+    this.#close();
+  }
+
+  #sentToAll({ clients, takers = [] }: ToMany, sent: Sent, timeMs: number): void {
+    const accounts = this.#takersOf(takers, timeMs);
+    const position = this.#window.place(sent.bytes, 0, sent.lineBytes);
+    this.#begin(SENT_TO_ALL, NOBODY, this.#others, timeMs);
+    this.#window.noteTakers(clients, accounts);
+    this.#window.note(position, sent.lineBytes, sent.isWhole);
+    this.#close();
+    for (const account of accounts) {
+      account.records++;
+      this.#accounts.spoke(account);
     }
-    const isCounting = bytes === this.#begun && this.#framer !== undefined;
-    const from = isCounting ? skipLineEnds(bytes, this.#begunEnd, start) : start;
-    const to = isCounting ? bytes.length : end;
-    const position = this.#positionOf(bytes, from, to);
-    const batch = this.#begin(isCounting ? "lines" : isWhole ? "whole" : "cut");
-    batch.subject = subject;
-    batch.timeMs = timeMs;
-    batch.position = position;
-    batch.length = to - from;
-    if (isCounting) this.#counted = bytes;
-    else if (isWhole && bytes.buffer === this.#arena.buffer) this.#begun = bytes;
-    this.#begunEnd = end;
   }
 
-  /** Where bytes are; those that were not received here are copied. */
-  #positionOf(bytes: Uint8Array, start: number, end: number): number {
-    if (bytes.buffer === this.#arena.buffer) return this.#inputPosition + start;
-    if (end - start > MAX_PLACE_BYTES) return LOST;
-    this.#claim(end - start).set(bytes.subarray(start, end));
-    const position = this.#position;
-    this.#position += end - start;
-    return position;
+  /** An account of its own is as much as a long line: it uses up the window in the same way. */
+  #accountOf(subject: Subject, timeMs: number): Account {
+    const account = this.#accounts.of(subject, timeMs);
+    if (account.records === 0) this.#window.useUp(ACCOUNT_BYTES);
+    return account;
   }
 
-  /** Begins a batch with its first record. */
-  #begin(tag: Batch["tag"]): Batch {
-    const batch = this.#batches[++this.#last & SLOT_MASK]!;
-    batch.tag = tag;
-    batch.first = this.#next++;
-    this.#begun = undefined;
-    this.#counted = undefined;
-    return batch;
+  /** Mostly the same take the next line: one list of them is enough. */
+  #takersOf(takers: readonly Subject[], timeMs: number): readonly Account[] {
+    const last = this.#lastTakers;
+    const accounts = takers.map((subject) => this.#accountOf(subject, timeMs));
+    if (accounts.length === last.length && accounts.every((one, i) => one === last[i])) return last;
+    this.#window.useUp(REFERENCE_BYTES * accounts.length);
+    return this.#lastTakers = accounts;
   }
 
   event(subject: Subject, event: ConnectionEvent, timeMs: number): void {
-    this.#begin("made").make = () => eventJson(timeMs, subject, event);
+    const isOther = subject.number === undefined;
+    const account = isOther ? this.#others : this.#accountOf(subject, timeMs);
+    this.#window.place(NO_BYTES, 0, 0);
+    this.#begin(EVENT, subject, account, timeMs);
+    this.#window.noteEvent(subject, event);
+    this.#close();
   }
 
-  /** Remembers what was sent. */
-  sent(to: Target, sent: Sent, timeMs: number): void {
-    const copy = { ...sent, bytes: sent.bytes.slice() };
-    this.#begin("made").make = () => sentJson(timeMs, to, copy);
+  left(subject: Subject): void {
+    this.#close();
+    this.#accounts.left(subject);
   }
 
-  /**
-   * Copies short batches with some of the last 500 records that lie before `position`:
-   * without it, one client's long line would wipe out what all others have said.
-   */
-  #save(position: number): void {
-    let at = Math.max(this.#unsaved, this.#last - SLOT_MASK);
-    for (; at <= this.#last; at++) {
-      const batch = this.#batches[at & SLOT_MASK]!;
-      if (batch.tag === "made" || batch.position === SAFE) continue;
-      if (batch.position >= position) break;
-      if (batch.position < this.#lostPosition || batch.length > MAX_SAVED_BYTES) continue;
-      if (this.#endOf(at) <= this.#next - HISTORY_RECORDS) continue;
-      batch.saved = this.#bytesOf(batch).slice();
-      batch.position = SAFE;
-    }
-    this.#unsaved = at;
+  #begin(kind: RunKind, subject: Subject, account: Account, timeMs: number): void {
+    this.#close();
+    this.#window.begin(kind, subject, account, timeMs);
+    this.#subject = subject;
+    this.#kind = kind;
+    this.#timeMs = timeMs;
+    this.#cuts = 0;
+    if (account !== this.#others) this.#accounts.spoke(account);
   }
 
-  /** The sequence number behind the last record of a batch. */
-  #endOf(at: number): number {
-    return at === this.#last ? this.#next : this.#batches[at + 1 & SLOT_MASK]!.first;
+  /** Ends the last run: nothing is added to it any more. */
+  #close(): void {
+    const subject = this.#subject;
+    if (!subject) return;
+    this.#subject = undefined;
+    const { lastRun } = this.#window;
+    const account = this.#window.accountOf(lastRun);
+    const count = this.#window.countOf(lastRun);
+    account.records += count;
+    if (this.#kind !== SAID) return;
+    const lines = count - this.#cuts;
+    const second = Math.floor(this.#timeMs / 1000);
+    this.minute.count(second, lines);
+    account.said(lines, this.#timeMs, second);
+    if (subject.number !== undefined) return;
+    // Of all who send datagrams from there the last is shown.
+    account.subject = subject;
+    account.bytes += this.#window.bytesOf(lastRun);
   }
 
-  /** The JSON texts of the last records, oldest first, for somebody who has just come. */
-  snapshot(): string[] {
-    return this.#newest(0, HISTORY_RECORDS, SNAPSHOT_LIMITS);
-  }
+  // -- What is forgotten --
 
-  /** The JSON texts of the newest records from `sequence` on, oldest first. */
-  since(sequence: number, records: number): string[] {
-    return this.#newest(sequence, records, LIVE_LIMITS);
-  }
-
-  #newest(sequence: number, records: number, { recordBytes, totalBytes }: Limits): string[] {
-    const first = Math.max(sequence, this.#next - Math.min(records, SLOTS));
-    const texts: string[] = [];
-    let bytes = 0;
-    for (const text of this.#backwards(first, recordBytes)) {
-      bytes += Buffer.byteLength(text);
-      if (bytes > totalBytes) break;
-      texts.push(text);
-    }
-    return texts.reverse();
-  }
-
-  /** The JSON texts from the newest record back to `first`; one that is lost or too long is left out. */
-  *#backwards(first: number, maxBytes: number): Generator<string> {
-    let end = this.#next;
-    for (let at = this.#last; end > first; at--) {
-      const batch = this.#batches[at & SLOT_MASK]!;
-      if (batch.tag === "made") {
-        yield batch.make!();
-      } else if (batch.position >= this.#lostPosition) {
-        const bytes = this.#bytesOf(batch);
-        const frames = this.#framesOf(batch, bytes, end - batch.first);
-        for (const frame of frames.slice(Math.max(0, first - batch.first)).reverse()) {
-          const text = textOf(batch, bytes, frame, maxBytes);
-          if (text !== undefined) yield text;
-        }
-      }
-      end = batch.first;
+  /** A run leaves the window. What of it may still be asked for is saved. */
+  #onRetire(run: number): void {
+    if (run === this.#window.lastRun) this.#close();
+    if (this.#followers.isUncollected(run)) this.collect();
+    const count = this.#window.countOf(run);
+    const ofAll = this.#window.firstOf(run) + count - this.next + HISTORY_RECORDS;
+    const ofOwn = this.#keptOf(run, count);
+    for (let left = Math.min(count, Math.max(ofAll, ofOwn)); left > 0; left--) {
+      const record = this.#window.recordOf(run, count - left);
+      if (!record || sizeOf(record) > KEPT_BYTES) continue;
+      if (left <= ofAll) this.#saveRecent(record);
+      if (left <= ofOwn) this.#saveOwn(run, record);
     }
   }
 
-  #bytesOf({ position, length, saved }: Batch): Uint8Array {
-    const start = position % ARENA_BYTES;
-    return position === SAFE ? saved : this.#arena.subarray(start, start + length);
+  /** How many of the last records of a run are among the last of its account. */
+  #keptOf(run: number, count: number): number {
+    // Each of those who took it keeps as many as it may.
+    if (this.#window.takersOf(run)) return count;
+    const account = this.#window.accountOf(run);
+    if (!account.isListed) return 0;
+    return KEPT_RECORDS - (account.records - this.#window.ordinalOf(run) - count);
   }
 
-  /** The frames of a batch of `count` records. */
-  #framesOf({ tag }: Batch, bytes: Uint8Array, count: number): Frame[] {
-    if (tag !== "lines") return [{ start: 0, end: bytes.length, isWhole: tag === "whole" }];
-    const frames: Frame[] = [];
-    this.#framer?.().push(bytes, {
-      // What comes after `count` is the rest of the read, which its client's framer holds.
-      frame(_, start, end, isWhole) {
-        if (frames.length < count) frames.push({ start, end, isWhole });
-      },
-    });
-    return frames;
+  #saveRecent(record: Remembered): void {
+    this.#recent.push(record);
+    while (this.#recent[0]!.sequence < this.next - HISTORY_RECORDS) this.#recent.shift();
   }
 
-  /** What was received before it has been overwritten. */
-  get #lostPosition(): number {
-    return Math.max(0, this.#endPosition - ARENA_BYTES);
+  #saveOwn(run: number, record: Remembered): void {
+    for (const account of this.#accountsOf(run)) if (account.isListed) account.save(record);
   }
-}
 
-/** A place in the bytes of a batch. */
-interface Frame {
-  readonly start: number;
-  readonly end: number;
-  readonly isWhole: boolean;
-}
+  /** Whom a run is about. */
+  #accountsOf(run: number): readonly Account[] {
+    return this.#window.takersOf(run) ?? [this.#window.accountOf(run)];
+  }
 
-function textOf(
-  { timeMs, subject }: Batch,
-  bytes: Uint8Array,
-  { start, end, isWhole }: Frame,
-  maxBytes: number,
-): string | undefined {
-  // JSON is no shorter than what it is made of.
-  if (end - start > maxBytes) return undefined;
-  const text = lineJson(timeMs, subject, bytes, start, end, isWhole);
-  return Buffer.byteLength(text) > maxBytes ? undefined : text;
-}
+  // -- What is asked --
 
-/** Behind the line ends, or up to `end`: between two frames there are only these, and a count. */
-function skipLineEnds(bytes: Uint8Array, at: number, end: number): number {
-  while (at < end && (bytes[at] === LF || bytes[at] === CR || bytes[at] === NUL)) at++;
-  return at;
+  /** What is known of a connection or of a host that sends datagrams. */
+  account(key: Key): Account | undefined {
+    this.#close();
+    return this.#accounts.get(key);
+  }
+
+  /** Hosts that sent datagrams, the last first. */
+  get senders(): Iterable<Account> {
+    this.#close();
+    return this.#accounts.senders;
+  }
+
+  /** The last records of all that are remembered, the newest first. */
+  *backwards(): Generator<Remembered> {
+    this.#close();
+    const { lastRun, oldestRun } = this.#window;
+    for (let run = lastRun; run >= oldestRun; run--) yield* this.#backwardsIn(run);
+    for (let i = this.#recent.length - 1; i >= 0; i--) yield this.#recent[i]!;
+  }
+
+  /** The same of some accounts. */
+  *backwardsOf(accounts: ReadonlySet<Account>): Generator<Remembered> {
+    this.#close();
+    const { lastRun, oldestRun } = this.#window;
+    for (let run = lastRun; run >= oldestRun; run--) {
+      if (this.#accountsOf(run).some((one) => accounts.has(one))) yield* this.#backwardsIn(run);
+    }
+    const saved = new Set([...accounts].flatMap((account) => account.saved));
+    yield* [...saved].sort((a, b) => b.sequence - a.sequence);
+  }
+
+  *#backwardsIn(run: number): Generator<Remembered> {
+    for (let index = this.#window.countOf(run) - 1; index >= 0; index--) {
+      const record = this.#window.recordOf(run, index);
+      if (record) yield record;
+    }
+  }
+
+  // -- Who follows --
+
+  /** Gives a follower all records from now on, or those of some accounts. */
+  follow(follower: Follower, keys?: Iterable<Key>): void {
+    this.collect();
+    this.#followers.add(follower, keys);
+  }
+
+  unfollow(follower: Follower): void {
+    this.#followers.delete(follower);
+  }
+
+  /** Gives followers what has come since the last time; also before any of it is forgotten. */
+  collect(): void {
+    this.#close();
+    this.#followers.collect();
+  }
 }

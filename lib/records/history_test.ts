@@ -1,9 +1,11 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { decode, encode } from "../bytes.ts";
 import { createFramer, type Framer, type FrameSink, FRAMINGS } from "../framing/framing.ts";
 import type { Recorder, SubjectRecorder } from "./recorder.ts";
 import { sentWhole, type Subject } from "./records.ts";
+import type { Follower, Run } from "./followers.ts";
 import { History, HISTORY_RECORDS } from "./history.ts";
+import { jsonOf, type Remembered } from "./remembered.ts";
 import { bytesOf, pick, type Random, withSeeds } from "../../tests/support/testing.ts";
 
 import { recording } from "../../tests/support/recording.ts";
@@ -48,6 +50,21 @@ function pass(history: History, count: number): void {
   for (let at = 0; at < count; at += READ_BYTES) receive(history, noise);
 }
 
+/** The last records that are remembered, oldest first. */
+function snapshot(history: History): string[] {
+  return textsOf(history.backwards().take(HISTORY_RECORDS));
+}
+
+/** What is remembered of one connection, oldest first. */
+function snapshotOf(history: History, key: number | string): string[] {
+  const account = history.account(key);
+  return account ? textsOf(history.backwardsOf(new Set([account]))) : [];
+}
+
+function textsOf(backwards: Iterable<Remembered>): string[] {
+  return [...backwards].reverse().map(jsonOf);
+}
+
 function messages(texts: string[]): unknown[] {
   return texts.map((text) => JSON.parse(text).message);
 }
@@ -56,15 +73,13 @@ function numbered(count: number, from = 0): string[] {
   return Array.from({ length: count }, (_, i) => `line ${from + i}`);
 }
 
-Deno.test("History.snapshot() gives the objects of --format json", () => {
+Deno.test("History.backwards() gives the objects of --format json", () => {
   const history = new History();
   history.event(ALICE, { event: "connected" }, NOW_MS);
   say(history, ALICE, "hello world");
   history.received(ALICE, receive(history, "rest"), 0, 4, false, NOW_MS + 1);
   history.sent({ clients: 3 }, sentWhole(encode("reset")), NOW_MS + 2);
-  const [connected, line, cut, sent, ...others] = history.snapshot().map((text) =>
-    JSON.parse(text)
-  );
+  const [connected, line, cut, sent, ...others] = snapshot(history).map((text) => JSON.parse(text));
   const who = { connection: 1, host: "127.0.0.1", port: 5001 };
   const timestamp = "2026-11-22T23:31:05.130Z";
   assertEquals(connected, { timestamp, event: "connected", ...who });
@@ -75,39 +90,39 @@ Deno.test("History.snapshot() gives the objects of --format json", () => {
   assertEquals(others, []);
 });
 
-Deno.test("History.snapshot() is empty when nothing has happened", () => {
-  assertEquals(new History().snapshot(), []);
+Deno.test("History.backwards() is empty when nothing has happened", () => {
+  assertEquals(snapshot(new History()), []);
 });
 
-Deno.test("History.snapshot() gives the last 500 records in order", () => {
+Deno.test("History.backwards() gives the last 500 records in order", () => {
   const history = new History();
   const lines = numbered(3000);
   for (let at = 0; at < lines.length; at += 7) {
     say(history, subject(at % 5 + 1), ...lines.slice(at, at + 7));
   }
-  assertEquals(messages(history.snapshot()), lines.slice(-HISTORY_RECORDS));
+  assertEquals(messages(snapshot(history)), lines.slice(-HISTORY_RECORDS));
   assertEquals(history.next, 3000);
 });
 
-Deno.test("History.snapshot() names who said each line when clients take turns", () => {
+Deno.test("History.backwards() names who said each line when clients take turns", () => {
   const history = new History();
   for (let i = 0; i < 1000; i++) say(history, subject(i % 3 + 1), `from ${i % 3 + 1}`);
-  for (const text of history.snapshot()) {
+  for (const text of snapshot(history)) {
     const { connection, message } = JSON.parse(text);
     assertEquals(message, `from ${connection}`);
   }
 });
 
-Deno.test("History.snapshot() keeps short records when long input passes by", () => {
+Deno.test("History.backwards() keeps short records when long input passes by", () => {
   const history = new History();
   const lines = numbered(HISTORY_RECORDS);
   say(history, ALICE, ...lines.slice(0, 100));
   for (const line of lines.slice(100)) say(history, ALICE, line);
   pass(history, 20 * 1024 * 1024);
-  assertEquals(messages(history.snapshot()), lines);
+  assertEquals(messages(snapshot(history)), lines);
 });
 
-Deno.test("History.line() takes the rest of a read when its first lines were saved", () => {
+Deno.test("History.received() takes the rest of a read when its first lines were saved", () => {
   const history = new History();
   const bytes = receive(history, "one\ntwo\n");
   history.received(ALICE, bytes, 0, 3, true, NOW_MS);
@@ -115,98 +130,50 @@ Deno.test("History.line() takes the rest of a read when its first lines were sav
   const copied = new Uint8Array(400_000);
   for (let i = 0; i < 8; i++) history.received(subject(2), copied, 0, copied.length, true, NOW_MS);
   history.received(ALICE, bytes, 4, 7, true, NOW_MS);
-  assertEquals(messages(history.snapshot()), ["one", "two"]);
+  const ofAlice = messages(snapshotOf(history, 1));
+  assertEquals(ofAlice, ["one", "two"]);
 });
 
-Deno.test("History.snapshot() leaves out a line whose bytes are overwritten", () => {
+Deno.test("History.backwards() leaves out a line whose bytes are overwritten", () => {
   const history = new History();
   const long = "x".repeat(60_000);
   say(history, ALICE, long);
   pass(history, 8 * 1024 * 1024);
   say(history, ALICE, "after");
-  assertEquals(messages(history.snapshot()), ["after"]);
+  assertEquals(messages(snapshot(history)), ["after"]);
 });
 
-Deno.test("History.snapshot() leaves out a record over 128 KiB and keeps all others", () => {
-  const history = new History();
-  say(history, ALICE, "before");
-  for (const size of [127 * 1024, 129 * 1024, 10 * 1024 * 1024]) {
-    history.received(ALICE, new Uint8Array(size).fill(0x78), 0, size, true, NOW_MS);
-  }
-  say(history, ALICE, "after");
-  assertEquals(messages(history.snapshot()), ["before", "x".repeat(127 * 1024), "after"]);
-});
-
-Deno.test("History.snapshot() counts the bytes of JSON, not those that were heard", () => {
-  const history = new History();
-  history.received(ALICE, new Uint8Array(30_000).fill(1), 0, 30_000, true, NOW_MS);
-  assertEquals(history.snapshot(), []);
-});
-
-Deno.test("History.snapshot() gives fewer records when they are over 512 KiB together", () => {
-  const history = new History();
-  const lines = Array.from({ length: 100 }, (_, i) => `${i} ${"y".repeat(20_000)}`);
-  for (const line of lines) say(history, ALICE, line);
-  const texts = history.snapshot();
-  const bytes = texts.reduce((sum, text) => sum + encode(text).length, 0);
-  assert(bytes <= 512 * 1024 && bytes > 480 * 1024, `${bytes} bytes`);
-  assertEquals(messages(texts), lines.slice(-texts.length));
-});
-
-Deno.test("History.line() copies bytes that were not received into it", () => {
+Deno.test("History.received() copies bytes that were not received into it", () => {
   const history = new History();
   const held = encode("held");
   history.received(ALICE, held, 1, 3, true, NOW_MS);
   held.fill(0x21);
-  assertEquals(messages(history.snapshot()), ["el"]);
+  assertEquals(messages(snapshot(history)), ["el"]);
 });
 
-Deno.test("History.line() keeps a held line and the lines that came with its end", () => {
+Deno.test("History.received() keeps a held line and the lines that came with its end", () => {
   const history = new History();
   const bytes = receive(history, "nd\nnext\n");
   history.received(ALICE, encode("held to the end"), 0, 15, true, NOW_MS);
   history.received(ALICE, bytes, 3, 7, true, NOW_MS);
-  assertEquals(messages(history.snapshot()), ["held to the end", "next"]);
+  assertEquals(messages(snapshot(history)), ["held to the end", "next"]);
 });
 
-Deno.test("History.line() tells the lines of a read apart from a record between them", () => {
-  const history = new History(() => createFramer("newline", 100));
+Deno.test("History.received() tells the lines of a read apart from a record between them", () => {
+  const history = new History();
   const bytes = receive(history, "one\ntwo\nthree\nfour\n");
   for (const [start, end] of [[0, 3], [4, 7], [8, 13]] as const) {
     history.received(ALICE, bytes, start, end, true, NOW_MS);
   }
   history.sent({ clients: 1 }, sentWhole(encode("between")), NOW_MS);
   history.received(ALICE, bytes, 14, 18, true, NOW_MS);
-  assertEquals(messages(history.snapshot()), ["one", "two", "three", "between", "four"]);
+  assertEquals(messages(snapshot(history)), ["one", "two", "three", "between", "four"]);
 });
 
-Deno.test("History.line() takes empty lines", () => {
+Deno.test("History.received() takes empty lines", () => {
   const history = new History();
   say(history, ALICE, "", "", "");
-  assertEquals(messages(history.snapshot()), ["", "", ""]);
-});
-
-Deno.test("History.since() gives what came from a record on", () => {
-  const history = new History();
-  say(history, ALICE, "old");
-  const from = history.next;
-  assertEquals(history.since(from, 500), []);
-  say(history, ALICE, "new", "newer");
-  assertEquals(messages(history.since(from, 500)), ["new", "newer"]);
-});
-
-Deno.test("History.since() gives the newest when there are too many", () => {
-  const history = new History();
-  say(history, ALICE, ...numbered(2000));
-  assertEquals(messages(history.since(0, 3)), ["line 1997", "line 1998", "line 1999"]);
-  assertEquals(history.since(0, 0), []);
-});
-
-Deno.test("History.since() gives a live record that is too long for a snapshot", () => {
-  const history = new History();
-  const line = new Uint8Array(300_000).fill(0x7A);
-  history.received(ALICE, line, 0, line.length, true, NOW_MS);
-  assertEquals(messages(history.since(0, 500)), [decode(line)]);
+  assertEquals(messages(snapshot(history)), ["", "", ""]);
 });
 
 Deno.test("History.sent() keeps what was typed when its buffer is used again", () => {
@@ -214,7 +181,7 @@ Deno.test("History.sent() keeps what was typed when its buffer is used again", (
   const typed = encode("reset");
   history.sent(ALICE, sentWhole(typed), NOW_MS);
   typed.fill(0);
-  assertStringIncludes(history.snapshot()[0]!, `"message":"reset"`);
+  assertStringIncludes(snapshot(history)[0]!, `"message":"reset"`);
 });
 
 Deno.test("History.receive() uses places that do not touch what was just received", () => {
@@ -225,6 +192,117 @@ Deno.test("History.receive() uses places that do not touch what was just receive
     history.received(ALICE, encode("held"), 0, 4, true, NOW_MS);
     assertEquals(decode(bytes), `before ${i}`);
   }
+});
+
+Deno.test("History.backwardsOf() gives a quiet client's lines under any flood", () => {
+  const history = new History();
+  const quiet = numbered(15);
+  for (const line of quiet) {
+    say(history, ALICE, line);
+    for (let i = 0; i < 200; i++) say(history, subject(2), ...numbered(100));
+  }
+  pass(history, 8 * 1024 * 1024);
+  assertEquals(messages(snapshotOf(history, 1)), quiet);
+  assertEquals(messages(snapshotOf(history, 3)), []);
+});
+
+Deno.test("History.backwardsOf() gives the last 20 records, or 8 KiB of them", () => {
+  const history = new History();
+  say(history, ALICE, ...numbered(100));
+  const long = (i: number) => `${i} ${"y".repeat(3_000)}`;
+  for (let i = 0; i < 10; i++) say(history, subject(2), long(i));
+  pass(history, 8 * 1024 * 1024);
+  // So much later that they are no more among the last of all.
+  say(history, subject(3), ...numbered(1_000));
+  pass(history, 8 * 1024 * 1024);
+  assertEquals(messages(snapshotOf(history, 1)), numbered(20, 80));
+  assertEquals(messages(snapshotOf(history, 2)), [long(8), long(9)]);
+});
+
+Deno.test("History.backwardsOf() remembers the 1,000 clients that spoke last", () => {
+  const history = new History();
+  for (let i = 1; i <= 1500; i++) say(history, subject(i), `from ${i}`);
+  say(history, subject(1), "again");
+  pass(history, 8 * 1024 * 1024);
+  const known = [1, 2, 501, 502, 1500].map((i) => messages(snapshotOf(history, i)));
+  assertEquals(known, [["from 1", "again"], [], [], ["from 502"], ["from 1500"]]);
+});
+
+Deno.test("History.left() forgets a client when a thousand others have spoken", () => {
+  const history = new History();
+  say(history, ALICE, "last words");
+  history.left(ALICE);
+  assertEquals(messages(snapshotOf(history, 1)), ["last words"]);
+  for (let i = 2; i <= 1001; i++) say(history, subject(i), "and I");
+  assertEquals([history.account(1), history.account(2)?.lines], [undefined, 1]);
+});
+
+Deno.test("History.sent() to all is among the records of each that took it", () => {
+  const history = new History();
+  const [one, two] = [subject(1), subject(2)];
+  for (let i = 0; i < 2; i++) {
+    history.sent({ clients: 2, takers: [one, two] }, sentWhole(encode(`all ${i}`)), NOW_MS);
+  }
+  history.sent(two, sentWhole(encode("two")), NOW_MS);
+  say(history, subject(3), "three");
+  for (const passed of [0, 8 * 1024 * 1024]) {
+    pass(history, passed);
+    assertEquals(messages(snapshotOf(history, 1)), ["all 0", "all 1"]);
+    assertEquals(messages(snapshotOf(history, 2)), ["all 0", "all 1", "two"]);
+    assertEquals(messages(snapshotOf(history, 3)), ["three"]);
+  }
+});
+
+Deno.test("History knows hosts that send datagrams, the last 200", () => {
+  const history = new History();
+  const sender = (host: string, port: number) => ({ peer: { kind: "ip", host, port } } as const);
+  for (let i = 1; i <= 300; i++) {
+    const from = sender(`10.0.${i >> 8}.${i & 255}`, 500);
+    history.received(from, encode("one"), 0, 3, true, NOW_MS);
+  }
+  const again = sender("10.0.1.44", 501);
+  history.received(again, encode("more"), 0, 4, true, NOW_MS);
+  const [last] = history.senders;
+  assertEquals(last?.subject, again);
+  assertEquals([last?.lines, last?.bytes], [2, 7]);
+  assertEquals([...history.senders].length, 200);
+  assertEquals(history.account("10.0.0.100"), undefined);
+  assertEquals(messages(snapshotOf(history, "10.0.1.44")), ["one", "more"]);
+});
+
+/** Takes all that it is given. */
+class Listener implements Follower {
+  readonly heard: string[] = [];
+  take(runs: readonly Run[]): void {
+    for (const { count, record } of runs) {
+      for (let i = 0; i < count; i++) {
+        this.heard.push(...messages([jsonOf(record(i)!)]) as string[]);
+      }
+    }
+  }
+}
+
+Deno.test("History.follow() gives all of some clients, and misses nothing that is overwritten", () => {
+  const history = new History();
+  say(history, ALICE, "before");
+  const [one, all] = [new Listener(), new Listener()];
+  history.follow(one, [1, 7]);
+  history.follow(all);
+  const said = numbered(300);
+  for (const line of said) {
+    say(history, ALICE, line);
+    say(history, subject(2), ...numbered(70));
+    pass(history, 60_000);
+  }
+  say(history, subject(7), "a number that was not given yet");
+  history.collect();
+  assertEquals(one.heard, [...said, "a number that was not given yet"]);
+  assertEquals(all.heard.length, 300 * 71 + 1);
+  history.unfollow(one);
+  history.unfollow(all);
+  say(history, ALICE, "after");
+  history.collect();
+  assertEquals(one.heard.length, 301);
 });
 
 /** A client whose lines are logged as JSON and remembered. */
@@ -270,12 +348,12 @@ function countedText(random: Random): string {
   return text;
 }
 
-Deno.test("History.snapshot() gives what is logged as JSON, in every framing and however it is read", async () => {
+Deno.test("History.backwards() gives what is logged as JSON, in every framing and however it is read", async () => {
   await withSeeds(150, (random) => {
     for (const framing of FRAMINGS) {
       const maxBytes = pick(random, 3, 10, 65536);
       const make = () => createFramer(framing, maxBytes);
-      const history = new History(make);
+      const history = new History();
       const format = { format: "json", time: "utc", startMs: NOW_MS } as const;
       const { recorder, lines } = recording({ ...format, observers: [history] });
       const speakers = [1, 2].map((number) =>
@@ -297,8 +375,7 @@ Deno.test("History.snapshot() gives what is logged as JSON, in every framing and
       for (const speaker of speakers) speaker.framer.end(speaker);
       const logged = lines();
       assertEquals(history.next, logged.length, framing);
-      assertEquals(history.snapshot(), logged.slice(-HISTORY_RECORDS), framing);
-      assertEquals(history.since(0, 7), logged.slice(-7), framing);
+      assertEquals(snapshot(history), logged.slice(-HISTORY_RECORDS), framing);
     }
   });
 });

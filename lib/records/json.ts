@@ -108,7 +108,7 @@ function appendMessage(
 }
 
 /** Who speaks or is spoken to: one without a number by datagrams. */
-function partnerMembers(subject: Subject): string {
+export function partnerMembers(subject: Subject): string {
   const members = subjectMembers(subject);
   return subject.number === undefined ? `"transport":"udp",${members}` : members;
 }

@@ -35,6 +35,8 @@ export interface RecordObserver {
   event(subject: Subject, event: ConnectionEvent, timeMs: number): void;
   /** Of a log that begins and ends with a record. */
   run?(event: RunEvent, timeMs: number): void;
+  /** A connection is gone, whether there was a record of it or not. */
+  left?(subject: Subject): void;
 }
 
 export interface RecorderOptions {
@@ -66,10 +68,12 @@ export class Recorder {
   /** Records what happened to a connection. */
   event(subject: Subject, event: ConnectionEvent): void {
     const { destinations, observers, timestamp, isQuiet } = this.#options;
-    if (isQuiet) return;
-    for (const log of destinations.noticesOf(subject)) log.event(subject, event);
-    for (const observer of observers) observer.event(subject, event, timestamp.nowMs);
-    timestamp.recorded();
+    if (!isQuiet) {
+      for (const log of destinations.noticesOf(subject)) log.event(subject, event);
+      for (const observer of observers) observer.event(subject, event, timestamp.nowMs);
+      timestamp.recorded();
+    }
+    if (event.event === "disconnected") { for (const one of observers) one.left?.(subject); }
   }
 
   /** Records what happened to the server, where files begin and end with it. */

@@ -36,7 +36,13 @@ export function subjectText({ peer, name }: Subject): string {
 }
 
 /** To whom something was sent: one subject, or so many clients. */
-export type Target = Subject | { readonly clients: number };
+export type Target = Subject | ToMany;
+
+export interface ToMany {
+  readonly clients: number;
+  /** Who they are, for those who remember what each was sent. */
+  readonly takers?: readonly Subject[];
+}
 
 /** What was sent. */
 export interface Sent {

@@ -16,13 +16,12 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
-import { Duplex } from "node:stream";
 import { bracketed } from "../addresses.ts";
 import { acceptFaultOf } from "../accept/accept_errors.ts";
 import { Failure, reasonOf } from "../errors.ts";
-import { writeAll } from "../io.ts";
 import { FaultPause } from "../loop/fault_pause.ts";
-import type { Say } from "../messages.ts";
+import type { InternalErrors, Say } from "../messages.ts";
+import { Wire } from "./wire.ts";
 
 /** Connections at a time; the longest unanswered one makes room for another. */
 const MAX_CONNECTIONS = 128;
@@ -33,10 +32,14 @@ const REQUEST_MS = 10_000;
 const HURRIED_REQUEST_MS = 1_000;
 const SWEEP_MS = 1_000;
 
-/** Connections accepted at once, and how fast more are: a flood costs a few percent of a core. */
-const BURST = 100;
-const ACCEPTS_PER_SECOND = 400;
-/** How long nobody is accepted when all of these are used up. */
+/** What is spent at once, and how fast more may be. A connection costs one, and its answer: */
+const BURST_TOKENS = 100;
+const TOKENS_PER_SECOND = 400;
+/** its making, which keeps the log waiting, */
+const TOKENS_PER_MS = 10;
+/** and its sending. A flood of any kind takes a few percent of a core. */
+const TOKENS_PER_BYTE = 1 / (16 * 1024);
+/** How long nobody is accepted at least when all of these are spent. */
 const REFILL_MS = 20;
 
 /** After a failure to accept, for example without descriptors, or while the log cannot accept. */
@@ -46,7 +49,6 @@ const PAUSE_MS = 1_000;
 const FAREWELL_MS = 300;
 
 const MAX_HEADER_BYTES = 8 * 1024;
-const READ_BYTES = 4 * 1024;
 
 const NOT_ALLOWED = "405 Method Not Allowed\r\nallow: GET, HEAD";
 
@@ -60,6 +62,7 @@ export interface HttpOptions {
   /** Whether the log cannot accept connections: what is held here may be what it lacks. */
   isLogShort(): boolean;
   readonly say: Say;
+  readonly internalErrors: InternalErrors;
 }
 
 /** A port for HTTP. */
@@ -73,19 +76,22 @@ export class HttpPort {
   #sweeper: ReturnType<typeof setInterval> | undefined;
   #endPause: (() => void) | undefined;
   readonly #faultPause: FaultPause;
+  readonly #answer: Answer;
+  readonly #internalErrors: InternalErrors;
+  readonly #budget = new Budget();
   #isClosed = false;
 
   /** Listens at once; throws a {@linkcode Failure} if it cannot. */
-  constructor({ host, port, answer, isLogShort, say }: HttpOptions) {
+  constructor({ host, port, answer, isLogShort, say, internalErrors }: HttpOptions) {
+    this.#answer = answer;
+    this.#internalErrors = internalErrors;
     this.#isLogShort = isLogShort;
     this.#faultPause = new FaultPause({ pauseMs: PAUSE_MS, say, onEnd: () => this.#endPause?.() });
     this.#listener = listen(host, port);
-    this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
-      const wire = request.socket as unknown as Wire;
-      response.shouldKeepAlive = false;
-      wire.isAsked = true;
-      wire.isStreaming = answer(request, response);
-    });
+    this.#server = createServer(
+      { maxHeaderSize: MAX_HEADER_BYTES },
+      (request, response) => this.#onRequest(request, response),
+    );
     this.#server.on("clientError", (error, wire) => refuse(wire as Wire, statusOf(error)));
     this.#server.on("connect", (_request, wire) => refuse(wire as Wire, NOT_ALLOWED));
     this.#accepting = this.#accept();
@@ -96,9 +102,27 @@ export class HttpPort {
     return this.#listener.addr;
   }
 
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const wire = request.socket as unknown as Wire;
+    // Behind a body a part of the next request may have come; the connection ends before it.
+    if (wire.isAsked) return;
+    wire.isAsked = true;
+    response.shouldKeepAlive = false;
+    if (request.method === "POST") wire.takeBody();
+    const startMs = performance.now();
+    try {
+      wire.isStreaming = this.#answer(request, response);
+      // What stands behind a stream can never be answered.
+      if (wire.isStreaming) wire.whenMore(() => response.end());
+    } catch (error) {
+      this.#internalErrors.report(error);
+      wire.destroy();
+    }
+    const tokens = (performance.now() - startMs) * TOKENS_PER_MS;
+    this.#budget.spend(tokens + wire.writableLength * TOKENS_PER_BYTE);
+  }
+
   async #accept(): Promise<void> {
-    let tokens = BURST;
-    let filledAtMs = performance.now();
     while (!this.#isClosed) {
       try {
         this.#admit(await this.#listener.accept());
@@ -106,15 +130,14 @@ export class HttpPort {
       } catch (error) {
         if (acceptFaultOf(error) !== "lost client") await this.#onFault(error);
       }
-      const nowMs = performance.now();
-      tokens = Math.min(BURST, tokens + (nowMs - filledAtMs) * ACCEPTS_PER_SECOND / 1000) - 1;
-      filledAtMs = nowMs;
-      if (tokens < 1) await this.#pause(REFILL_MS);
+      this.#budget.spend(1);
+      while (!this.#isClosed && !this.#budget.hasSome) await this.#pause(REFILL_MS);
     }
   }
 
   /** Most likely there are no descriptors. */
   async #onFault(error: unknown): Promise<void> {
+    if (this.#isClosed) return;
     this.#endOlderThan(HURRIED_REQUEST_MS);
     const reason = reasonOf(error);
     this.#faultPause.begin(reason, `earshot: Cannot accept HTTP connections for now: ${reason}`);
@@ -215,51 +238,20 @@ function refuse(wire: Wire, status: string): void {
   wire.end(`${head}content-length: 0\r\nconnection: close\r\n\r\n`, () => wire.destroy());
 }
 
-/** An accepted connection as `node:http` takes it. */
-class Wire extends Duplex {
-  readonly acceptedAtMs = performance.now();
-  isAsked = false;
-  isStreaming = false;
-  readonly #conn: Deno.TcpConn;
-  readonly #freed = Promise.withResolvers<void>();
+/** What requests may cost, as a token bucket. More may be spent than there is, which is paid back. */
+class Budget {
+  #tokens = BURST_TOKENS;
+  #filledAtMs = performance.now();
 
-  constructor(conn: Deno.TcpConn) {
-    super();
-    this.#conn = conn;
+  spend(tokens: number): void {
+    this.#tokens -= tokens;
   }
 
-  /** Resolves when its descriptor is free. */
-  get freed(): Promise<void> {
-    return this.#freed.promise;
-  }
-
-  override async _read(): Promise<void> {
-    const buffer = new Uint8Array(READ_BYTES);
-    try {
-      const count = await this.#conn.read(buffer);
-      this.push(count === null ? null : buffer.subarray(0, count));
-    } catch (error) {
-      this.destroy(error as Error);
-    }
-  }
-
-  override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error) => void): void {
-    writeAll(this.#conn, chunk).then(() => done(), done);
-  }
-
-  override _final(done: () => void): void {
-    this.#conn.closeWrite().then(done, done);
-  }
-
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#conn[Symbol.dispose]();
-    this.#freed.resolve();
-    done(error);
-  }
-
-  /** What `node:http` does with a connection after its last answer. */
-  destroySoon(): void {
-    if (this.writableEnded) return;
-    this.end(() => this.destroy());
+  get hasSome(): boolean {
+    const nowMs = performance.now();
+    const filled = this.#tokens + (nowMs - this.#filledAtMs) * TOKENS_PER_SECOND / 1000;
+    this.#tokens = Math.min(BURST_TOKENS, filled);
+    this.#filledAtMs = nowMs;
+    return this.#tokens >= 1;
   }
 }

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { MemoryListener } from "../../tests/support/fakes.ts";
 import { replaced, turn } from "../../tests/support/testing.ts";
+import { InternalErrors } from "../messages.ts";
 import { HttpPort } from "./http.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -20,6 +21,7 @@ function openPort() {
     answer: () => false,
     isLogShort: () => false,
     say: (message) => said.push(message),
+    internalErrors: new InternalErrors(() => {}),
   });
   return { listener, said, [Symbol.asyncDispose]: () => port.close() };
 }

@@ -5,17 +5,23 @@
  */
 
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { isIP } from "node:net";
 import { bracketed } from "../addresses.ts";
 import { encode } from "../bytes.ts";
+import type { InternalErrors, Say } from "../messages.ts";
+import { choiceOf, QueryError } from "./choice.ts";
+import { EventStreams, type EventStreamsOptions } from "./event_stream.ts";
+import { KnownHosts, targetOf } from "./hosts.ts";
 import { HttpPort } from "./http.ts";
 import { PAGE, PAGE_POLICY } from "./page.ts";
-import { EventStreams, type EventStreamsOptions } from "./event_stream.ts";
-import type { Say } from "../messages.ts";
+import { type Outcome, Sending, type SendToClients } from "./sending.ts";
 
-export interface WebOptions extends EventStreamsOptions {
+export interface WebOptions extends Omit<EventStreamsOptions, "isInteractive"> {
   readonly host: string;
   readonly port: number;
+  /** Other names that the page may be asked for by. */
+  readonly hostNames: readonly string[];
+  /** Sends to clients what the page's reply box says, if it may. */
+  readonly sendToClients: SendToClients | undefined;
   /** Prometheus's text. */
   metrics(): string;
   /** Why the log is in trouble, if it is. */
@@ -23,6 +29,7 @@ export interface WebOptions extends EventStreamsOptions {
   /** Whether it is because connections cannot be accepted. */
   isLogShort(): boolean;
   readonly say: Say;
+  readonly internalErrors: InternalErrors;
 }
 
 const HEADERS = {
@@ -35,32 +42,75 @@ const HEADERS = {
 
 const PLAIN = "text/plain; charset=utf-8";
 
-/** Answers what was asked for; returns whether the answer is a stream. */
-type Route = (response: ServerResponse, isHead: boolean) => boolean;
+/** A request whose host is known. */
+interface Asked {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly query: URLSearchParams;
+  readonly isHead: boolean;
+}
+
+interface Route {
+  readonly methods: readonly string[];
+  /** Whether it holds no client's words, and is asked for by any name. */
+  readonly isOpen?: true;
+  /** Answers what was asked for; returns whether the answer is a stream. */
+  answer(asked: Asked): boolean;
+}
+
+const READING = ["GET", "HEAD"] as const;
+const METRICS = "text/plain; version=0.0.4; charset=utf-8";
+const JSON_TYPE = "application/json";
 
 export class Web {
   readonly #options: WebOptions;
   readonly #eventStreams: EventStreams;
   readonly #http: HttpPort;
-  readonly #routes: Record<string, Route> = {
-    "/": sendPage,
-    "/events": (response, isHead) => this.#sendEvents(response, isHead),
-    "/metrics": (response) =>
-      send(response, 200, this.#options.metrics(), "text/plain; version=0.0.4; charset=utf-8"),
-    "/healthz": (response) => this.#sendHealth(response),
-  };
+  readonly #hosts: KnownHosts;
+  readonly #sending: Sending | undefined;
+  readonly #routes: ReadonlyMap<string, Route>;
 
   /** Listens at once; throws a `Failure` if it cannot. */
   constructor(options: WebOptions) {
+    const { host, port, hostNames, sendToClients, say, internalErrors } = options;
     this.#options = options;
-    this.#eventStreams = new EventStreams(options);
+    this.#hosts = new KnownHosts([host, ...hostNames]);
+    this.#sending = sendToClients && new Sending(sendToClients);
+    const isInteractive = sendToClients !== undefined;
+    this.#eventStreams = new EventStreams({ ...options, isInteractive });
+    this.#routes = new Map(this.#makeRoutes());
     this.#http = new HttpPort({
-      host: options.host,
-      port: options.port,
+      host,
+      port,
       answer: (request, response) => this.#answer(request, response),
       isLogShort: () => options.isLogShort(),
-      say: options.say,
+      say,
+      internalErrors,
     });
+  }
+
+  *#makeRoutes(): Generator<[string, Route]> {
+    const { metrics } = this.#options;
+    yield ["/", { methods: READING, answer: ({ response }) => sendPage(response) }];
+    yield ["/events", { methods: READING, answer: (asked) => this.#sendEvents(asked) }];
+    yield ["/clients", {
+      methods: READING,
+      answer: ({ response, query }) =>
+        send(response, 200, this.#eventStreams.roster.page(query), JSON_TYPE),
+    }];
+    yield ["/metrics", {
+      methods: READING,
+      isOpen: true,
+      answer: ({ response }) => send(response, 200, metrics(), METRICS),
+    }];
+    yield ["/healthz", {
+      methods: READING,
+      isOpen: true,
+      answer: ({ response }) => this.#sendHealth(response),
+    }];
+    const sending = this.#sending;
+    if (!sending) return;
+    yield ["/send", { methods: ["POST"], answer: (asked) => this.#takeOrder(sending, asked) }];
   }
 
   /** The address listened on, with the real port. */
@@ -71,45 +121,43 @@ export class Web {
   /** Where the page is, in words for the operator. */
   get greeting(): string {
     const { hostname, port } = this.addr;
+    const key = this.#sending ? `#key=${this.#sending.key}` : "";
     const warning = hostname.startsWith("127.") || hostname === "::1"
       ? ""
       : " (no password: whoever reaches this address can read the log)";
-    return `watch at http://${bracketed(hostname)}:${port}/${warning}`;
+    return `watch at http://${bracketed(hostname)}:${port}/${key}${warning}`;
   }
 
-  #answer({ method, url = "/", headers }: IncomingMessage, response: ServerResponse): boolean {
-    const { host, path } = targetOf(url, headers.host);
-    const route = Object.hasOwn(this.#routes, path) ? this.#routes[path] : undefined;
-    // These two hold no client's words, and are asked for by any name.
-    const isOpen = path === "/metrics" || path === "/healthz";
-    if (!isOpen && !this.#isKnown(host) || !isOpen && !this.#isKnown(headers.host)) {
+  #answer(request: IncomingMessage, response: ServerResponse): boolean {
+    const { method = "GET", url = "/", headers } = request;
+    const { host, path, query } = targetOf(url, headers.host);
+    const route = this.#routes.get(path);
+    if (!route?.isOpen && !(this.#hosts.has(host) && this.#hosts.has(headers.host))) {
       return send(response, 421, "Misdirected: open the page by its address or as localhost\n");
     }
-    if (method !== "GET" && method !== "HEAD") {
-      return send(response, 405, "Only GET and HEAD\n", PLAIN, { allow: "GET, HEAD" });
+    if (!route) return send(response, 404, "Not found\n");
+    const { methods } = route;
+    if (!methods.includes(method)) {
+      const allow = methods.join(", ");
+      return send(response, 405, `Only ${methods.join(" and ")}\n`, PLAIN, { allow });
     }
-    return route ? route(response, method === "HEAD") : send(response, 404, "Not found\n");
+    return answerBy(route, { request, response, query, isHead: method === "HEAD" });
   }
 
-  /**
-   * A page of somebody else's can make its own name point here. So only names are
-   * known that nobody else can own.
-   */
-  #isKnown(host: string | undefined): boolean {
-    const name = nameOf(host);
-    return isIP(name) !== 0 || name === "localhost" || name === this.#options.host.toLowerCase();
-  }
-
-  #sendEvents(response: ServerResponse, isHead: boolean): boolean {
-    const headers = { ...HEADERS, "content-type": "text/event-stream" };
-    if (this.#eventStreams.isFull) {
+  #sendEvents({ request, response, query, isHead }: Asked): boolean {
+    const choice = choiceOf(query);
+    if (!this.#eventStreams.hasRoom()) {
       return send(response, 503, "Too many watchers\n", PLAIN, { "retry-after": "5" });
     }
     // Nothing is gained by chunks in a stream that ends with its connection.
     response.useChunkedEncodingByDefault = false;
-    response.writeHead(200, headers);
+    response.writeHead(200, {
+      ...HEADERS,
+      "content-type": "text/event-stream",
+      "x-accel-buffering": "no",
+    });
     if (isHead) response.end();
-    else this.#eventStreams.add(response);
+    else this.#eventStreams.add(response, choice, lastIdOf(request) ?? query.get("after"));
     return !isHead;
   }
 
@@ -120,11 +168,44 @@ export class Web {
       : send(response, 503, `${trouble}\n`);
   }
 
+  /** The answer comes when the clients have it. */
+  #takeOrder(sending: Sending, { request, response }: Asked): boolean {
+    const { origin, host } = request.headers;
+    const isOwn = origin === undefined || this.#hosts.isOwn(origin, host);
+    // It fails if whoever asks leaves in the middle of it.
+    sending.answer(request, isOwn).then(
+      (outcome) => void sendOutcome(response, outcome),
+      () => void response.destroy(),
+    );
+    return false;
+  }
+
   /** Sends the last records, ends the streams, and frees the port. */
   async finish(): Promise<void> {
     this.#eventStreams.finish();
     await this.#http.close();
   }
+}
+
+function answerBy(route: Route, asked: Asked): boolean {
+  try {
+    return route.answer(asked);
+  } catch (error) {
+    if (!(error instanceof QueryError)) throw error;
+    return send(asked.response, 400, `${error.message}\n`);
+  }
+}
+
+function lastIdOf({ headers }: IncomingMessage): string | undefined {
+  const id = headers["last-event-id"];
+  return typeof id === "string" && id !== "" ? id : undefined;
+}
+
+function sendOutcome(response: ServerResponse, outcome: Outcome): boolean {
+  const { status } = outcome;
+  return status === 200
+    ? send(response, status, JSON.stringify({ clients: outcome.clients }), JSON_TYPE)
+    : send(response, status, `${outcome.problem}\n`);
 }
 
 function sendPage(response: ServerResponse): boolean {
@@ -150,17 +231,4 @@ function send(
   });
   response.end(body);
   return false;
-}
-
-/** Host and path that are asked for; an absolute target has a host of its own. */
-function targetOf(url: string, host: string | undefined): { host?: string; path: string } {
-  const [, absolute, rest = "/"] = /^https?:\/\/([^/?#]*)([^#]*)$/i.exec(url) ?? [, host, url];
-  const path = rest.replace(/\?.*$/s, "") || "/";
-  return absolute === undefined ? { path } : { host: absolute, path };
-}
-
-/** A host without its port, brackets and a user's name. */
-function nameOf(host = ""): string {
-  const [, ipv6, name = ""] = /^(?:\[([^\]]*)\]|([^:@]*))(?::\d*)?$/.exec(host) ?? [];
-  return (ipv6 ?? name).toLowerCase();
 }
