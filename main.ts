@@ -22,9 +22,9 @@
  * not obeyed. `+` marks a piece without a line end: of a line that is too long, or
  * the last that a client said.
  *
- * Exit status: 0 ended by a signal, `--help` or `--version`; 1 cannot listen, cannot
- * write or another failure at run time; 2 wrong usage; 128 and the number of the
- * signal after a second one.
+ * Exit status: 0 ended by a signal, as asked, `--help` or `--version`; 1 cannot listen,
+ * cannot write or another failure at run time; 2 wrong usage; 3 what `--until` waits for
+ * has not been seen; 128 and the number of the signal after a second one.
  *
  * @module
  */
@@ -71,7 +71,7 @@ export {
 };
 
 /** Exit status of the process. */
-const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+const EXIT = { ok: 0, failure: 1, usage: 2, unseen: 3 } as const;
 
 /** A round that has taken so long is written, and the rest is heard in the next. */
 const ROUND_MS = 50;
@@ -83,6 +83,8 @@ const TURN_BYTES = 64 * 1024;
 const DRAIN_MS = 1000;
 /** On a busy machine a timer of 0 ms may fire before the loop has asked the kernel what has come. */
 const LAST_LOOK_MS = 20;
+/** A longer timer would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 /** If a poll takes so much longer than asked, the process stood still. */
 const STOOD_STILL_MS = 1000;
 /** How long the last messages may take. */
@@ -95,6 +97,8 @@ export interface Server extends AsyncDisposable {
   readonly addrs: readonly Deno.Addr[];
   /** Address of the live page, with the real port; `undefined` without one. */
   readonly webAddr: Deno.NetAddr | undefined;
+  /** What `until` waits for and has not been seen in anything that was received, as it was given. */
+  readonly unseen: readonly string[];
   /** Resolves once it has stopped; rejects with a {@linkcode Failure} if it cannot go on. */
   readonly finished: Promise<void>;
   /**
@@ -197,12 +201,18 @@ class LogServer implements Server {
   async #serve(): Promise<void> {
     const { admission } = this.#parts;
     try {
-      while (!this.#isStopping && !admission.failure) await this.#round(this.#msToNextDeadline());
+      while (!this.#isOver && !admission.failure) await this.#round(this.#msToNextDeadline());
+      this.stop();
       await this.#drain();
       if (admission.failure) throw admission.failure;
     } finally {
       await this.#close();
     }
+  }
+
+  get #isOver(): boolean {
+    const { ending } = this.#parts;
+    return this.#isStopping || ending.isReached || ending.isTimeUp;
   }
 
   /** One round: whoever is ready is served, what is due is done, then the log is written. */
@@ -270,8 +280,9 @@ class LogServer implements Server {
   }
 
   #work(steps: Steps, untilMs: number): "done" | "late" | "long" {
-    const { logWriter } = this.#parts;
+    const { logWriter, ending } = this.#parts;
     for (let count = 1; !steps.next().done; count++) {
+      if (ending.isReached) return "done";
       if (logWriter.isLong) return "long";
       if (count % STEPS_PER_LOOK === 0 && performance.now() >= untilMs) return "late";
     }
@@ -298,7 +309,8 @@ class LogServer implements Server {
 
   #msToNextDeadline(): number {
     const dueAtMs = this.#dueAtMs;
-    return dueAtMs === Infinity ? Infinity : Math.max(0, Math.ceil(dueAtMs - performance.now()));
+    if (dueAtMs === Infinity) return Infinity;
+    return Math.min(MAX_TIMER_MS, Math.max(0, Math.ceil(dueAtMs - performance.now())));
   }
 
   stop(): void {
@@ -308,26 +320,36 @@ class LogServer implements Server {
     this.#parts.multiplexer.wake();
   }
 
-  /** Reads what had arrived when the server was stopped: until nothing comes, at most a second. */
+  /** Records what is left, and how everybody leaves. */
   async #drain(): Promise<void> {
-    const { admission, handshakes, tasks, clients, recorder, logWriter } = this.#parts;
+    const { admission, handshakes, tasks, clients, recorder, logWriter, stats, ending } =
+      this.#parts;
+    if (!ending.isReached) await this.#readWhatHasArrived();
+    admission.close();
+    recorder.setTime(this.#opened.io.now());
+    handshakes.endAll(SHUTTING_DOWN);
+    await this.#run(tasks.run());
+    await this.#run(clients.disconnectAll({ tag: "shutdown" }));
+    const { lines, connections } = stats;
+    recorder.run({ event: "stopped", lines, connections });
+    await this.#flush();
+    await logWriter.settled();
+    const missing = ending.sentence(stats.heard, performance.now());
+    if (missing !== undefined) this.#opened.say(`earshot: ${missing}`);
+  }
+
+  /** Until nothing comes, at most a second. */
+  async #readWhatHasArrived(): Promise<void> {
+    const { admission, ending } = this.#parts;
     const untilMs = performance.now() + DRAIN_MS;
     // The wake-up of stop() may end the first poll before anything is seen.
     let typingRounds = 2;
-    for (let quiet = 0; quiet < 2 && performance.now() < untilMs;) {
+    for (let quiet = 0; quiet < 2 && performance.now() < untilMs && !ending.isReached;) {
       quiet = await this.#round(quiet > 0 ? LAST_LOOK_MS : 0) ? 0 : quiet + 1;
       if (quiet > 0) admission.close();
       // Another program may type without an end.
       if (--typingRounds === 0) this.#endTyping();
     }
-    recorder.setTime(this.#opened.io.now());
-    handshakes.endAll(SHUTTING_DOWN);
-    await this.#run(tasks.run());
-    await this.#run(clients.disconnectAll({ tag: "shutdown" }));
-    const { lines, connections } = this.#parts.stats;
-    recorder.run({ event: "stopped", lines, connections });
-    await this.#flush();
-    await logWriter.settled();
   }
 
   /** Frees everything, after a failure too. */
@@ -370,6 +392,10 @@ class LogServer implements Server {
     }
   }
 
+  get unseen(): readonly string[] {
+    return this.#parts.ending.missing.map(({ source }) => source);
+  }
+
   get webAddr(): Deno.NetAddr | undefined {
     return this.#parts.web?.addr;
   }
@@ -397,7 +423,7 @@ function addrOf(socket: ServerSocket | DatagramSocket): Deno.Addr {
  *
  * @param args Arguments as in `Deno.args`.
  * @param io Streams, clock and exit; those of the process by default.
- * @returns The exit status: 0, 1 or 2. A second signal calls `io.exit` instead, with
+ * @returns The exit status: 0, 1, 2 or 3. A second signal calls `io.exit` instead, with
  * 128 and its number.
  *
  * @example
@@ -413,7 +439,7 @@ export async function main(args: readonly string[], io: Io = processIo()): Promi
     const config = parseConfig(args);
     if (config === "help") await print(usage(), io);
     else if (config === "version") await print(`earshot ${manifest.version}\n`, io);
-    else await serveUntilSignal(config, io, messages.say);
+    else if (await serve(config, io, messages.say) !== "seen") return EXIT.unseen;
     return EXIT.ok;
   } catch (error) {
     messages.say(`earshot: ${complaintOf(error)}`);
@@ -422,7 +448,8 @@ export async function main(args: readonly string[], io: Io = processIo()): Promi
   }
 }
 
-async function serveUntilSignal(config: Config, io: Io, say: Say): Promise<void> {
+/** Serves until a signal, or as long as it was asked to. */
+async function serve(config: Config, io: Io, say: Say): Promise<"seen" | "unseen"> {
   // Started after the handlers are in place: a script may signal as soon as it sees the greeting.
   const starting = Promise.resolve().then(() => startServer(config, io));
   // A start that failed is told by main().
@@ -434,6 +461,7 @@ async function serveUntilSignal(config: Config, io: Io, say: Say): Promise<void>
   }, io.exit);
   await using server = await starting;
   await server.finished;
+  return server.unseen.length === 0 ? "seen" : "unseen";
 }
 
 type Tell = (action: (server: Server) => void) => void;

@@ -15,6 +15,8 @@ import type { NameTable } from "./accept/names.ts";
 import { Tls } from "./accept/tls.ts";
 import { type Network, Networks } from "./addresses.ts";
 import type { Config } from "./cli/options.ts";
+import { LF, NUL } from "./bytes.ts";
+import type { LastFrame } from "./clients/client.ts";
 import { Clients } from "./clients/clients.ts";
 import { Datagrams } from "./clients/datagrams.ts";
 import { SharedInput } from "./clients/input.ts";
@@ -34,9 +36,11 @@ import { InternalErrors, type Messages, type Say } from "./messages.ts";
 import { LogWriter } from "./output/log_writer.ts";
 import { Output } from "./output/output.ts";
 import { LogDestinations } from "./output/destinations.ts";
+import { parsePattern } from "./patterns.ts";
 import { PathTemplate } from "./output/path_template.ts";
 import { createFormat } from "./records/formats.ts";
 import { History } from "./records/history.ts";
+import { Ending } from "./records/ending.ts";
 import { Recorder } from "./records/recorder.ts";
 import type { Format } from "./records/records.ts";
 import { Timestamp } from "./records/timestamp.ts";
@@ -90,6 +94,7 @@ export interface ServerParts {
   readonly stdin: Socket | undefined;
   readonly web: Web | undefined;
   readonly stats: Stats;
+  readonly ending: Ending;
   readonly deadlines: readonly Deadline[];
   readonly internalErrors: InternalErrors;
   /** Says the summary of what was counted. */
@@ -108,7 +113,14 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const history = config.web && new History();
   const destinations = destinationsOf(config, io, outputs, () => timestamp.nowMs);
   const timestamp = new Timestamp(config.time, io.now(), destinations.formats);
+  const ending = new Ending({
+    until: config.until.map(parsePattern),
+    count: config.count,
+    limitMs: config.forMs || undefined,
+  }, performance.now());
+  const watchedEnding = ending.isWatching ? ending : undefined;
   const recorder = new Recorder({
+    ending: watchedEnding,
     destinations,
     observers: history ? [history] : [],
     timestamp,
@@ -157,6 +169,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     maxLineBytes: config.maxLineBytes,
     maxUnreadBytes: relay ? MAX_RELAYED_BYTES : MAX_UNREAD_BYTES,
     createFramer: makeFramer,
+    ending: watchedEnding && { ending, stepEnd: stepEndOf(framingOf(config)) },
     input: history ?? rawLog ?? new SharedInput(maxReadBytes),
     isReceivedIntoLog: rawLog !== undefined,
     maxReadBytes,
@@ -194,6 +207,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     ports,
     text: takesText(config) ? config : undefined,
     replies,
+    ending: watchedEnding,
     maxCorrespondents: config.interactive ? MAX_CORRESPONDENTS : 0,
     multiplexer,
     say,
@@ -242,7 +256,8 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     stdin,
     web,
     stats,
-    deadlines: [admission, ...clients.deadlines, datagrams, summaries, looks],
+    ending,
+    deadlines: [admission, ...clients.deadlines, datagrams, summaries, looks, ending],
     internalErrors,
     report,
   };
@@ -310,6 +325,16 @@ function framerOf(config: Config): (() => Framer) | undefined {
   const framing = framingOf(config);
   const { maxLineBytes, encoding } = config;
   return framing && (() => createDecodingFramer(framing, maxLineBytes, encoding));
+}
+
+/** Up to where at most one frame ends: marks and lengths may end one at any byte. */
+function stepEndOf(framing: Framing | undefined): LastFrame["stepEnd"] {
+  const lineEnd = framing === "newline" ? LF : framing === "nul" ? NUL : undefined;
+  return (bytes, at) => {
+    if (framing === "none") return bytes.length;
+    if (lineEnd === undefined) return at + 1;
+    return bytes.indexOf(lineEnd, at) + 1 || bytes.length;
+  };
 }
 
 // -- The page --

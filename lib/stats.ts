@@ -59,6 +59,12 @@ export class Stats {
     this.handshakeFailures.set(fault, (this.handshakeFailures.get(fault) ?? 0) + 1);
   }
 
+  /** What was heard in all: `14 lines of 2 clients`. */
+  get heard(): string {
+    const datagrams = this.#hearsDatagrams ? `, ${plural(this.datagrams, "datagram")}` : "";
+    return `${plural(this.lines, "line")} of ${plural(this.connections, "client")}${datagrams}`;
+  }
+
   /** One line for the operator; the rate is that since the last summary. */
   summary(open: number, nowMs: number): string {
     const { connections, refused, lines, bytes, cut, datagrams } = this;

@@ -419,6 +419,7 @@ function datagramsOf(port: DatagramPort) {
     names: new NameTable([], undefined),
     ports: new Map(),
     replies: undefined,
+    ending: undefined,
     maxCorrespondents: 0,
     text: { maxLineBytes: 65536, encoding: undefined, udpLines: false },
     multiplexer: { register: () => {}, unregister: () => {} },

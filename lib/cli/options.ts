@@ -19,7 +19,6 @@ import {
 import { decode } from "../bytes.ts";
 import { isUtf16 } from "../framing/encodings.ts";
 import type { Framing } from "../framing/framing.ts";
-import { FIELD_WORDS, PathTemplate } from "../output/path_template.ts";
 import { optionHint, placeHint } from "./hints.ts";
 import { FORMATS, TIMES } from "../records/records.ts";
 import {
@@ -30,8 +29,10 @@ import {
   hostName,
   integer,
   type Kind,
+  logPath,
   named,
   path,
+  pattern,
   ports,
   replyRule,
   seconds,
@@ -128,6 +129,12 @@ export interface Config {
   readonly forwardCa: string | undefined;
   /** Whether clients get back what they send. */
   readonly echo: boolean;
+  /** Patterns that end the server when each was seen; none for no such end. */
+  readonly until: readonly string[];
+  /** So many whole lines, datagrams or reads end it; `undefined` for any number. */
+  readonly count: number | undefined;
+  /** It ends after so long; 0 for never. */
+  readonly forMs: number;
   /** Where the live page is served, on port 0 for any free one; `undefined` for nowhere. */
   readonly web: { readonly host: string; readonly port: number } | undefined;
   /** Names that the live page may be asked for by, beside localhost and addresses. */
@@ -155,16 +162,6 @@ const WEB_HOST = "127.0.0.1";
 const host: Kind<string> = { ...address, hint: placeHint };
 const GROUP_PORT = 5000;
 const pemFile = path("expected a file in PEM format");
-const logPath: Kind<string> = {
-  expected: `expected the path of a file, with a % only in ${FIELD_WORDS}`,
-  read(text) {
-    try {
-      return new PathTemplate(text).source;
-    } catch {
-      return undefined;
-    }
-  },
-};
 const network: Kind<Network> = {
   expected: "expected an address or a network, such as 10.0.0.0/8 or fd00::/8",
   read: parseNetwork,
@@ -378,6 +375,16 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
     needs: ["read"],
   }),
   echo: option("-e, --echo", flag, { help: "send every client its own bytes back" }),
+  until: option("--until <pattern>", repeatable(pattern), {
+    group: "Ending by itself",
+    help: "end when this was seen, text or /regex/; repeatable: each of them",
+  }),
+  count: option("--count <n>", optional(integer(1)), {
+    help: "end after so many lines, datagrams or reads",
+  }),
+  forMs: option("--for <s>", single(seconds, "0"), {
+    help: "end after so many seconds, 0 for never; without what --until waits for with status 3",
+  }),
   web: option("--web <[host:]port>", optional(socketAddress(WEB_HOST)), {
     group: "Watching",
     help: `live page and Prometheus metrics over HTTP, on ${WEB_HOST} unless named`,
@@ -641,8 +648,8 @@ ${permissions()}
 Signals: INT and TERM end it after what has arrived is logged, a second one at once; HUP opens
 --output anew and reads certificates and --names again, or on a terminal, without any of these,
 ends it; USR2 prints a summary.
-Exit status: 0 ended by a signal, 1 cannot listen or write, 2 wrong usage, 128 and its number
-after a second signal.
+Exit status: 0 ended by a signal or as asked, 1 cannot listen or write, 2 wrong usage, 3 --until has
+not been seen, 128 and its number after a second signal.
 `;
 }
 

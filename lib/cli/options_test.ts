@@ -33,6 +33,9 @@ const DEFAULT_CONFIG: Config = {
   color: "auto",
   output: undefined,
   tee: false,
+  until: [],
+  count: undefined,
+  forMs: 0,
   rotateSizeBytes: undefined,
   rotateKeep: 5,
   names: [],
@@ -156,6 +159,11 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
   ["--format hex", { format: "hex" }],
   ["-t elapsed", { time: "elapsed" }],
   ["-t delta", { time: "delta" }],
+  ["--until READY --until /ok/i --count 3 --for 2.5", {
+    until: ["READY", "/ok/i"],
+    count: 3,
+    forMs: 2500,
+  }],
   ["-o logs/%h.log --tee", { output: "logs/%h.log", tee: true }],
   ["--time local --time none", { time: "none" }],
   ["--color never", { color: "never" }],
@@ -208,8 +216,8 @@ Deno.test("parseConfig() takes every option", () => {
 });
 
 const COUNT = "expected an integer from 1 to 2147483647";
-const LOG_PATH = "expected the path of a file, with a % only in %h (name), %a (address), " +
-  "%n (number), %l (port), %Y %m %d %H or %%";
+const FIELDS =
+  "is no field: use %h (name), %a (address), %n (number), %l (port), %Y %m %d %H or %%";
 const KEPT = "expected an integer from 1 to 1000";
 const PORT = "expected an integer from 0 to 65535, or a range such as 5000-5010";
 const UDP = `${PORT}, or a multicast group such as 239.1.2.3:5000 or [ff02::fb]:5353`;
@@ -290,16 +298,24 @@ const BAD: [args: string[], message: string][] = [
   [["--host", "5140"], `Cannot use --host "5140": use --port 5140`],
   [["--host", "[::]:80"], `Cannot use --host "[::]:80": use --host [::] --port 80`],
   [["-u"], `Option "--unix" needs a value: expected the path of a socket`],
-  [["-o", ""], `Option "--output" needs a value: ${LOG_PATH}`],
-  [["-o", "-f"], `Option "--output" needs a value: ${LOG_PATH}`],
-  [["-o", "log-%x.log"], `Cannot use --output "log-%x.log": ${LOG_PATH}`],
-  [["-o", "50%.log"], `Cannot use --output "50%.log": ${LOG_PATH}`],
-  [["-o", "%h/"], `Cannot use --output "%h/": ${LOG_PATH}`],
+  [["-o", ""], `Option "--output" needs a value: expected the path of a file`],
+  [["-o", "-f"], `Option "--output" needs a value: expected the path of a file`],
+  [["-o", "log-%x.log"], `Cannot use --output "log-%x.log": "%x" ${FIELDS}`],
+  [["-o", "50%.log"], `Cannot use --output "50%.log": "%." ${FIELDS}`],
+  [["-o", "%h/"], `Cannot use --output "%h/": a file needs a name, such as %h.log`],
   [["--tls-cert"], `Option "--tls-cert" needs a value: ${PEM}`],
   [["--tls-client-ca"], `Option "--tls-client-ca" needs a value: ${PEM}`],
   [["--backlog", "0"], `Cannot use --backlog "0": ${COUNT}`],
   [["-m", "2147483648"], `Cannot use --max-connections "2147483648": ${COUNT}`],
   [["--max-per-host", "0"], `Cannot use --max-per-host "0": ${COUNT}`],
+  [
+    ["--until", "/(/"],
+    `Cannot use --until "/(/": Invalid regular expression: /(/: Unterminated group`,
+  ],
+  [["--until", "a\\q"], `Cannot use --until "a\\q": "\\q" is no escape: ${ESCAPES}`],
+  [["--until"], `Option "--until" needs a value: expected text or /regex/`],
+  [["--count", "0"], `Cannot use --count "0": ${COUNT}`],
+  [["--for", "5m"], `Cannot use --for "5m": ${SECONDS}`],
   [["--rotate-keep", "0"], `Cannot use --rotate-keep "0": ${KEPT}`],
   [["--rotate-keep", "1001"], `Cannot use --rotate-keep "1001": ${KEPT}`],
   [["--max-line", "0"], `Cannot use --max-line "0": ${LINE}`],
@@ -524,7 +540,7 @@ Deno.test("usage() lists every option", () => {
     ...["--name <address>=<name>", "--names <file>"],
     ...["-q, --quiet", "-I, --interactive", "--crlf", "--escapes", "--greet <text>"],
     ...["--reply <rule>", "--forward <target>", "--forward-ca <file>", "-e, --echo"],
-    "--web <[host:]port>",
+    ...["--until <pattern>", "--count <n>", "--for <s>", "--web <[host:]port>"],
     "--web-host <name>",
     ...["--stats <s>", "--multiplexer <kind>", "-h, --help", "-V, --version"],
   ]);
@@ -545,7 +561,7 @@ Deno.test("usage() names the defaults that parseConfig() takes", () => {
       ["max-line", "65536"],
       ["flush-after", "0"],
     ],
-    ...[["format", "text"], ["time", "utc"], ["color", "auto"], ["rotate-keep", "5"]],
+    ...[["format", "text"], ["time", "utc"], ["color", "auto"], ["rotate-keep", "5"], ["for", "0"]],
     ...[["stats", "0"], ["multiplexer", "poll"]],
   ]);
   const needed = ["--output=f", "--rotate-size=1"];

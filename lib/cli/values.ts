@@ -12,11 +12,12 @@ import {
   parseNamedNetwork,
 } from "../addresses.ts";
 import { parseReplyRule } from "../clients/replies.ts";
+import { PathTemplate } from "../output/path_template.ts";
 import type { ForwardTarget } from "../clients/target.ts";
 import { type Framing, FRAMINGS } from "../framing/framing.ts";
 import type { Encoding } from "../framing/encodings.ts";
 import { MAX_MARK_BYTES } from "../framing/partial_frame.ts";
-import { parseBytes } from "../patterns.ts";
+import { parseBytes, parsePattern } from "../patterns.ts";
 
 /** A kind of value: what is right, in words, and how it is read. */
 export interface Kind<T> {
@@ -168,6 +169,18 @@ export const bytes: Kind<Uint8Array> = written(parseBytes, "expected text");
 export const replyRule: Kind<string> = written(
   (text) => parseReplyRule(text) && text,
   "expected [pattern=>]answer",
+);
+
+/** A pattern; it is kept as it is written. */
+export const pattern: Kind<string> = written(
+  (text) => parsePattern(text) && text,
+  "expected text or /regex/",
+);
+
+/** The path of a file, with fields; it is kept as it is written. */
+export const logPath: Kind<string> = written(
+  (text) => new PathTemplate(text).source,
+  "expected the path of a file",
 );
 
 /** What `parse` reads, which throws a SyntaxError that says what is wrong. */

@@ -9,6 +9,7 @@ import { POLLIN, POLLOUT, type Socket } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
 import { reasonOf } from "../errors.ts";
 import type { Framer, FrameSink } from "../framing/framing.ts";
+import type { Ending } from "../records/ending.ts";
 import type { Recorder, SubjectRecorder } from "../records/recorder.ts";
 import { type DisconnectReason, type Sent, sentWhole, type Subject } from "../records/records.ts";
 import type { Stats } from "../stats.ts";
@@ -18,6 +19,13 @@ import { Answering, type Replies } from "./replies.ts";
 /** What one read may add to the log, about: a line end alone becomes fifty bytes of it or more. */
 const READ_LOG_BYTES = 64 * 1024;
 const MIN_READ_BYTES = 256;
+
+/** Finds where the last frame ends. */
+export interface LastFrame {
+  readonly ending: Ending;
+  /** Up to where bytes can be framed, from `at` on, without a frame behind that. */
+  readonly stepEnd: (bytes: Uint8Array, at: number) => number;
+}
 
 /** What all clients of a server share. */
 export interface ClientContext {
@@ -36,6 +44,8 @@ export interface ClientContext {
   /** Whether the input is the log's own memory, as raw has it. */
   readonly isReceivedIntoLog: boolean;
   readonly maxReadBytes: number;
+  /** Which record is the last, if that depends on what clients say. */
+  readonly ending: LastFrame | undefined;
 }
 
 /** The connection to the server that a client is forwarded to. */
@@ -158,12 +168,28 @@ export class Client implements FrameSink {
   }
 
   #record(bytes: Uint8Array) {
-    const { createFramer, recorder, isReceivedIntoLog } = this.#context;
-    if (createFramer) return (this.#framer ??= createFramer()).push(bytes, this);
+    const { createFramer, recorder, isReceivedIntoLog, ending } = this.#context;
+    if (createFramer) {
+      this.#framer ??= createFramer();
+      return ending ? this.#frameUntil(bytes, ending) : this.#framer.push(bytes, this);
+    }
     this.#records ??= recorder.child(this.subject);
     if (isReceivedIntoLog) this.#records.readInPlace(bytes);
     else this.#records.read(bytes, this.bytes - bytes.length);
     this.#reply(bytes, 0, bytes.length, true);
+  }
+
+  /** Frames up to the last record: what stands behind it counts as never read. */
+  #frameUntil(bytes: Uint8Array, { ending, stepEnd }: LastFrame) {
+    let at = 0;
+    while (at < bytes.length && !ending.isReached) {
+      const next = stepEnd(bytes, at);
+      const fault = this.#framer!.push(bytes.subarray(at, next), this);
+      if (fault) return fault;
+      at = next;
+    }
+    this.bytes -= bytes.length - at;
+    this.#context.stats.bytes -= bytes.length - at;
   }
 
   /**
@@ -179,7 +205,8 @@ export class Client implements FrameSink {
 
   /** Takes a frame from the framer: a line, or a piece of one. */
   frame(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    const { recorder, stats } = this.#context;
+    const { recorder, stats, ending } = this.#context;
+    if (ending?.ending.isReached) return;
     this.#records ??= recorder.child(this.subject);
     this.#records.frame(bytes, start, end, isWhole);
     if (!isWhole && !this.#isInLine) stats.cut++;

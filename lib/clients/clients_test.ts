@@ -28,6 +28,7 @@ function clientsOf(options: Partial<RecordingOptions> = {}) {
     stats: new Stats(0, false),
     isEchoing: false,
     replies: undefined,
+    ending: undefined,
     greeting: NO_BYTES,
     relay: undefined,
     maxLineBytes: 1000,

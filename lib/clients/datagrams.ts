@@ -12,6 +12,7 @@ import { type Encoding, Transcoder } from "../framing/encodings.ts";
 import { cutPieces, type FrameLimits } from "../framing/partial_frame.ts";
 import { reasonOf } from "../errors.ts";
 import type { Say } from "../messages.ts";
+import type { Ending } from "../records/ending.ts";
 import type { Recorder, SubjectRecorder } from "../records/recorder.ts";
 import type { Replies } from "./replies.ts";
 import { sentWhole, type Subject } from "../records/records.ts";
@@ -53,6 +54,8 @@ export interface DatagramOptions {
   /** What the sockets are registered with. */
   readonly multiplexer: Pick<Multiplexer, "register" | "unregister">;
   readonly say: Say;
+  /** Decides which record is the last, if that depends on what is sent. */
+  readonly ending: Ending | undefined;
 }
 
 export class Datagrams implements Deadline {
@@ -85,7 +88,10 @@ export class Datagrams implements Deadline {
     if (this.#paused.has(socket)) return;
     let received = 0;
     try {
-      do received += this.#receive(socket); while (socket.waiting > 0 && received < MAX_TURN_BYTES);
+      do {
+        if (this.#options.ending?.isReached) return;
+        received += this.#receive(socket);
+      } while (socket.waiting > 0 && received < MAX_TURN_BYTES);
     } catch (error) {
       if (!(error instanceof Deno.errors.WouldBlock)) this.#onFault(socket, error);
     }

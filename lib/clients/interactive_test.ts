@@ -19,6 +19,7 @@ function interactiveOf(count: number, end: TypedEnd = "lf") {
     stats: new Stats(0, false),
     isEchoing: false,
     replies: undefined,
+    ending: undefined,
     maxLineBytes: 1000,
     maxUnreadBytes: 1000,
     isReceivedIntoLog: false,

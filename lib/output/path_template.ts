@@ -38,7 +38,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
 const DATE_LETTERS = /%[YmdH]/;
 
 /** What may stand behind a `%`, in words. */
-export const FIELD_WORDS = "%h (name), %a (address), %n (number), %l (port), %Y %m %d %H or %%";
+const FIELD_WORDS = "%h (name), %a (address), %n (number), %l (port), %Y %m %d %H or %%";
 
 /** One name of a path: literal texts and fields in turn. */
 type Component = readonly (string | { readonly field: Field })[];
@@ -57,7 +57,9 @@ export class PathTemplate {
     this.source = source;
     this.#components = source.split("/").map(parseComponent);
     const isNamed = this.#components.length < 2 || this.#components.at(-1)!.length > 0;
-    if (!isNamed && this.only === undefined) throw new SyntaxError("a file needs a name");
+    if (!isNamed && this.only === undefined) {
+      throw new SyntaxError("a file needs a name, such as %h.log");
+    }
   }
 
   /** The path of all records, if it has no fields. */
@@ -94,7 +96,7 @@ function parseComponent(text: string): Component {
     const field = token[0] === "%" ? FIELDS[token.slice(1)] : undefined;
     if (field) parts.push({ field });
     else if (token === "%%") parts.push("%");
-    else if (token[0] === "%") throw new SyntaxError(`${token} is no field`);
+    else if (token[0] === "%") throw new SyntaxError(`"${token}" is no field: use ${FIELD_WORDS}`);
     else parts.push(token);
   }
   return parts;

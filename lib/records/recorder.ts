@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Ending } from "./ending.ts";
 import type { RecordSink } from "./log.ts";
 import type { ConnectionEvent, RunEvent, Sent, Subject, Target } from "./records.ts";
 import type { Timestamp } from "./timestamp.ts";
@@ -45,6 +46,8 @@ export interface RecorderOptions {
   readonly timestamp: Timestamp;
   /** Whether connects, disconnects and refusals are left out. */
   readonly isQuiet: boolean;
+  /** Decides which record of what is received is the last, if that depends on records. */
+  readonly ending?: Ending | undefined;
 }
 
 export class Recorder {
@@ -61,8 +64,7 @@ export class Recorder {
 
   /** A recorder of what one subject says, which makes the label of its records once. */
   child(subject: Subject): SubjectRecorder {
-    const { destinations, observers, timestamp } = this.#options;
-    return new SubjectRecorder(subject, destinations, observers, timestamp);
+    return new SubjectRecorder(subject, this.#options);
   }
 
   /** Records what happened to a connection. */
@@ -107,12 +109,11 @@ export class SubjectRecorder {
   #answers: Sending | undefined;
   #forwards: Sending | undefined;
 
-  constructor(
-    subject: Subject,
-    destinations: Destinations,
-    observers: readonly RecordObserver[],
-    timestamp: Timestamp,
-  ) {
+  readonly #ending: Ending | undefined;
+
+  constructor(subject: Subject, options: RecorderOptions) {
+    const { destinations, observers, timestamp, ending } = options;
+    this.#ending = ending;
     this.#subject = subject;
     this.#destinations = destinations;
     this.#logs = destinations.logsOf(subject);
@@ -123,12 +124,14 @@ export class SubjectRecorder {
 
   /** Records a frame of what the subject said; `isWhole` is false if no end came here. */
   frame(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
+    if (this.#ending?.isReached) return;
     this.#log(bytes, start, end, isWhole, 0);
     this.#tell(bytes, start, end, isWhole);
   }
 
   /** Records a read, for formats that take reads; `offset` is that of its first byte in all. */
   read(bytes: Uint8Array, offset: number): void {
+    if (this.#ending?.isReached) return;
     this.#log(bytes, 0, bytes.length, true, offset);
     this.#tell(bytes, 0, bytes.length, true);
   }
@@ -171,6 +174,7 @@ export class SubjectRecorder {
     for (let i = 0; i < observers.length; i++) {
       observers[i]!.received(this.#subject, bytes, start, end, isWhole, this.#timestamp.nowMs);
     }
+    this.#ending?.received(bytes, start, end, isWhole);
   }
 }
 
