@@ -30,7 +30,13 @@
  */
 
 import manifest from "./deno.json" with { type: "json" };
-import { addrText, type MulticastGroup, type NamedNetwork, type Network } from "./lib/addresses.ts";
+import {
+  addrText,
+  type MulticastGroup,
+  type NamedNetwork,
+  type Network,
+  type UnixSocket,
+} from "./lib/addresses.ts";
 import {
   buildServer,
   dialerOf,
@@ -66,6 +72,7 @@ export {
   parseConfig,
   type Sink,
   type Terminal,
+  type UnixSocket,
   usage,
   UsageError,
 };

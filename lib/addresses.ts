@@ -134,6 +134,15 @@ function prefixKey(address: string, prefix: number): string {
   return `${width}:${bits.slice(0, prefix)}`;
 }
 
+/** A Unix socket to listen on. */
+export interface UnixSocket {
+  /** Path of its file; a name that begins with `@` has none. */
+  readonly path: string;
+  /** Permissions of the file; as the umask has it if `undefined`. */
+  readonly mode?: number;
+  readonly type: "stream" | "datagram";
+}
+
 // -- Lists and limits --
 
 /** A list of networks that answers in one look-up. */
@@ -159,16 +168,19 @@ export class Networks {
 
 /**
  * What limits per address count by. Whoever has one IPv6 address has the whole
- * /64 around it, so that counts as one.
+ * /64 around it, so that counts as one. Those of one link are all in one /64, and
+ * count each for itself.
  */
 export function hostKey(peer: Peer): string {
   if (peer.kind === "unix") return "unix";
-  return isIPv6(peer.host) ? network64(peer.host) : peer.host;
+  if (!isIPv6(peer.host)) return peer.host;
+  const groups = groupsOf(peer.host);
+  return groups.slice(0, isLinkLocal(groups) ? 8 : 4).map((group) => group.toString(16)).join(":");
 }
 
-/** The first four groups of an IPv6 address. */
-function network64(host: string): string {
-  return groupsOf(host).slice(0, 4).map((group) => group.toString(16)).join(":");
+/** fe80::/10 */
+function isLinkLocal([first = 0]: readonly number[]): boolean {
+  return (first & 0xFFC0) === 0xFE80;
 }
 
 /** The eight groups of an IPv6 address, however it is spelled. */

@@ -41,11 +41,14 @@ Deno.test("Networks.has() tells the families apart", () => {
   assertEquals(all6.has({ kind: "unix", path: "a" }), false);
 });
 
-Deno.test("hostKey() counts IPv6 by /64, however the address is spelled", () => {
+Deno.test("hostKey() counts IPv6 by /64 but link-local addresses whole, however they are spelled", () => {
   const key = hostKey(ip("2001:db8:0:1::5"));
   assertEquals(hostKey(ip("2001:0DB8:0000:0001:ffff:2:3:4")), key);
   assertEquals(hostKey(ip("2001:db8:0:1::5%eth0")), key);
   assertEquals(hostKey(ip("2001:db8:0:2::5")) === key, false);
   assertEquals(hostKey(ip("::1")), hostKey(ip("::2")));
+  assertEquals(hostKey(ip("fe80::3")) === hostKey(ip("fe80::4")), false);
+  assertEquals(hostKey(ip("febf::3")) === hostKey(ip("febf::4")), false);
+  assertEquals(hostKey(ip("fec0::3")), hostKey(ip("fec0::4")));
   assertEquals(hostKey(ip("10.0.0.1")) === hostKey(ip("10.0.0.2")), false);
 });

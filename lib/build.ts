@@ -107,7 +107,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const datagramSockets = listening.filter((one) => one.kind === "datagram");
   const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
   const tasks = new TaskQueue(() => multiplexer.wake());
-  const stats = new Stats(performance.now(), config.udpPorts.length > 0, () => lostOf(listening));
+  const stats = new Stats(performance.now(), datagramSockets.length > 0, () => lostOf(listening));
   const internalErrors = new InternalErrors(say);
   const makeFramer = framerOf(config);
   const history = config.web && new History();
@@ -209,6 +209,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     replies,
     ending: watchedEnding,
     maxCorrespondents: config.interactive ? MAX_CORRESPONDENTS : 0,
+    paths: new Map(datagramSockets.map(({ socket, path = "" }) => [socket, path])),
     multiplexer,
     say,
   });
@@ -438,7 +439,7 @@ function rotationOf({ rotateSizeBytes, rotateKeep }: Config) {
     : { sizeBytes: rotateSizeBytes, keep: rotateKeep };
 }
 
-function networksOf(networks: readonly Network[]): Networks | undefined {
+function networksOf(networks: readonly (Network | "unix")[]): Networks | undefined {
   return networks.length > 0 ? new Networks(networks) : undefined;
 }
 

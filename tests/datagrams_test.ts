@@ -421,6 +421,7 @@ function datagramsOf(port: DatagramPort) {
     replies: undefined,
     ending: undefined,
     maxCorrespondents: 0,
+    paths: new Map(),
     text: { maxLineBytes: 65536, encoding: undefined, udpLines: false },
     multiplexer: { register: () => {}, unregister: () => {} },
     say: (message) => said.push(message),

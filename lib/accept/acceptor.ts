@@ -69,7 +69,7 @@ export class ConnectionAcceptor {
   accept(listener: ServerSocket): void {
     const listening = this.#listening.get(listener)!;
     for (const socket of this.#options.admission.accept(listener)) {
-      const peer = peerOf(socket.remoteAddr, listening.file?.path);
+      const peer = peerOf(socket.remoteAddr, listening.path);
       const to = this.#options.ports.get(listener);
       this.#onAccepted({ socket, peer, to }, listening.isTls);
     }

@@ -6,15 +6,22 @@
 
 import { isIPv4 } from "node:net";
 import { type Acceptor, DatagramSocket, ServerSocket, type Source } from "../../poller.ts";
-import { bracketed, type MulticastGroup } from "../addresses.ts";
+import { bracketed, type MulticastGroup, type UnixSocket } from "../addresses.ts";
 import { Failure, reasonOf } from "../errors.ts";
+import {
+  isOurs,
+  openUnixDatagrams,
+  openUnixStream,
+  removeSocketFile,
+  type SocketFile,
+} from "./unix_listeners.ts";
 
 /** What is to be listened on. */
 export interface ListenOptions {
   readonly hosts: readonly string[];
   readonly ports: readonly number[];
   readonly udpPorts: readonly (number | MulticastGroup)[];
-  readonly unixPaths: readonly string[];
+  readonly unixPaths: readonly (string | UnixSocket)[];
   readonly backlog: number;
   readonly reusePort: boolean;
   /** Whether the TCP ports speak TLS. */
@@ -27,6 +34,8 @@ export interface StreamListening {
   readonly socket: ServerSocket;
   readonly greeting: string;
   readonly isTls: boolean;
+  /** Path or name of a Unix socket. */
+  readonly path?: string;
   /** The file of a Unix socket. */
   readonly file: SocketFile | undefined;
 }
@@ -36,16 +45,13 @@ export interface DatagramListening {
   readonly kind: "datagram";
   readonly socket: DatagramSocket;
   readonly greeting: string;
+  /** Path or name of a Unix socket. */
+  readonly path?: string;
+  /** The file of a Unix socket. */
+  readonly file?: SocketFile | undefined;
 }
 
 export type Listening = StreamListening | DatagramListening;
-
-/** A file, and what tells it from a later one of the same name. */
-interface SocketFile {
-  readonly path: string;
-  readonly device: number;
-  readonly inode: number | null;
-}
 
 /**
  * Opens every port on every address, and every Unix socket. If one cannot be
@@ -66,7 +72,11 @@ export async function openListeners(options: ListenOptions): Promise<Listening[]
     for (const port of udpPorts) {
       if (typeof port === "object") listening.push(await listenMulticast(port));
     }
-    for (const path of unixPaths) listening.push(await listenUnix(path));
+    for (const one of unixPaths) {
+      listening.push(
+        await listenUnix(typeof one === "string" ? { path: one, type: "stream" } : one),
+      );
+    }
     return listening;
   } catch (error) {
     await closeListeners(listening);
@@ -87,26 +97,16 @@ export function portsOf(listening: readonly Listening[]): ReadonlyMap<Source, nu
   return new Set(ports.values()).size > 1 ? ports : new Map();
 }
 
-/** Closes them, and waits until their ports and files are free. */
+/**
+ * Closes them, and waits until their ports and files are free. Deno removes the file of a Unix
+ * socket by its name when the listener is closed. If it is a successor's by now, the listener,
+ * which nobody can reach any more, is left to the end of the process.
+ */
 export async function closeListeners(listening: readonly Listening[]): Promise<void> {
-  const ours = listening.filter((one) => one.kind === "datagram" || isOurs(one.file));
+  const ours = listening.filter(({ file }) => isOurs(file));
   for (const { socket } of ours) socket.close();
   await Promise.all(ours.map(({ socket }) => socket.closed));
-}
-
-/**
- * Deno removes the file of a Unix socket by its name when the listener is closed. If it is a
- * successor's by now, the listener, which nobody can reach any more, is left to the end of the
- * process.
- */
-function isOurs(file: SocketFile | undefined): boolean {
-  if (!file) return true;
-  try {
-    const { dev, ino } = Deno.lstatSync(file.path);
-    return dev === file.device && ino === file.inode;
-  } catch {
-    return true;
-  }
+  for (const { kind, file } of ours) if (kind === "datagram" && file) removeSocketFile(file);
 }
 
 function listenTcp(options: ListenOptions, hostname: string, port: number): Listening {
@@ -186,27 +186,15 @@ function reachOf(address: string): string {
   return address === "::1" ? "this machine only; --host :: for every interface" : "";
 }
 
-async function listenUnix(path: string): Promise<Listening> {
-  await removeStaleSocket(path);
-  const listener = opened(path, () => Deno.listen({ transport: "unix", path }));
-  const file = await socketFileOf(path);
-  return {
-    kind: "stream",
-    socket: new ServerSocket(listener),
-    greeting: `listening on ${path}`,
-    isTls: false,
-    file,
-  };
-}
-
-/** `undefined` if somebody has removed it already. */
-async function socketFileOf(path: string): Promise<SocketFile | undefined> {
-  try {
-    const { dev: device, ino: inode } = await Deno.lstat(path);
-    return { path, device, inode };
-  } catch {
-    return;
+async function listenUnix(wanted: UnixSocket): Promise<Listening> {
+  const { path } = wanted;
+  if (wanted.type === "stream") {
+    const opened = await openUnixStream(wanted);
+    return { kind: "stream", greeting: `listening on ${path}`, isTls: false, path, ...opened };
   }
+  assertUnstableNet("--unix");
+  const opened = await openUnixDatagrams(wanted);
+  return { kind: "datagram", greeting: `listening on ${path} (datagrams)`, path, ...opened };
 }
 
 function opened<L extends Acceptor | Deno.DatagramConn>(where: string, open: () => L): L {
@@ -214,27 +202,5 @@ function opened<L extends Acceptor | Deno.DatagramConn>(where: string, open: () 
     return open();
   } catch (error) {
     throw new Failure(`Cannot listen on ${where}: ${reasonOf(error)}`);
-  }
-}
-
-/** A crash leaves the socket's file behind: one that nobody answers at is removed. */
-async function removeStaleSocket(path: string): Promise<void> {
-  try {
-    if (!await isStaleSocket(path)) throw new Failure("another process listens there");
-    await Deno.remove(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw new Failure(`Cannot listen on ${path}: ${reasonOf(error)}`);
-  }
-}
-
-async function isStaleSocket(path: string): Promise<boolean> {
-  if (!(await Deno.lstat(path)).isSocket) throw new Failure("a file that is no socket is there");
-  try {
-    (await Deno.connect({ transport: "unix", path })).close();
-    return false;
-  } catch (error) {
-    if (error instanceof Deno.errors.ConnectionRefused) return true;
-    throw error;
   }
 }

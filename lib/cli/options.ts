@@ -15,6 +15,7 @@ import {
   type NamedNetwork,
   type Network,
   parseNetwork,
+  type UnixSocket,
 } from "../addresses.ts";
 import { decode } from "../bytes.ts";
 import { isUtf16 } from "../framing/encodings.ts";
@@ -40,6 +41,7 @@ import {
   socketAddress,
   target,
   udpPorts,
+  unixSocket,
   word,
 } from "./values.ts";
 
@@ -54,8 +56,8 @@ export interface Config {
   readonly udpPorts: readonly (number | MulticastGroup)[];
   /** Addresses, or names to look up, that every TCP and UDP port is opened on. */
   readonly hosts: readonly string[];
-  /** Paths of Unix sockets; empty for none. */
-  readonly unixPaths: readonly string[];
+  /** Paths of Unix sockets, or more of them than that; empty for none. */
+  readonly unixPaths: readonly (string | UnixSocket)[];
   /** Path of a file in PEM format, with which the TCP ports speak TLS; needs `tlsKey`. */
   readonly tlsCert: string | undefined;
   /** Path of a file in PEM format: the key of `tlsCert`. */
@@ -70,8 +72,11 @@ export interface Config {
   readonly maxConnections: number;
   /** Connections that one IPv4 address or IPv6 /64 may have; `undefined` for any number. */
   readonly maxPerHost: number | undefined;
-  /** Networks whose peers are proxies, and say in a PROXY header for whom they speak. */
-  readonly proxyFrom: readonly Network[];
+  /**
+   * Networks whose peers are proxies, and say in a PROXY header for whom they speak; `"unix"`
+   * is where the peers of Unix sockets are.
+   */
+  readonly proxyFrom: readonly (Network | "unix")[];
   /** Networks let in; empty for all. */
   readonly allow: readonly Network[];
   /** Networks kept out, even if let in by `allow`. */
@@ -165,6 +170,12 @@ const pemFile = path("expected a file in PEM format");
 const network: Kind<Network> = {
   expected: "expected an address or a network, such as 10.0.0.0/8 or fd00::/8",
   read: parseNetwork,
+};
+
+const proxyNetwork: Kind<Network | "unix"> = {
+  expected: `${network.expected}, or unix`,
+  read: (text) => text === "unix" ? text : network.read(text),
+  hint: (text) => network.hint?.(text),
 };
 
 /** What `--help` says of an option. */
@@ -264,8 +275,9 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
   hosts: option("-H, --host <address>", repeatable(host, "127.0.0.1"), {
     help: "where to open the ports; 0.0.0.0 all IPv4, :: all IPv4 and IPv6; repeatable",
   }),
-  unixPaths: option("-u, --unix <path>", repeatable(path("expected the path of a socket")), {
-    help: "listen on a Unix socket, alone if no --port is given; repeatable",
+  unixPaths: option("-u, --unix <path>", repeatable(unixSocket), {
+    help: "listen on a Unix socket, alone if no --port is given; @name has no file; " +
+      "path,mode=0660,type=datagram; repeatable",
     needs: ["read", "write"],
   }),
   tlsCert: option("--tls-cert <file>", optional(pemFile), {
@@ -290,8 +302,8 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
   maxPerHost: option("--max-per-host <n>", optional(integer(1)), {
     help: "close further connections of one address (IPv6: of one /64) at once",
   }),
-  proxyFrom: option("--proxy-from <cidr>", repeatable(network), {
-    help: "peers that are proxies and begin with a PROXY header, v1 or v2; repeatable",
+  proxyFrom: option("--proxy-from <cidr>", repeatable(proxyNetwork), {
+    help: "proxies, or unix: their connections begin with a PROXY header, v1 or v2; repeatable",
   }),
   allow: option("--allow <cidr>", repeatable(network), {
     help: "let in 10.0.0.0/8, 10.1.2.3 or fd00::/8 and nobody else; repeatable",
@@ -473,11 +485,15 @@ function sameFamily({ group }: MulticastGroup): (address: string) => boolean {
   return (address) => isIPv4(address) === isIPv4(group);
 }
 
+function isStreamSocket(socket: string | UnixSocket): boolean {
+  return typeof socket === "string" || socket.type === "stream";
+}
+
 /** Rules that tie two options together, in words that name both. */
 function assertCompatible(config: Config, given: Given): void {
   const isGiven = (field: keyof Config) => given(OPTIONS[field]).length > 0;
   const isTcp = config.ports.length > 0;
-  const hearsStreams = isTcp || config.unixPaths.length > 0;
+  const hearsStreams = isTcp || config.unixPaths.some(isStreamSocket);
   const { format, framing, hosts, udpPorts } = config;
   const isHex = format === "hex" || format === "hexline";
   const isRaw = format === "raw";

@@ -91,6 +91,18 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
   ["-H fe80::1%eth0", { hosts: ["fe80::1%eth0"] }],
   ["-u /run/a -u b", { unixPaths: ["/run/a", "b"], ports: [] }],
   ["-u/run/a -p 5", { unixPaths: ["/run/a"], ports: [5] }],
+  ["-u @app", { unixPaths: ["@app"], ports: [] }],
+  ["-u a,mode=0660", { unixPaths: [{ path: "a", mode: 0o660, type: "stream" }], ports: [] }],
+  [
+    "-u a,type=datagram,mode=600 -u @b,type=datagram",
+    {
+      unixPaths: [
+        { path: "a", mode: 0o600, type: "datagram" },
+        { path: "@b", type: "datagram" },
+      ],
+      ports: [],
+    },
+  ],
   ["--tls-cert c.pem --tls-key k.pem", { tlsCert: "c.pem", tlsKey: "k.pem" }],
   [
     "--tls-cert c --tls-key k --tls-client-ca ca -u s -p 1",
@@ -103,6 +115,7 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
   ["--max-connections 1", { maxConnections: 1 }],
   ["--max-per-host 1", { maxPerHost: 1 }],
   ["--proxy-from 10.0.0.0/8 --proxy-from fd00::/8", { proxyFrom: [TEN, FD00] }],
+  ["--proxy-from unix -u a", { proxyFrom: ["unix"], unixPaths: ["a"], ports: [] }],
   ["--allow 10.0.0.0/8 --allow fd00::/8", { allow: [TEN, FD00] }],
   ["--deny ::ffff:10.0.0.0/104", { deny: [TEN] }],
   ["--deny 10.1.2.3", { deny: [{ address: "10.1.2.3", prefix: 32, family: "ipv4" }] }],
@@ -381,7 +394,16 @@ const BAD: [args: string[], message: string][] = [
   [["--allow", "fe80::1%eth0"], `Cannot use --allow "fe80::1%eth0": ${NETWORK}`],
   [["--deny", "10.0.0.0/"], `Cannot use --deny "10.0.0.0/": ${NETWORK}`],
   [["--deny", "::ffff:10.0.0.0/90"], `Cannot use --deny "::ffff:10.0.0.0/90": ${NETWORK}`],
-  [["--proxy-from", "haproxy"], `Cannot use --proxy-from "haproxy": ${NETWORK}`],
+  [["--proxy-from", "haproxy"], `Cannot use --proxy-from "haproxy": ${NETWORK}, or unix`],
+  [["--allow", "unix"], `Cannot use --allow "unix": ${NETWORK}`],
+  ...[
+    ...[",mode=0660", "@", "@,type=stream", "a,", "a,mode=8", "a,mode=01660", "a,mode=66"],
+    ...["a,mode=0660,mode=0600", "a,type=seqpacket", "a,b", "a,mode", "@a,mode=0600"],
+  ].map((socket): [string[], string] => [
+    ["--unix", socket],
+    `Cannot use --unix "${socket}": expected a path or @name, and perhaps ,mode=0660 or ` +
+    ",type=datagram behind it",
+  ]),
   [["--web", "localhost"], `Cannot use --web "localhost": ${WEB}`],
   [["--web", "::1:8080"], `Cannot use --web "::1:8080": ${WEB}`],
   [["--web", ":8080"], `Cannot use --web ":8080": ${WEB}`],

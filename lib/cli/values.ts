@@ -10,6 +10,7 @@ import {
   type MulticastGroup,
   type NamedNetwork,
   parseNamedNetwork,
+  type UnixSocket,
 } from "../addresses.ts";
 import { parseReplyRule } from "../clients/replies.ts";
 import { PathTemplate } from "../output/path_template.ts";
@@ -117,6 +118,24 @@ export function word<Word extends string>(...words: readonly Word[]): Kind<Word>
     read: (text) => words.find((word) => word === text),
   };
 }
+
+/** A Unix socket: a path or a name, and what is to be special about it. */
+export const unixSocket: Kind<string | UnixSocket> = {
+  expected: "expected the path of a socket",
+  read(text) {
+    const [path = "", ...settings] = text.split(",");
+    const given = Object.fromEntries(settings.map((setting) => setting.split("=", 2)));
+    const isWrong = ["", "@"].includes(path) || Object.keys(given).length < settings.length ||
+      !settings.every((setting) => SOCKET_SETTING_REGEXP.test(setting));
+    const { mode, type = "stream" } = given;
+    if (isWrong || mode !== undefined && path.startsWith("@")) return undefined;
+    if (settings.length === 0) return path;
+    return { path, ...mode !== undefined && { mode: parseInt(mode, 8) }, type };
+  },
+  hint: () => "expected a path or @name, and perhaps ,mode=0660 or ,type=datagram behind it",
+};
+
+const SOCKET_SETTING_REGEXP = /^(mode=0?[0-7]{3}|type=(stream|datagram))$/;
 
 /** A path; whether it is of use, the file system will say. */
 export function path(expected: string): Kind<string> {

@@ -6,7 +6,7 @@
 
 import { type DatagramSocket, POLLIN, type Source } from "../../poller.ts";
 import type { NameTable } from "../accept/names.ts";
-import { type Networks, peerOf, peerText } from "../addresses.ts";
+import { type Networks, type Peer, peerOf, peerText } from "../addresses.ts";
 import { CR, LF, NUL } from "../bytes.ts";
 import { type Encoding, Transcoder } from "../framing/encodings.ts";
 import { cutPieces, type FrameLimits } from "../framing/partial_frame.ts";
@@ -51,6 +51,8 @@ export interface DatagramOptions {
   readonly replies: Replies | undefined;
   /** How many senders are remembered, so that they can be answered by their address. */
   readonly maxCorrespondents: number;
+  /** Paths of those of the sockets that are Unix sockets. */
+  readonly paths: ReadonlyMap<DatagramSocket, string>;
   /** What the sockets are registered with. */
   readonly multiplexer: Pick<Multiplexer, "register" | "unregister">;
   readonly say: Say;
@@ -124,10 +126,10 @@ export class Datagrams implements Deadline {
 
   #receive(socket: DatagramSocket): number {
     const [count, from] = socket.recvFromInto(this.#input);
-    const { stats, allowed, denied } = this.#options;
-    const sender = this.#senderAt(socket, from as Deno.NetAddr);
+    const { stats } = this.#options;
+    const sender = this.#senderAt(socket, from);
     // No record: those who are kept out could flood the log.
-    if (denied?.has(sender.subject.peer) || allowed?.has(sender.subject.peer) === false) {
+    if (this.#isRefused(sender.subject.peer)) {
       stats.refused++;
       return count;
     }
@@ -137,6 +139,12 @@ export class Datagrams implements Deadline {
     this.#record(sender, said);
     this.#reply(sender, said);
     return count;
+  }
+
+  /** Who may use a Unix socket is a matter of its file. */
+  #isRefused(peer: Peer): boolean {
+    const { allowed, denied } = this.#options;
+    return peer.kind === "ip" && (denied?.has(peer) || allowed?.has(peer) === false);
   }
 
   /** What a datagram of so many bytes says, in UTF-8 and without the line end that many senders add. */
@@ -171,21 +179,20 @@ export class Datagrams implements Deadline {
 
   /** Answers a datagram by the rules: the whole of it, however it was recorded. */
   #reply(sender: Sender, said: Uint8Array): void {
+    if (!hasAddress(sender.addr)) return;
     const answer = this.#options.replies?.answerTo(said, 0, said.length);
     if (answer && answer.length > 0) this.#answer(sender, answer);
   }
 
   /** A burst comes from one sender: what its records begin with is made once. */
-  #senderAt(socket: DatagramSocket, addr: Deno.NetAddr): Sender {
+  #senderAt(socket: DatagramSocket, addr: Deno.Addr): Sender {
     const last = this.#sender;
-    const { hostname, port } = addr;
-    const isSame = last?.addr.port === port && last.addr.hostname === hostname;
-    if (isSame && last.socket === socket) return last;
-    const { names, ports } = this.#options;
-    const peer = peerOf({ transport: "udp", hostname, port });
+    if (last?.socket === socket && isSame(last.addr, addr)) return last;
+    const { recorder, names, paths, ports } = this.#options;
+    const peer = peerOf(addr, paths.get(socket));
     const subject = { peer, name: names.of(peer), to: ports.get(socket) };
-    this.#sender = { socket, addr, subject, records: this.#options.recorder.child(subject) };
-    this.#remember(this.#sender);
+    this.#sender = { socket, addr, subject, records: recorder.child(subject) };
+    if (addr.transport === "udp") this.#remember(this.#sender);
     return this.#sender;
   }
 
@@ -247,9 +254,20 @@ export class Datagrams implements Deadline {
 /** Who has sent a datagram. */
 interface Sender {
   readonly socket: DatagramSocket;
-  readonly addr: Deno.NetAddr;
+  readonly addr: Deno.Addr;
   readonly subject: Subject;
   readonly records: SubjectRecorder;
+}
+
+/** Whether two datagrams come from one sender. Those that have no name of their own are all one. */
+function isSame(a: Deno.Addr, b: Deno.Addr): boolean {
+  if ("hostname" in a && "hostname" in b) return a.port === b.port && a.hostname === b.hostname;
+  return "path" in a && "path" in b && a.path === b.path;
+}
+
+/** Most senders to a Unix socket have none, and cannot be answered. */
+function hasAddress(addr: Deno.Addr): boolean {
+  return !("path" in addr) || Boolean(addr.path);
 }
 
 /** Where a datagram ends but for one LF, CRLF, NUL or LF NUL. */

@@ -110,7 +110,8 @@ function appendMessage(
 /** Who speaks or is spoken to: one without a number by datagrams. */
 export function partnerMembers(subject: Subject): string {
   const members = subjectMembers(subject);
-  return subject.number === undefined ? `"transport":"udp",${members}` : members;
+  const isUdp = subject.number === undefined && subject.peer.kind === "ip";
+  return isUdp ? `"transport":"udp",${members}` : members;
 }
 
 function subjectMembers({ number, peer, name, to }: Subject): string {

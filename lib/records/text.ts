@@ -72,10 +72,11 @@ export class TextFormat implements Format {
   }
 
   #name(subject: Subject): string {
-    const { number, to } = subject;
-    const name = number === undefined
-      ? `udp ${subjectText(subject)}${doorText(to)}`
-      : `#${number} ${subjectText(subject)}`;
+    const { number, peer, to } = subject;
+    const isUdp = number === undefined && peer.kind === "ip";
+    const name = number !== undefined
+      ? `#${number} ${subjectText(subject)}`
+      : `${isUdp ? "udp " : ""}${subjectText(subject)}${doorText(to)}`;
     return this.#colored(subject, name);
   }
 
