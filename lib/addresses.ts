@@ -26,7 +26,8 @@ export function peerText(peer: Peer): string {
 
 /** Where one listens, in words: `127.0.0.1:1234`, `udp [::1]:514`, the path of a Unix socket. */
 export function addrText(addr: Deno.Addr): string {
-  if ("path" in addr) return addr.path;
+  // The kernel tells an abstract name by a NUL in front.
+  if ("path" in addr) return addr.path.replace(/^\0/, "@");
   if (!("hostname" in addr)) return addr.transport;
   return `${addr.transport === "udp" ? "udp " : ""}${bracketed(addr.hostname)}:${addr.port}`;
 }

@@ -126,6 +126,20 @@ Deno.test({
   },
 });
 
+Deno.test({
+  ...UNIX,
+  name: "--unix @name is what a file begins with",
+  async fn() {
+    using dir = tempDir();
+    const name = `@earshot-test-${crypto.randomUUID()}`;
+    const output = `${dir.path}/log`;
+    {
+      await using _running = await serve(["--unix", name, "--output", output, "--time", "none"]);
+    }
+    assertMatch(Deno.readTextFileSync(output), new RegExp(`, listening on ${name}\n`));
+  },
+});
+
 // -- Proxies --
 
 Deno.test({
