@@ -141,6 +141,7 @@ export interface UnixSocket {
   readonly path: string;
   /** Permissions of the file; as the umask has it if `undefined`. */
   readonly mode?: number;
+  /** Whether clients connect to it, or send datagrams. */
   readonly type: "stream" | "datagram";
 }
 
