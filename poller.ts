@@ -498,7 +498,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   recv(max: number): Uint8Array<ArrayBuffer> {
     assertMax(max);
-    const bytes = new Uint8Array(Math.min(max, this.#endpoint.arrivedBytes));
+    const bytes = new Uint8Array(Math.min(max, this.#endpoint.takableBytes));
     // If nothing has arrived, it throws or is the end of file.
     this.#endpoint.take(max, bytes, 0);
     return bytes;
@@ -1970,11 +1970,12 @@ abstract class SendingEndpoint extends Endpoint {
   }
 }
 
-/** A byte stream: its one read ahead, and its sending half. */
-class StreamEndpoint extends SendingEndpoint {
-  #input: InputState = IDLE;
+/** The receiving half of a byte stream: its one read ahead, and what it has brought. */
+abstract class ReceivingEndpoint extends SendingEndpoint {
+  /** How far it has come. */
+  protected input: InputState = IDLE;
   /** Whether a read is pending, or the connection is being made. */
-  #isPending = false;
+  protected isPending = false;
   /** Where the pending read goes, behind what was read and not taken. */
   #buffer: Uint8Array | undefined;
   #start = 0;
@@ -1984,37 +1985,21 @@ class StreamEndpoint extends SendingEndpoint {
   /** Whether the next read is large: after a full one, until two in a row are small. */
   #readsLarge = false;
   #smallReads = 0;
-  /** Whether the stream itself is closed: some time after close() if something was unsent. */
-  #isFreed = false;
-  #web: WebStreams | undefined;
-  #connected: PromiseWithResolvers<void> | undefined;
-
-  protected get holder(): Holder {
-    return this.stream as Holder;
-  }
-
-  protected get isPending(): boolean {
-    return this.#isPending;
-  }
 
   protected get isClosed(): boolean {
-    return this.#input.tag === "closed";
+    return this.input.tag === "closed";
   }
 
-  readiness(): number {
-    if (this.isClosed) return POLLNVAL;
-    // Whoever has the web streams hears from them.
-    if (this.#web) return 0;
-    const events = this.#readReadiness() | this.writeReadiness();
-    const isOver = this.#input.tag === "ended" && this.isShut;
-    return isOver ? events | POLLHUP : events;
-  }
+  /** Throws if it was handed over. */
+  protected abstract assertOwned(action: string): void;
+  /** The operation that was pending at close() has settled. */
+  protected abstract onCancelled(hasFailed: boolean): void;
 
-  #readReadiness(): number {
-    const state = this.#input;
+  protected readReadiness(): number {
+    const state = this.input;
     switch (state.tag) {
       case "idle":
-        return this.arrivedBytes > 0 ? POLLIN : 0;
+        return this.#arrivedBytes > 0 ? POLLIN : 0;
       case "connecting":
       case "closed":
         return 0;
@@ -2028,42 +2013,12 @@ class StreamEndpoint extends SendingEndpoint {
     }
   }
 
-  // -- Connecting --
-
-  connect(attempt: ConnectAttempt): void {
-    this.#input = CONNECTING;
-    this.#isPending = true;
-    this.#connected = Promise.withResolvers();
-    this.awaitConnection();
-    attempt.conn.then(
-      (conn) => this.#onConnected(conn),
-      (error) => this.#onUnconnected(error),
-    ).finally(() => this.#connected?.resolve());
-  }
-
-  #onConnected(conn: ByteStream): void {
-    this.#isPending = false;
-    this.stream = conn;
-    this.#input = IDLE;
-    this.onWritable();
-    this.changed();
-  }
-
-  #onUnconnected(error: unknown): void {
-    this.#isPending = false;
-    if (this.isClosed) return this.#releaseIfOver();
-    this.#input = UNCONNECTED;
-    this.failToConnect(error);
-  }
-
-  // -- Reading ahead --
-
   mayRead(): boolean {
-    return this.#input.tag === "idle" && !this.#isPending && this.#end === this.#start;
+    return this.input.tag === "idle" && !this.isPending && this.#end === this.#start;
   }
 
   override mayReadOn(): boolean {
-    return this.#input.tag === "idle" && !this.#isPending && this.#end > this.#start &&
+    return this.input.tag === "idle" && !this.isPending && this.#end > this.#start &&
       this.#end < SMALL_READ_BYTES;
   }
 
@@ -2078,26 +2033,24 @@ class StreamEndpoint extends SendingEndpoint {
   }
 
   #read(target: Uint8Array): void {
-    this.#isPending = true;
+    this.isPending = true;
     attempt(() => this.stream.read(target)).then(this.#onRead, this.#onReadFailed);
   }
 
   readonly #onRead = (count: number | null): void => {
-    this.#isPending = false;
-    if (this.isClosed) return this.#onCancelled();
+    this.isPending = false;
+    if (this.isClosed) return this.#onLateRead(false);
     const isFirst = this.#end === 0;
     const offered = (isFirst ? this.#buffer!.length : SMALL_READ_BYTES) - this.#end;
     if (count === null) {
-      this.#input = ENDED;
+      this.input = ENDED;
     } else if (Number.isInteger(count) && count >= 0 && count <= offered) {
       this.#end += count;
       if (isFirst && count > 0) this.#chooseSize(count, offered);
     } else {
-      this.#input = {
-        tag: "failed",
-        error: new RangeError(`Cannot receive: read() of ${offered} bytes returned ${count}`),
-      };
-      this.giveUpSending(brokenConnection());
+      return this.#onReadFailed(
+        new RangeError(`Cannot receive: read() of ${offered} bytes returned ${count}`),
+      );
     }
     if (this.#start === this.#end) this.#dropBuffer();
     this.changed();
@@ -2110,50 +2063,53 @@ class StreamEndpoint extends SendingEndpoint {
   }
 
   readonly #onReadFailed = (error: unknown): void => {
-    this.#isPending = false;
-    if (this.isClosed) {
-      this.#onCancelled();
-      return this.#free(closeUnheard);
-    }
+    this.isPending = false;
+    if (this.isClosed) return this.#onLateRead(true);
     if (this.#start === this.#end) this.#dropBuffer();
-    this.#input = { tag: "failed", error };
+    this.input = { tag: "failed", error };
     this.giveUpSending(brokenConnection());
     this.changed();
   };
 
-  /** The read that was pending at close() has settled: its buffer is free. */
-  #onCancelled(): void {
+  #onLateRead(hasFailed: boolean): void {
     this.#dropBuffer();
-    this.#releaseIfOver();
+    this.onCancelled(hasFailed);
   }
 
   /** Gives the buffer back, unless a read goes into it. */
   #dropBuffer(): void {
-    if (this.#isPending || !this.#buffer) return;
+    if (this.isPending || !this.#buffer) return;
     giveBuffer(this.#buffer);
     this.#buffer = undefined;
     this.#start = this.#end = 0;
   }
 
-  // -- Taking --
+  /** Receives no more; what has arrived is dropped. */
+  protected shutInput(): void {
+    this.input = CLOSED;
+    this.#returned = undefined;
+    this.#dropBuffer();
+  }
 
-  /** Bytes that can be taken now. */
-  get arrivedBytes(): number {
+  get #arrivedBytes(): number {
     const unread = this.#end - this.#start;
     return this.#returned ? this.#returned.length + unread : unread;
   }
 
-  /** Moves at most `max` bytes into `target`, from `at` on; returns how many, 0 at end of file. */
-  take(max: number, target: Uint8Array, at: number): number {
-    const { tag } = this.#input;
-    if (tag === "closed") throw fault("EBADF", "Cannot receive: the socket is closed");
-    this.#assertOwned("receive");
-    if (max === 0) return 0;
-    if (tag !== "connecting" && this.arrivedBytes > 0) return this.#move(max, target, at);
-    return this.#takeEnd();
+  /** Bytes that can be taken now. */
+  get takableBytes(): number {
+    return this.input.tag === "connecting" ? 0 : this.#arrivedBytes;
   }
 
-  #move(max: number, target: Uint8Array, at: number): number {
+  /** Moves at most `max` bytes into `target`, from `at` on; returns how many, 0 at end of file. */
+  take(max: number, target: Uint8Array, at: number): number {
+    if (this.isClosed) throw fault("EBADF", "Cannot receive: the socket is closed");
+    this.assertOwned("receive");
+    if (max === 0) return 0;
+    return this.takableBytes > 0 ? this.move(max, target, at) : this.#takeEnd();
+  }
+
+  protected move(max: number, target: Uint8Array, at: number): number {
     const count = this.#returned ? this.#moveReturned(max, target, at) : 0;
     const end = Math.min(this.#end, this.#start + max - count);
     if (end > this.#start) target.set(this.#buffer!.subarray(this.#start, end), at + count);
@@ -2174,7 +2130,7 @@ class StreamEndpoint extends SendingEndpoint {
 
   /** Throws the error, or "not now"; returns 0 at end of file. */
   #takeEnd(): 0 {
-    const state = this.#input;
+    const state = this.input;
     if (state.tag === "failed") {
       this.#forgetReadError();
       throw state.error;
@@ -2187,13 +2143,13 @@ class StreamEndpoint extends SendingEndpoint {
   }
 
   #forgetReadError(): void {
-    this.#input = RESET;
+    this.input = RESET;
     this.forgetWriteError();
     this.served();
   }
 
   takeError(): unknown {
-    const state = this.#input;
+    const state = this.input;
     if (state.tag !== "failed") return this.takeWriteError();
     this.#forgetReadError();
     return state.error;
@@ -2202,7 +2158,7 @@ class StreamEndpoint extends SendingEndpoint {
   giveBack(bytes: Uint8Array): void {
     assertBytes(bytes);
     if (this.isClosed) throw fault("EBADF", "Cannot give back: the socket is closed");
-    this.#assertOwned("give back");
+    this.assertOwned("give back");
     if (bytes.length === 0) return;
     const rest = this.#returned ?? NOTHING;
     this.#returned = new Uint8Array(bytes.length + rest.length);
@@ -2210,33 +2166,76 @@ class StreamEndpoint extends SendingEndpoint {
     this.#returned.set(rest, bytes.length);
     this.changed();
   }
+}
 
-  // -- Sending --
+/** A byte stream: how it is connected, handed over and closed. */
+class StreamEndpoint extends ReceivingEndpoint {
+  /** Whether the stream itself is closed: some time after close() if something was unsent. */
+  #isFreed = false;
+  #web: WebStreams | undefined;
+  #connected: PromiseWithResolvers<void> | undefined;
+
+  protected get holder(): Holder {
+    return this.stream as Holder;
+  }
+
+  readiness(): number {
+    if (this.isClosed) return POLLNVAL;
+    // Whoever has the web streams hears from them.
+    if (this.#web) return 0;
+    const events = this.readReadiness() | this.writeReadiness();
+    const isOver = this.input.tag === "ended" && this.isShut;
+    return isOver ? events | POLLHUP : events;
+  }
+
+  connect(attempt: ConnectAttempt): void {
+    this.input = CONNECTING;
+    this.isPending = true;
+    this.#connected = Promise.withResolvers();
+    this.awaitConnection();
+    attempt.conn.then(
+      (conn) => this.#onConnected(conn),
+      (error) => this.#onUnconnected(error),
+    ).finally(() => this.#connected?.resolve());
+  }
+
+  #onConnected(conn: ByteStream): void {
+    this.isPending = false;
+    this.stream = claimed(conn);
+    this.input = IDLE;
+    this.onWritable();
+    this.changed();
+  }
+
+  #onUnconnected(error: unknown): void {
+    this.isPending = false;
+    if (this.isClosed) return this.#releaseIfOver();
+    this.input = UNCONNECTED;
+    this.failToConnect(error);
+  }
 
   override send(bytes: Uint8Array): number {
-    this.#assertOwned("send");
+    this.assertOwned("send");
     return super.send(bytes);
   }
 
   override async sendAll(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
-    this.#assertOwned("send");
+    this.assertOwned("send");
     await super.sendAll(bytes, signal);
   }
 
   override shutdown(): Promise<void> {
     if (this.isClosed) throw fault("EBADF", "Cannot shut down: the socket is closed");
-    this.#assertOwned("shut down");
+    this.assertOwned("shut down");
     return this.#shutDownOnceConnected();
   }
 
   #shutDownOnceConnected(): Promise<void> {
-    if (this.#input.tag !== "connecting") return super.shutdown();
+    if (this.input.tag !== "connecting") return super.shutdown();
     return this.#connected!.promise.then(() => super.shutdown());
   }
 
-  // -- Handing over --
-
-  #assertOwned(action: string): void {
+  protected assertOwned(action: string): void {
     if (!this.#web || this.isClosed) return;
     throw fault("EBUSY", `Cannot ${action}: the connection was handed over as web streams`);
   }
@@ -2259,11 +2258,11 @@ class StreamEndpoint extends SendingEndpoint {
   /** What comes next, for the web stream; `null` at end of file. */
   async #receive(): Promise<Uint8Array<ArrayBuffer> | null> {
     for (;;) {
-      const state = this.#input;
+      const state = this.input;
       if (state.tag === "closed") throw fault("EBADF", "Cannot receive: the socket is closed");
-      if (state.tag !== "connecting" && this.arrivedBytes > 0) {
-        const bytes = new Uint8Array(this.arrivedBytes);
-        this.#move(bytes.length, bytes, 0);
+      if (this.takableBytes > 0) {
+        const bytes = new Uint8Array(this.takableBytes);
+        this.move(bytes.length, bytes, 0);
         return bytes;
       }
       if (state.tag === "ended") return null;
@@ -2274,13 +2273,9 @@ class StreamEndpoint extends SendingEndpoint {
     }
   }
 
-  // -- Closing --
-
   close(): void {
     if (this.isClosed) return;
-    this.#input = CLOSED;
-    this.#returned = undefined;
-    this.#dropBuffer();
+    this.shutInput();
     this.dropLater(fault("EBADF", "Cannot send: the socket was closed"));
     try {
       if (!this.isSending) this.#free(closeQuietly);
@@ -2302,6 +2297,12 @@ class StreamEndpoint extends SendingEndpoint {
     if (this.isClosed) this.#free(closeUnheard);
   }
 
+  protected onCancelled(hasFailed: boolean): void {
+    // What is unsent has nowhere to go.
+    if (hasFailed) this.#free(closeUnheard);
+    this.#releaseIfOver();
+  }
+
   /** Closes the stream itself. */
   #free(close: (stream: ByteStream) => void): void {
     if (this.#isFreed) return;
@@ -2316,7 +2317,7 @@ class StreamEndpoint extends SendingEndpoint {
   }
 
   #releaseIfOver(): void {
-    if (this.#isFreed && !this.#isPending) this.release();
+    if (this.#isFreed && !this.isPending) this.release();
   }
 }
 
@@ -3047,6 +3048,7 @@ async function isDueBefore(
 ): Promise<boolean> {
   let hasParked = false;
   let hasTurned = false;
+  let isKnown;
   do {
     wait.beginRound(hasParked);
     await settle();
@@ -3063,7 +3065,8 @@ async function isDueBefore(
     }
     hasTurned ||= hasParked;
     abortion?.throwIfAborted();
-  } while (lookAtMs === Infinity || performance.now() < lookAtMs);
+    isKnown = due !== "nothing";
+  } while (isKnown || lookAtMs === Infinity || performance.now() < lookAtMs);
   return false;
 }
 
