@@ -278,7 +278,7 @@ Deno.test({
     );
     await browser.click("button", /^udp switch:514 .*3 lines, 9 B silent 1 min$/);
     await browser.until(`location.hash === "#host=192.0.2.7"`);
-    await browser.until(pageHas("switch:514 · 192.0.2.7:514 · 3 lines"));
+    await browser.until(pageHas("192.0.2.7:514 · 3 lines"));
     await untilTrue(() => events.queries.at(-1) === "?host=192.0.2.7");
   },
 });
@@ -291,6 +291,7 @@ Deno.test({
     const { browser, events } = scene;
     await browser.until(logHas("old run"));
     events.clients = [];
+    events.run = "second";
     events.list(1, { host: "10.0.0.9", port: 9 });
     events.snapshot = () => ({
       records: [events.record(1, "new run", { host: "10.0.0.9", port: 9 })],

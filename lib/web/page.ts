@@ -22,7 +22,7 @@ import totals from "./page/totals.js" with { type: "text" };
 import view from "./page/view.js" with { type: "text" };
 
 /** Each after those that it imports. */
-const MODULES = [text, record, query, view, dom, feed, log, clients, totals, stream, reply, main];
+const MODULES = [text, record, query, view, dom, feed, log, clients, totals, reply, stream, main];
 
 /** In one scope, modules need neither imports nor exports. */
 const SCRIPT = tabbed(`\n"use strict";\n{\n${MODULES.map(bare).join("\n")}}\n`);
@@ -45,9 +45,11 @@ export const PAGE_POLICY = [
   "frame-ancestors 'none'",
 ].join("; ");
 
+/** Without imports and exports, and doc comments of a line, which are for readers of the source. */
 function bare(module: string): string {
   return module.replace(/^\/\*\*.*?\*\/\s+/s, "")
-    .replace(/^import [^;]*;\n+/gm, "").replace(/^export /gm, "");
+    .replace(/^import [^;]*;\n+/gm, "").replace(/^export /gm, "")
+    .replace(/^ *\/\*\* .*\*\/\n/gm, "");
 }
 
 /** Indentation costs a browser half of what it costs here. */

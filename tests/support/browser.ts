@@ -155,7 +155,7 @@ export class Browser implements AsyncDisposable {
   async open(url: string): Promise<void> {
     await this.call("Page.navigate", { url: "about:blank" });
     await this.call("Page.navigate", { url });
-    await this.until(`document.body?.innerText.includes("live at")`);
+    await this.until(`document.querySelector("#state").textContent === "live"`);
   }
 
   async click(role: string, name: string | RegExp): Promise<void> {

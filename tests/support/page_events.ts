@@ -22,6 +22,7 @@ export class PageEvents implements AsyncDisposable {
   snapshot: (url: URL) => Members = () => ({ records: [] });
   clients: Members[] = [];
   isRefusing = false;
+  run = "first";
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #streams = new Set<ReadableStreamDefaultController<Uint8Array>>();
   readonly #stop = new AbortController();
@@ -66,7 +67,9 @@ export class PageEvents implements AsyncDisposable {
       start: (controller) => {
         stream = controller;
         this.#streams.add(stream);
-        const whole = { ...this.#figures(), example: "nc 127.0.0.1 1234", ...this.snapshot(url) };
+        const { run } = this;
+        const example = "nc 127.0.0.1 1234";
+        const whole = { ...this.#figures(), run, example, ...this.snapshot(url) };
         stream.enqueue(eventOf("snapshot", whole, `id-${++this.#lastId}`));
       },
       cancel: () => void this.#streams.delete(stream),
@@ -76,7 +79,8 @@ export class PageEvents implements AsyncDisposable {
   #figures() {
     const open = this.clients.filter(({ connection }) => connection !== undefined).length;
     const lines = this.clients.reduce((sum, client) => sum + Number(client.lines), 0);
-    return { clients: this.clients.slice(0, 200), totals: { ...TOTALS, open, lines } };
+    const { length: total } = this.clients;
+    return { clients: this.clients.slice(0, 200), total, totals: { ...TOTALS, open, lines } };
   }
 
   #send(name: string, data: unknown, id?: string): void {

@@ -5,7 +5,7 @@
  */
 
 import { $, element, setText } from "./dom.js";
-import { addressOf, choiceOf, colorOf } from "./record.js";
+import { addressOf, choiceName, choiceOf, colorOf } from "./record.js";
 import { count, pace, plural, shownText, size, span } from "./text.js";
 import { change, onChange, view } from "./view.js";
 
@@ -43,11 +43,11 @@ function clientOf(listed) {
   return client;
 }
 
-/** Takes what the server says of a client. */
-function takeClient(listed) {
+/** Takes what the server says of a client; a snapshot has the last minute of those who spoke. */
+function takeClient(listed, isSnapshot = false) {
   const client = clientOf(listed);
   const nowMs = performance.now();
-  if (listed.minute) client.samples = listed.minute.slice(-SAMPLES);
+  if (isSnapshot) client.samples = listed.minute ?? [];
   else addSamples(client, listed.lines, nowMs);
   Object.assign(client, listed, { isGone: false, sampledAtMs: nowMs, seenAtMs: nowMs });
   client.silentSinceMs = nowMs - 1000 * (listed.silent ?? 0);
@@ -62,15 +62,12 @@ function addSamples({ samples, lines: before, sampledAtMs }, lines, nowMs) {
   samples.splice(0, samples.length - SAMPLES);
 }
 
-/** Takes the list of a snapshot or of the figures of a second. */
-export function takeClients(listed, totals) {
-  isWhole = totals.open <= listed.filter(({ connection }) => connection !== undefined).length &&
-    listed.length < PAGE_SIZE;
-  for (const client of listed) takeClient(client);
-  if (isWhole) {
-    total = listed.length;
-    markGone(new Set(listed.map(choiceOf)));
-  } else total = Math.max(total, totals.open);
+/** Takes the list of a snapshot or of a second; it has the first of them only. */
+export function takeClients({ clients: listed, total: all, totals }, isSnapshot) {
+  for (const client of listed) takeClient(client, isSnapshot);
+  total = Math.max(listed.length, all ?? totals.open);
+  isWhole = total === listed.length;
+  if (isWhole) markGone(new Set(listed.map(choiceOf)));
   showClients();
 }
 
@@ -154,10 +151,12 @@ function forgetStale() {
 // -- Order --
 
 const ORDERS = {
-  number: (a, b) => (a.connection ?? Infinity) - (b.connection ?? Infinity) || byHost(a, b),
+  number: (a, b) =>
+    (a.connection ?? Infinity) - (b.connection ?? Infinity) ||
+    compare(a.host ?? "", b.host ?? ""),
   name: (a, b) =>
     Number(a.name === undefined) - Number(b.name === undefined) ||
-    (a.name ?? "").toLowerCase().localeCompare((b.name ?? "").toLowerCase()) ||
+    compare((a.name ?? "").toLowerCase(), (b.name ?? "").toLowerCase()) ||
     ORDERS.number(a, b),
   silence: (a, b) =>
     Number(a.isGone) - Number(b.isGone) ||
@@ -167,8 +166,8 @@ const ORDERS = {
     Number(a.isGone) - Number(b.isGone) || rateOf(b) - rateOf(a) || ORDERS.number(a, b),
 };
 
-function byHost(a, b) {
-  return a.host === b.host ? 0 : (a.host ?? "") < (b.host ?? "") ? -1 : 1;
+function compare(a, b) {
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 /** Lines a second over the last ten. */
@@ -244,20 +243,37 @@ function itemOf(client) {
 }
 
 function show(client) {
-  const { item, parts, key, isGone, connection, lines = 0, bytes = 0 } = client;
+  const { item, parts, key, isGone } = client;
   const { button, name, path, figures, rate } = parts;
-  const label = connection === undefined ? "udp" : `#${connection}`;
-  const address = shownText(addressOf(client)).text;
-  if (name.textContent !== `${label} ${address}`) {
-    name.replaceChildren(element("b", "", label), ` ${address}`);
+  const [label, ...address] = nameOf(client).split(" ");
+  const host = client.name === undefined ? "" : ` ${client.host ?? client.path}`;
+  if (name.textContent !== `${nameOf(client)}${host}`) {
+    name.replaceChildren(
+      element("b", "", label),
+      ` ${address.join(" ")}`,
+      element("span", "host", shownText(host).text),
+    );
   }
   item.classList.toggle("gone", isGone);
   button.setAttribute("aria-pressed", String(key === view.choice));
-  setText(figures, `${plural(lines, "line")}, ${size(bytes)}`);
+  setText(figures, figuresOf(client));
   setText(rate, paceOf(client));
-  const title = [`${label} ${address}`, ...factsOf(client)].join("\n");
+  const title = [nameOf(client), ...factsOf(client)].join("\n");
   if (button.title !== title) button.title = title;
   if (!isGone) path.setAttribute("d", curve(client.samples, SAMPLES, 16));
+}
+
+/** `#3 pump:41000`, or `udp` and the address of a sender of datagrams. */
+function nameOf(client) {
+  const label = client.connection === undefined ? "udp" : `#${client.connection}`;
+  return `${label} ${shownText(addressOf(client)).text}`;
+}
+
+function figuresOf({ lines = 0, bytes = 0, to, certificate }) {
+  const figures = [`${plural(lines, "line")}, ${size(bytes)}`];
+  if (to !== undefined) figures.push(`:${to}`);
+  if (certificate !== undefined) figures.push(shownText(certificate).text);
+  return figures.join(" · ");
 }
 
 function paceOf(client) {
@@ -309,13 +325,13 @@ function keyOf(item) {
   return [...clients.values()].find((client) => client.item === item)?.key;
 }
 
-/** What is said above a conversation. */
-export function chosenFacts() {
+/** What is said above a conversation: a name, and facts. */
+export function chosenClient() {
   const client = clients.get(view.choice);
-  if (!client) return undefined;
+  if (!client) return { name: choiceName(view.choice), facts: ["has not come yet"] };
   const { lines = 0, bytes = 0 } = client;
-  const address = shownText(addressOf(client)).text;
-  return [address, ...factsOf(client), plural(lines, "line"), size(bytes), paceOf(client)];
+  const figures = [plural(lines, "line"), size(bytes), paceOf(client)];
+  return { name: nameOf(client), facts: [...factsOf(client), ...figures].filter(Boolean) };
 }
 
 // Arrows walk through the list, which is one stop of the Tab key.

@@ -436,10 +436,14 @@ export function step(direction) {
   showHits();
 }
 
-function goTo(mark) {
+function makeCurrent(mark) {
   current?.removeAttribute("aria-current");
   current = mark;
   mark.setAttribute("aria-current", "true");
+}
+
+function goTo(mark) {
+  makeCurrent(mark);
   const { top, bottom } = mark.getBoundingClientRect();
   const box = log.getBoundingClientRect();
   const line = bottom - top;
@@ -447,11 +451,13 @@ function goTo(mark) {
   mark.scrollIntoView({ block: "center", inline: "nearest" });
 }
 
+/** Says which of how many; who has not stepped is at the newest. */
 function showHits() {
-  const at = current?.isConnected ? Array.prototype.indexOf.call(marks, current) : -1;
-  const isFinding = find.terms.length > 0;
-  const place = at < 0 ? "" : `${at + 1} of `;
-  setText($("hits"), !isFinding ? "" : marks.length === 0 ? "no hits" : `${place}${marks.length}`);
+  if (find.terms.length === 0) return setText($("hits"), "");
+  if (marks.length === 0) return setText($("hits"), "no hits");
+  if (!current?.isConnected) makeCurrent(marks[marks.length - 1]);
+  const at = Array.prototype.indexOf.call(marks, current);
+  setText($("hits"), `${at + 1} of ${marks.length}`);
 }
 
 /** Says what is wrong with a query. */

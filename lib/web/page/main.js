@@ -20,7 +20,6 @@ import {
   toggleRow,
 } from "./log.js";
 import { choiceOf, lineOf } from "./record.js";
-import { showReply } from "./reply.js";
 import { clear, connect } from "./stream.js";
 import { plural } from "./text.js";
 import { change, linkTo, onChange, readAddress, view } from "./view.js";
@@ -41,19 +40,19 @@ const CONTROLS = {
   hex: $("hex"),
 };
 
-let typingTimer;
+const typingTimers = {};
 
 for (const [name, control] of Object.entries(CONTROLS)) {
   control.addEventListener("input", () => {
-    clearTimeout(typingTimer);
-    if (control.type === "search") typingTimer = setTimeout(() => take(name), TYPING_MS);
+    clearTimeout(typingTimers[name]);
+    if (control.type === "search") typingTimers[name] = setTimeout(() => take(name), TYPING_MS);
     else take(name);
   });
 }
 
 /** Takes what a control says; returns whether it is new. */
 function take(name) {
-  clearTimeout(typingTimer);
+  clearTimeout(typingTimers[name]);
   const { type, checked, value } = CONTROLS[name];
   const before = view[name];
   change({ [name]: type === "checkbox" ? checked : value });
@@ -132,6 +131,7 @@ const BUTTONS = {
     $("chip").focus();
   },
   "show-all": () => choose(view.choice),
+  "leave": () => choose(view.choice),
 };
 for (const [id, act] of Object.entries(BUTTONS)) $(id).addEventListener("click", act);
 
@@ -209,7 +209,6 @@ function keyWhileTyping({ key, target, shiftKey }) {
 onChange(showControls);
 readAddress();
 showControls();
-showReply();
 setInterval(refreshTimes, 1000);
 if (!document.hidden) connect();
 refreshPages();

@@ -142,12 +142,12 @@ export function choiceName(choice) {
   return kind === "connection" ? `#${value}` : decodeURIComponent(value);
 }
 
-/** Whether a record is of that choice. What was sent to all the server has sorted. */
+/** Whether a record is of that choice. What the server sends of a choice it has sorted. */
 export function isOfChoice(record, choice, isFromServer) {
   if (choice === "") return true;
-  if (record.clients !== undefined) return isFromServer;
-  const own = choice.startsWith("host=")
-    ? choiceOf({ host: record.host })
-    : choiceOf({ connection: record.connection });
-  return own === choice;
+  const { connection, clients, host } = record;
+  if (choice.startsWith("host=")) {
+    return isFromServer || connection === undefined && choiceOf({ host }) === choice;
+  }
+  return clients === undefined ? choiceOf({ connection }) === choice : isFromServer;
 }

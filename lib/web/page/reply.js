@@ -18,9 +18,14 @@ function receiver() {
   return view.choice.startsWith("connection=") ? Number(view.choice.slice(11)) : undefined;
 }
 
-export function showReply() {
+/** Whether the server takes replies, as far as it has said so. */
+let isInteractive = true;
+
+/** Shows the box to those who can use it. */
+export function showReply(isTaken = isInteractive) {
+  isInteractive = isTaken;
   const to = receiver();
-  box.hidden = replyKey === undefined || to === undefined;
+  box.hidden = replyKey === undefined || to === undefined || !isInteractive;
   const name = `Reply to ${to === "all" ? "all" : choiceName(view.choice)}`;
   field.ariaLabel = name;
   field.placeholder = name;

@@ -5,7 +5,7 @@
  */
 
 import {
-  chosenFacts,
+  chosenClient,
   forgetClients,
   noteRecords,
   refreshPages,
@@ -15,7 +15,8 @@ import {
 import { $, say, setText } from "./dom.js";
 import { entryOf, feedOf, forgetOthers, noteOf } from "./feed.js";
 import { isPaused, log, refreshFeed, showAdded, showFeed, showLinked } from "./log.js";
-import { choiceName, isOfChoice } from "./record.js";
+import { isOfChoice } from "./record.js";
+import { showReply } from "./reply.js";
 import { forgetTotals, takeTotals } from "./totals.js";
 import { onChange, view } from "./view.js";
 
@@ -29,6 +30,8 @@ let retry;
 /** Time of the newest record that was cleared, so that it does not come back with a snapshot. */
 let clearedAt = "";
 let recordsOfSecond = 0;
+/** The server's run: another has other clients by the same numbers. */
+let run;
 
 // -- Connecting --
 
@@ -65,17 +68,19 @@ export function disconnect() {
 
 function setState(name, text) {
   $("state").className = name;
+  setText($("where"), name === "live" ? `at ${location.host}` : "");
   setText($("state"), text);
 }
 
 // -- Events --
 
 function takeSnapshot(snapshot, id) {
-  setState("live", `live at ${location.host}`);
+  setState("live", "live");
   setText($("example"), snapshot.example ?? "");
   const isFirst = feed.id === undefined;
-  if (!isFirst && !snapshot.resumed) beginAnew();
-  takeClients(snapshot.clients, snapshot.totals);
+  if (run !== undefined && snapshot.run !== run) beginAnew();
+  run = snapshot.run;
+  takeClients(snapshot, true);
   takeTotals(snapshot.totals, snapshot.minute);
   if (snapshot.resumed) goOn(snapshot);
   else takeWhole(snapshot.records, isFirst);
@@ -83,6 +88,7 @@ function takeSnapshot(snapshot, id) {
   if (view.at && !showLinked() && isFirst) {
     say("The record of this link is not remembered, the log has it");
   }
+  showReply(snapshot.interactive);
   showFacts();
   refreshPages();
 }
@@ -102,11 +108,9 @@ function goOn({ records, missed = 0 }) {
 
 function takeWhole(records, isFirst) {
   noteRecords(records);
-  const entries = records.filter(isWanted).map(entryOf);
-  if (!isFirst) return add(entries);
-  feed.merge(entries);
+  feed.merge(records.filter(isWanted).map(entryOf));
   // What is paused stays, but for a client that was just chosen.
-  if (!isPaused || log.childElementCount === 0) refreshFeed();
+  if (!isPaused || isFirst) refreshFeed();
 }
 
 function isWanted(record) {
@@ -127,10 +131,10 @@ function add(entries) {
   showEmpty();
 }
 
-function takeStats({ clients, totals, skipped }) {
-  feed.skipped = skipped;
-  takeClients(clients, totals);
-  takeTotals(totals);
+function takeStats(stats) {
+  feed.skipped = stats.skipped;
+  takeClients(stats, false);
+  takeTotals(stats.totals);
   // A flood would keep a screen reader speaking of the past.
   log.ariaLive = recordsOfSecond > READABLE_RECORDS ? "off" : "polite";
   recordsOfSecond = 0;
@@ -143,13 +147,11 @@ function takeStats({ clients, totals, skipped }) {
 function showFacts() {
   const skipped = feed.skippedBefore + feed.skipped;
   setText($("skipped"), skipped > 0 ? `${skipped} records skipped` : "");
-  $("chosen").hidden = feed.choice === "";
-  const name = choiceName(feed.choice);
+  $("chosen").hidden = $("leave").hidden = feed.choice === "";
+  const { name, facts } = chosenClient();
   setText($("chip"), feed.choice === "" ? "All clients" : name);
-  if (feed.choice !== "") {
-    setText($("chosen-name"), name);
-    setText($("chosen-facts"), chosenFacts()?.join(" · ") ?? "has not connected yet");
-  }
+  setText($("chosen-name"), name);
+  setText($("chosen-facts"), facts.join(" · "));
   showEmpty();
 }
 

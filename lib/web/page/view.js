@@ -61,8 +61,9 @@ export function readAddress() {
   const changes = { ...DEFAULTS };
   for (const [name, value] of given) {
     if (name === "connection" && /^[1-9]\d*$/.test(value)) changes.choice = `${name}=${value}`;
-    else if (name === "host" && value) changes.choice = `${name}=${encodeURIComponent(value)}`;
-    else if (name in DEFAULTS && name !== "choice") {
+    else if (name === "host" && /^[\da-f.:]+(%.+)?$/i.test(value)) {
+      changes.choice = `${name}=${encodeURIComponent(value)}`;
+    } else if (name in DEFAULTS && name !== "choice") {
       changes[name] = typeof DEFAULTS[name] === "boolean" ? value === "on" : value;
     }
   }
