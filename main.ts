@@ -57,6 +57,7 @@ import { closeListeners, openListeners } from "./lib/accept/listeners.ts";
 import { type Config, parseConfig, usage, UsageError } from "./lib/cli/options.ts";
 import { handleSignals, hasTerminal, processIo } from "./lib/cli/process.ts";
 import type { Steps } from "./lib/loop/deadlines.ts";
+import { LostClients } from "./lib/accept/lost_clients.ts";
 import { NameTable } from "./lib/accept/names.ts";
 import type { Tls } from "./lib/accept/tls.ts";
 import { DatagramSocket, ServerSocket, type Source } from "./poller.ts";
@@ -170,7 +171,13 @@ export async function startServer(config: Config, given: Io = processIo()): Prom
   const reserve = resources.use(new DescriptorReserve());
   const outputs = openOutputs(config, io, say, reserve);
   for (const output of outputs) resources.use(output);
-  const listening = await openListeners({ ...config, isTls: tls !== undefined });
+  const lost = resources.use(new LostClients(say));
+  const listening = await openListeners({
+    ...config,
+    isTls: tls !== undefined,
+    // A proxy's health checks are such clients.
+    lostClients: config.proxyFrom.length > 0 ? undefined : lost,
+  });
   resources.defer(() => closeListeners(listening));
   const opened: Opened = { io, messages, say, outputs, listening, tls, names, dialer, editor };
   const parts = buildServer(config, opened);

@@ -17,6 +17,7 @@ import { type Network, Networks } from "./addresses.ts";
 import type { Config } from "./cli/options.ts";
 import { LF, NUL } from "./bytes.ts";
 import type { LastFrame } from "./clients/client.ts";
+import { ClientHints } from "./clients/client_hints.ts";
 import { Clients } from "./clients/clients.ts";
 import { Datagrams } from "./clients/datagrams.ts";
 import { SharedInput } from "./clients/input.ts";
@@ -158,7 +159,13 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     tasks,
   });
   const ports = portsOf(listening);
+  const hints = new ClientHints({
+    isPlain: tls === undefined,
+    framing: hintedFraming(config),
+    say,
+  });
   const clients = new Clients({
+    hints,
     names,
     recorder,
     stats,
@@ -179,7 +186,6 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     logWriter,
     admission,
     tasks,
-    say,
     internalErrors,
   });
   const handshakes = new Handshakes({
@@ -258,7 +264,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     web,
     stats,
     ending,
-    deadlines: [admission, ...clients.deadlines, datagrams, summaries, looks, ending],
+    deadlines: [admission, ...clients.deadlines, hints, datagrams, summaries, looks, ending],
     internalErrors,
     report,
   };
@@ -319,6 +325,12 @@ function takesText({ format }: Config): boolean {
 function framingOf(config: Config): Framing | undefined {
   if (config.format === "raw") return undefined;
   return config.framing ?? (takesText(config) ? "newline" : undefined);
+}
+
+/** The framing that clients may not keep to unseen; `undefined` where all that comes is shown. */
+function hintedFraming(config: Config): Framing | undefined {
+  const framing = takesText(config) && config.flushAfterMs === 0 ? framingOf(config) : "none";
+  return framing === "none" ? undefined : framing;
 }
 
 /** Makes the framers of clients, if there are frames at all. */

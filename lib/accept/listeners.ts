@@ -8,6 +8,7 @@ import { isIPv4 } from "node:net";
 import { type Acceptor, DatagramSocket, ServerSocket, type Source } from "../../poller.ts";
 import { bracketed, type MulticastGroup, type UnixSocket } from "../addresses.ts";
 import { Failure, reasonOf } from "../errors.ts";
+import { type LostClients, WatchedListener } from "./lost_clients.ts";
 import {
   isOurs,
   openUnixDatagrams,
@@ -26,6 +27,8 @@ export interface ListenOptions {
   readonly reusePort: boolean;
   /** Whether the TCP ports speak TLS. */
   readonly isTls: boolean;
+  /** Told of clients that were gone before they were accepted; `undefined` where those are daily. */
+  readonly lostClients?: LostClients | undefined;
 }
 
 /** A socket that clients connect to. */
@@ -110,14 +113,14 @@ export async function closeListeners(listening: readonly Listening[]): Promise<v
 }
 
 function listenTcp(options: ListenOptions, hostname: string, port: number): Listening {
-  const { backlog: tcpBacklog, reusePort, isTls } = options;
+  const { backlog: tcpBacklog, reusePort, isTls, lostClients } = options;
   // Without the flag Deno would end the process at reusePort.
   if (reusePort) assertUnstableNet("--reuse-port");
   const where = `${bracketed(hostname)}:${port}`;
   const listener = opened(where, () => Deno.listen({ hostname, port, tcpBacklog, reusePort }));
   return {
     kind: "stream",
-    socket: new ServerSocket(listener),
+    socket: new ServerSocket(lostClients ? new WatchedListener(listener, lostClients) : listener),
     greeting: `listening on ${greetingOf(listener.addr, isTls)}`,
     isTls,
     file: undefined,

@@ -13,6 +13,7 @@ import type { Ending } from "../records/ending.ts";
 import type { Recorder, SubjectRecorder } from "../records/recorder.ts";
 import { type DisconnectReason, type Sent, sentWhole, type Subject } from "../records/records.ts";
 import type { Stats } from "../stats.ts";
+import type { ClientHints } from "./client_hints.ts";
 import type { Input } from "./input.ts";
 import { Answering, type Replies } from "./replies.ts";
 
@@ -46,6 +47,7 @@ export interface ClientContext {
   readonly maxReadBytes: number;
   /** Which record is the last, if that depends on what clients say. */
   readonly ending: LastFrame | undefined;
+  readonly hints: ClientHints;
 }
 
 /** The connection to the server that a client is forwarded to. */
@@ -159,9 +161,10 @@ export class Client implements FrameSink {
 
   /** Records what was received, and sends it back if that is asked for. */
   #take(count: number): ReadResult | undefined {
-    const { input, isEchoing } = this.#context;
+    const { input, isEchoing, hints } = this.#context;
     const bytes = input.last(count);
     const fault = this.#record(bytes);
+    hints.heard(this, bytes);
     if (fault) return { tag: "failed", reason: { tag: "unframable", fault } };
     if (isEchoing) this.answer(bytes);
     this.upstream?.send(bytes);
@@ -240,7 +243,9 @@ export class Client implements FrameSink {
 
   /** Takes what stands between frames: it is recorded, but is no line. */
   outside(bytes: Uint8Array, start: number, end: number): void {
-    this.#records ??= this.#context.recorder.child(this.subject);
+    const { recorder, ending } = this.#context;
+    if (ending?.ending.isReached) return;
+    this.#records ??= recorder.child(this.subject);
     this.#records.frame(bytes, start, end, false);
   }
 

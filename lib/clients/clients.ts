@@ -11,7 +11,7 @@ import type { NameTable } from "../accept/names.ts";
 import { type Deadline, IdleQueue, type Steps } from "../loop/deadlines.ts";
 import type { Multiplexer } from "../loop/selector.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
-import type { InternalErrors, Say } from "../messages.ts";
+import type { InternalErrors } from "../messages.ts";
 import type { LogWriter } from "../output/log_writer.ts";
 import type { ConnectionEvent, DisconnectReason } from "../records/records.ts";
 import { Client, type ClientContext, type ReadResult, type Upstream } from "./client.ts";
@@ -32,7 +32,6 @@ export interface ClientsOptions extends ClientContext {
   readonly logWriter: Pick<LogWriter, "talked" | "waitingBytes">;
   readonly admission: Pick<Admission, "left">;
   readonly tasks: TaskQueue;
-  readonly say: Say;
   readonly internalErrors: InternalErrors;
 }
 
@@ -43,7 +42,6 @@ export class Clients implements Audience, ClientOwner {
   readonly #clients = new Map<Source, Client>();
   readonly #idle: IdleQueue<Client>;
   readonly #prompts: IdleQueue<Client>;
-  #wasSyslogAdvised = false;
   /** What is to be done when clients are silent. */
   readonly deadlines: readonly Deadline[];
 
@@ -144,18 +142,9 @@ export class Clients implements Audience, ClientOwner {
       case "ended":
         return this.#onEnd(client);
       case "failed":
-        this.#adviseOn(client, result.reason);
+        if (isUncounted(result.reason)) this.#options.hints.doesNotCount(client);
         return this.disconnect(client, result.reason);
     }
-  }
-
-  /** Senders that count and senders that do not often share a port; once is enough to say so. */
-  #adviseOn({ subject: { number } }: Client, reason: DisconnectReason): void {
-    if (reason.tag !== "unframable" || reason.fault !== "bad octet count") return;
-    if (this.#wasSyslogAdvised) return;
-    this.#wasSyslogAdvised = true;
-    const advice = "--framing syslog takes both ways";
-    this.#options.say(`earshot: #${number} does not count its messages: ${advice}`);
   }
 
   #onTalk(client: Client): void {
@@ -239,8 +228,9 @@ export class Clients implements Audience, ClientOwner {
   /** Frees all first, so that a client whose last line cannot be recorded leaves nothing behind. */
   disconnect(client: Client, reason: DisconnectReason): void {
     if (!this.#clients.delete(client.socket)) return;
-    const { multiplexer, admission, recorder } = this.#options;
+    const { multiplexer, admission, recorder, hints } = this.#options;
     this.#idle.delete(client);
+    hints.delete(client);
     this.#prompts.delete(client);
     multiplexer.unregister(client.socket);
     // Not close(): whoever reads nothing would hold a descriptor, and the place is given away.
@@ -271,4 +261,8 @@ function farewell(
 ): ConnectionEvent {
   const seconds = Math.round(performance.now() - sinceMs) / 1000;
   return { event: "disconnected", bytes, lines, seconds, reason };
+}
+
+function isUncounted(reason: DisconnectReason): boolean {
+  return reason.tag === "unframable" && reason.fault === "bad octet count";
 }

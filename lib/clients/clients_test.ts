@@ -6,6 +6,7 @@ import { createFramer } from "../framing/framing.ts";
 import { TaskQueue } from "../loop/task_queue.ts";
 import { InternalErrors } from "../messages.ts";
 import { Stats } from "../stats.ts";
+import { ClientHints } from "./client_hints.ts";
 import { Clients } from "./clients.ts";
 import { SharedInput } from "./input.ts";
 import { MemoryStream } from "../../tests/support/memory.ts";
@@ -48,7 +49,11 @@ function clientsOf(options: Partial<RecordingOptions> = {}) {
     },
     admission: { left: () => void left++ },
     tasks: new TaskQueue(() => {}),
-    say: (message) => said.push(message),
+    hints: new ClientHints({
+      isPlain: false,
+      framing: undefined,
+      say: (message) => said.push(message),
+    }),
     internalErrors: new InternalErrors((message) => said.push(message)),
   });
   return {

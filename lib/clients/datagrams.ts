@@ -172,6 +172,7 @@ export class Datagrams implements Deadline {
   }
 
   #recordLine(records: SubjectRecorder, said: Uint8Array, start: number, end: number): void {
+    if (this.#options.ending?.isReached) return;
     const rest = cutPieces(said, start, end, this.#limits, records);
     if (rest > start) this.#options.stats.cut++;
     records.frame(said, rest, end, true);

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { select, Socket } from "../../poller.ts";
 import { decode, encode, NO_BYTES } from "../bytes.ts";
+import { ClientHints } from "./client_hints.ts";
 import { Client } from "./client.ts";
 import { Interactive, type TypedEnd } from "./interactive.ts";
 import { MemoryStream } from "../../tests/support/fakes.ts";
@@ -26,6 +27,7 @@ function interactiveOf(count: number, end: TypedEnd = "lf") {
     createFramer: undefined,
     input: { receive: () => 0, last: () => NO_BYTES },
     maxReadBytes: 1000,
+    hints: new ClientHints({ isPlain: false, framing: undefined, say: () => {} }),
   };
   const streams = Array.from({ length: count }, () => new MemoryStream());
   const clients = streams.map((stream, i) =>
