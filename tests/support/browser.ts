@@ -5,6 +5,7 @@
  * @module
  */
 
+import { needs } from "./needs.ts";
 import { pause } from "./waiting.ts";
 
 export const CHROMIUM = "/usr/bin/chromium";
@@ -30,41 +31,78 @@ interface AxNode {
   readonly backendDOMNodeId?: number;
 }
 
-export class Browser implements AsyncDisposable {
+/** One Chromium for all tests of a file: its start takes a second of a processor. */
+let chromium: Chromium | undefined;
+
+if (!needs(CHROMIUM).ignore) {
+  // Of the file that imports this.
+  Deno.test.beforeAll(async () => {
+    chromium = await Chromium.start();
+  });
+  Deno.test.afterAll(() => chromium?.[Symbol.asyncDispose]());
+}
+
+class Chromium implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #folder: string;
+  readonly url: string;
+
+  private constructor(process: Deno.ChildProcess, folder: string, url: string) {
+    this.#process = process;
+    this.#folder = folder;
+    this.url = url;
+  }
+
+  static async start(): Promise<Chromium> {
+    const folder = await Deno.makeTempDir();
+    const flags = [...FLAGS, `user-data-dir=${folder}`].map((flag) => `--${flag}`);
+    const quiet = { stdin: "null", stdout: "null", stderr: "null" } as const;
+    const process = new Deno.Command(CHROMIUM, { args: [...flags, "about:blank"], ...quiet })
+      .spawn();
+    return new Chromium(process, folder, await debuggerUrl(folder));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill("SIGTERM");
+    await this.#process.status;
+    await removeFolder(this.#folder);
+  }
+}
+
+/** A window of its own, which shares nothing with those of other tests. */
+export class Browser implements AsyncDisposable {
   readonly #socket: WebSocket;
   readonly #calls = new Map<number, PromiseWithResolvers<Record<string, unknown>>>();
   /** Errors that the page did not catch. */
   readonly errors: string[] = [];
+  #context = "";
   #session: string | undefined;
   #lastId = 0;
 
-  private constructor(process: Deno.ChildProcess, folder: string, socket: WebSocket) {
-    this.#process = process;
-    this.#folder = folder;
+  private constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
   }
 
   static async start(): Promise<Browser> {
-    const folder = await Deno.makeTempDir();
-    const flags = [...FLAGS, `user-data-dir=${folder}`].map((flag) => `--${flag}`);
-    const quiet = { stdin: "null", stdout: "null", stderr: "null" } as const;
-    const process = new Deno.Command(CHROMIUM, { args: [...flags, "about:blank"], ...quiet });
-    const child = process.spawn();
-    const socket = new WebSocket(await debuggerUrl(folder));
+    const socket = new WebSocket(chromium!.url);
     await new Promise((resolve) => socket.onopen = resolve);
-    const browser = new Browser(child, folder, socket);
-    const { targetInfos } = await browser.call("Target.getTargets") as {
-      targetInfos: { type: string; targetId: string }[];
-    };
-    const { targetId } = targetInfos.find(({ type }) => type === "page")!;
-    const attached = await browser.call("Target.attachToTarget", { targetId, flatten: true });
-    browser.#session = attached.sessionId as string;
+    const browser = new Browser(socket);
+    await browser.#openWindow();
     await browser.call("Runtime.enable");
     await browser.resize(1440, 800);
     return browser;
+  }
+
+  async #openWindow(): Promise<void> {
+    const { browserContextId } = await this.call("Target.createBrowserContext");
+    const { targetId } = await this.call("Target.createTarget", {
+      url: "about:blank",
+      browserContextId,
+    });
+    const attached = await this.call("Target.attachToTarget", { targetId, flatten: true });
+    this.#context = browserContextId as string;
+    this.#session = attached.sessionId as string;
   }
 
   #take(message: {
@@ -196,12 +234,11 @@ export class Browser implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const closed = new Promise((resolve) => this.#socket.onclose = resolve);
     this.#session = undefined;
-    this.#socket.send(JSON.stringify({ id: 0, method: "Browser.close" }));
-    await this.#process.status;
+    await this.call("Target.disposeBrowserContext", { browserContextId: this.#context });
+    const closed = new Promise((resolve) => this.#socket.onclose = resolve);
+    this.#socket.close();
     await closed;
-    await removeFolder(this.#folder);
   }
 }
 
