@@ -98,6 +98,8 @@ export class Client implements FrameSink {
   #maxReadBytes: number;
   bytes = 0;
   lines = 0;
+  /** Common name of the certificate that it has shown. */
+  certificate: string | undefined;
   /** The connection to the server that it is forwarded to, if it is. */
   upstream: Upstream | undefined;
   /** Whether it says no more. */

@@ -66,6 +66,7 @@ export class Clients implements Audience, ClientOwner {
   connect({ socket, peer, to, through, certificate }: Arrival): void {
     const { multiplexer, recorder, greeting, relay } = this.#options;
     const client = new Client(this.#options, this.#numbered({ peer, to }), socket);
+    client.certificate = certificate;
     this.#clients.set(socket, client);
     multiplexer.register(socket, client.interest);
     this.#idle.heard(client, performance.now());

@@ -12,9 +12,13 @@ import { isIP } from "node:net";
  */
 export class KnownHosts {
   readonly #names: ReadonlySet<string>;
+  /** Those by which a proxy in front is asked. */
+  readonly #others: ReadonlySet<string>;
 
-  constructor(names: Iterable<string>) {
-    this.#names = new Set(["localhost", ...names].map((name) => name.toLowerCase()));
+  /** `host` is the one that is listened on; `others` are in lower case. */
+  constructor(host: string, others: readonly string[]) {
+    this.#names = new Set(["localhost", host.toLowerCase(), ...others]);
+    this.#others = new Set(others);
   }
 
   /** Whether the host of a request, with or without a port, is one of them. */
@@ -28,11 +32,7 @@ export class KnownHosts {
     const [, authority] = /^https?:\/\/([^/?#]+)$/i.exec(origin) ?? [];
     if (authority === undefined) return false;
     const isSame = authority.toLowerCase() === host?.toLowerCase();
-    return isSame || this.#isNamed(nameOf(authority));
-  }
-
-  #isNamed(name: string): boolean {
-    return name !== "localhost" && this.#names.has(name);
+    return isSame || this.#others.has(nameOf(authority));
   }
 }
 

@@ -19,6 +19,8 @@ export interface Watched {
   readonly certificate?: string | undefined;
   /** By `performance.now()`. */
   readonly connectedAtMs: number;
+  /** When it last talked; -Infinity if it never did. */
+  readonly talkedAtMs: number;
   readonly lines: number;
   readonly bytes: number;
 }
@@ -33,8 +35,9 @@ export interface RosterOptions {
 
 /** So many are listed at once. */
 const MAX_LISTED = 200;
-/** How long a sorted list is good for: whoever scrolls asks again and again. */
+/** How long a list of so many is good for: whoever scrolls asks again and again. */
 const LIST_MS = 1000;
+const LONG_LIST = 1000;
 const MAX_LISTS = 8;
 
 const SORTS = ["number", "name", "silence", "rate"] as const;
@@ -97,27 +100,31 @@ export class Roster {
     const key = `${sort} ${search}`;
     const known = this.#lists.get(key);
     if (known && nowMs - known.madeAtMs < LIST_MS) return known.entries;
-    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-    const entries = sorted(
-      [...this.#entries()].filter(matcherOf(words)),
-      sort,
-      this.#options.now(),
-    );
-    this.#lists.delete(key);
-    this.#lists.set(key, { madeAtMs: nowMs, entries });
-    for (const oldest of this.#lists.keys()) {
-      if (this.#lists.size > MAX_LISTS) this.#lists.delete(oldest);
-    }
+    const entries = this.#find(sort, search);
+    if (entries.length >= LONG_LIST) this.#keep(key, { madeAtMs: nowMs, entries });
     return entries;
+  }
+
+  #find(sort: Sort, search: string): readonly Entry[] {
+    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+    return sorted([...this.#entries()].filter(matcherOf(words)), sort, this.#options.now());
+  }
+
+  #keep(key: string, list: List): void {
+    this.#lists.delete(key);
+    this.#lists.set(key, list);
+    const [oldest = key] = this.#lists.keys();
+    if (this.#lists.size > MAX_LISTS) this.#lists.delete(oldest);
   }
 
   /** Connections by number, then senders of datagrams. */
   *#entries(): Generator<Entry> {
     const { clients, history } = this.#options;
-    for (const { subject, certificate, connectedAtMs, lines, bytes } of clients) {
+    for (const client of clients) {
+      const { subject, certificate, connectedAtMs, talkedAtMs, lines, bytes } = client;
       const account = history.account(subject.number);
       const sinceMs = this.#startMs + connectedAtMs;
-      const heardAtMs = account && account.lines > 0 ? account.heardAtMs : sinceMs;
+      const heardAtMs = this.#startMs + Math.max(connectedAtMs, talkedAtMs);
       yield { subject, certificate, sinceMs, heardAtMs, lines, bytes, account };
     }
     for (const account of history.senders) {

@@ -74,7 +74,7 @@ export class Web {
   constructor(options: WebOptions) {
     const { host, port, hostNames, sendToClients, say, internalErrors } = options;
     this.#options = options;
-    this.#hosts = new KnownHosts([host, ...hostNames]);
+    this.#hosts = new KnownHosts(host, hostNames);
     this.#sending = sendToClients && new Sending(sendToClients);
     const isInteractive = sendToClients !== undefined;
     this.#eventStreams = new EventStreams({ ...options, isInteractive });

@@ -40,8 +40,6 @@ export class Wire extends Duplex {
   /** What came behind the head. */
   #behind: Uint8Array | undefined;
   #onMore: (() => void) | undefined;
-  /** Whether the stream has asked for bytes that it is not given. */
-  #isAwaited = false;
 
   constructor(conn: Deno.Conn) {
     super();
@@ -54,8 +52,9 @@ export class Wire extends Duplex {
   }
 
   override async _read(): Promise<void> {
-    if (this.#phase === "answering" && this.#behind) {
-      this.#isAwaited = true;
+    const behind = this.#behind;
+    if (behind) {
+      if (this.#phase === "body") this.#passOn(behind);
       return;
     }
     const buffer = new Uint8Array(READ_BYTES);
@@ -77,7 +76,6 @@ export class Wire extends Duplex {
         return void this.push(bytes);
       case "answering":
         this.#behind = bytes;
-        this.#isAwaited = true;
         this.#onMore?.();
     }
   }
@@ -106,14 +104,14 @@ export class Wire extends Duplex {
     }
   }
 
-  /** Passes on the body of the request, too. */
+  /** Passes on the body of the request, too: when the head has been dealt with, and more is read. */
   takeBody(): void {
     this.#phase = "body";
-    const behind = this.#behind;
+  }
+
+  #passOn(behind: Uint8Array): void {
     this.#behind = undefined;
-    if (behind) this.push(behind);
-    if (this.#isAwaited && !behind) void this._read();
-    this.#isAwaited = false;
+    this.push(behind);
   }
 
   override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error) => void): void {

@@ -32,7 +32,14 @@ export function subjectOf(number: number) {
 
 /** A connection as the list shows it. */
 export function watchedOf(number: number, rest: Partial<Watched> = {}): Watched {
-  return { subject: subjectOf(number), connectedAtMs: 0, lines: 2, bytes: 25, ...rest };
+  return {
+    subject: subjectOf(number),
+    connectedAtMs: 0,
+    talkedAtMs: -Infinity,
+    lines: 2,
+    bytes: 25,
+    ...rest,
+  };
 }
 
 const ALICE = subjectOf(1);
