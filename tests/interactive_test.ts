@@ -387,14 +387,15 @@ Deno.test({
 class Terminal {
   readonly #folder = tempDir();
 
-  static async open(): Promise<Terminal> {
-    const terminal = new Terminal();
+  static async open(columns = 200): Promise<Terminal> {
+    const terminal = new Terminal(columns);
     await terminal.until("$");
     return terminal;
   }
 
-  constructor() {
-    this.#tmux("new-session", "-d", "-x", "200", "-y", "50", "env PS1='$ ' bash --norc");
+  constructor(columns: number) {
+    const shell = "env PS1='$ ' bash --norc";
+    this.#tmux("new-session", "-d", "-x", `${columns}`, "-y", "50", shell);
   }
 
   #tmux(...args: string[]): string {
@@ -473,6 +474,84 @@ Deno.test({
     await terminal.until("(shutting down)");
     terminal.press("echo status $?", "Enter");
     await terminal.until("status 0");
+  },
+});
+
+/** Says a line every 5 ms until it is disposed. */
+function chatter(conn: Deno.Conn): Disposable {
+  let count = 0;
+  const timer = setInterval(() => void conn.write(encode(`line ${count++} of many\n`)), 5);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** Without blanks and rows: tmux leaves out those at the end of a row. */
+function bare(text: string): string {
+  return text.replaceAll(/\s/g, "");
+}
+
+Deno.test({
+  ...needs("tmux"),
+  name: "in a terminal, the line that is typed stays whole while records arrive",
+  async fn() {
+    for (
+      const [columns, typed] of [[200, "hello wor"], [30, "a line that wraps twice ".repeat(3)]]
+    ) {
+      using terminal = await Terminal.open(Number(columns));
+      const port = await terminal.start("--interactive");
+      using conn = await connectTo(port);
+      await terminal.until("connected");
+      using _ = chatter(conn);
+      for (const key of String(typed)) terminal.press("-l", key);
+      const shown = `all> ${typed}`.trimEnd();
+      for (let i = 0; i < 10; i++) {
+        await terminal.until("of many");
+        const { screen } = terminal;
+        assert(bare(screen).includes(bare(shown)), screen);
+        assertEquals(screen.split("all>").length, 2, screen);
+        assertEquals(screen.match(/all>.*\|/), null, screen);
+      }
+      terminal.press("-l", "ld");
+      terminal.press("Enter");
+      await heard(conn, `${typed}ld\n`);
+      terminal.press("@1", "Enter");
+      await terminal.until("#1>");
+      terminal.press("Up", "Up", "C-a", "C-k", "-l", "x");
+    }
+  },
+});
+
+Deno.test({
+  ...needs("tmux"),
+  name: "in a terminal, Ctrl-D says that typing has ended, and the terminal is as before",
+  async fn() {
+    using terminal = await Terminal.open();
+    const port = await terminal.start("--interactive");
+    using conn = await connectTo(port);
+    await terminal.until("all>");
+    terminal.press("C-d");
+    await terminal.until("earshot: typing has ended");
+    await conn.write(encode("still heard\n"));
+    await terminal.until("| still heard");
+    terminal.press("C-c");
+    await terminal.until("(shutting down)");
+    terminal.press("stty -a", "Enter");
+    await terminal.until(" icanon ");
+    assert(terminal.screen.includes(" echo "));
+    assert(!terminal.screen.slice(terminal.screen.indexOf("typing has ended")).includes("all>"));
+  },
+});
+
+Deno.test({
+  ...needs("tmux"),
+  name: "in a terminal, a second Ctrl-C ends the editing, too",
+  async fn() {
+    using terminal = await Terminal.open();
+    await terminal.start("--interactive");
+    await terminal.until("all>");
+    terminal.press("C-c", "C-c");
+    await untilTrue(() => terminal.screen.trimEnd().endsWith("$"));
+    terminal.press("stty -a", "Enter");
+    await terminal.until(" icanon ");
   },
 });
 
