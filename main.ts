@@ -51,10 +51,10 @@ import { DescriptorReserve } from "./lib/descriptor_reserve.ts";
 import { shown } from "./lib/records/escape.ts";
 import { Failure, reasonOf } from "./lib/errors.ts";
 import type { Framing } from "./lib/framing/framing.ts";
-import { type Io, type Sink, type Terminal, writeAll } from "./lib/io.ts";
+import { type Io, type LogRecord, type Sink, type Terminal, writeAll } from "./lib/io.ts";
 import { Messages, type Say } from "./lib/messages.ts";
 import { closeListeners, openListeners } from "./lib/accept/listeners.ts";
-import { type Config, parseConfig, usage, UsageError } from "./lib/cli/options.ts";
+import { completeConfig, type Config, parseConfig, usage, UsageError } from "./lib/cli/options.ts";
 import { handleSignals, hasTerminal, processIo } from "./lib/cli/process.ts";
 import type { Steps } from "./lib/loop/deadlines.ts";
 import { LostClients } from "./lib/accept/lost_clients.ts";
@@ -67,6 +67,7 @@ export {
   Failure,
   type Framing,
   type Io,
+  type LogRecord,
   type MulticastGroup,
   type NamedNetwork,
   type Network,
@@ -129,8 +130,9 @@ export interface Server extends AsyncDisposable {
 /**
  * Starts a server in this process. It listens to no signals: {@linkcode main} does.
  *
- * @param config What to do, from {@linkcode parseConfig}.
- * @param given Streams and clock; those of the process by default.
+ * @param config What to do; what is left out is as on the command line. {@linkcode parseConfig}
+ * makes a whole one.
+ * @param io Streams, clock and `onRecord`; what is left out is the process's.
  * @returns The server, accepting connections.
  * @throws {Failure} If it cannot listen, read its certificates or open its output;
  * nothing is left open then.
@@ -139,26 +141,27 @@ export interface Server extends AsyncDisposable {
  * ```ts
  * import { assertEquals } from "@std/assert";
  *
- * const config = parseConfig(["--port", "0", "--time", "none", "--quiet"]);
- * if (typeof config === "string") throw new Error(config);
- * const { promise: heard, resolve } = Promise.withResolvers<string>();
- * const stdout = {
- *   write(bytes: Uint8Array) {
- *     resolve(new TextDecoder().decode(bytes));
- *     return Promise.resolve(bytes.length);
- *   },
- * };
- * const stderr = { write: (bytes: Uint8Array) => Promise.resolve(bytes.length) };
- * const exit = () => {};
- * const io = { stdin: Deno.stdin, stdout, stderr, wantsColor: false, now: Date.now, exit };
- * await using server = await startServer(config, io);
+ * const { promise: heard, resolve } = Promise.withResolvers<LogRecord>();
+ * const nowhere = { write: (bytes: Uint8Array) => Promise.resolve(bytes.length) };
+ * await using server = await startServer({ ports: [0], quiet: true }, {
+ *   stdout: nowhere,
+ *   stderr: nowhere,
+ *   onRecord: resolve,
+ * });
  * const { port } = server.addrs[0] as Deno.NetAddr;
  * using client = await Deno.connect({ port });
  * await client.write(new TextEncoder().encode("hello\n"));
- * assertEquals((await heard).split(" | ")[1], "hello\n");
+ * assertEquals((await heard).message, "hello");
  * ```
  */
-export async function startServer(config: Config, given: Io = processIo()): Promise<Server> {
+export async function startServer(
+  config: Partial<Config> = {},
+  io: Partial<Io> = {},
+): Promise<Server> {
+  return await start(completeConfig(config), { ...processIo(), ...io });
+}
+
+async function start(config: Config, given: Io): Promise<Server> {
   await using resources = new AsyncDisposableStack();
   const { io, editor } = editedIo(config, given);
   resources.use(editor);

@@ -241,3 +241,18 @@ Deno.test({
     assertEquals(netcat.out.text, "said\nlast words\n");
   },
 });
+
+Deno.test({
+  ...RUN,
+  name: "waiting.ts ends with 0 when the device is ready, and with 3 when it is not",
+  async fn() {
+    for (const [said, code] of [["READY", 0], ["no", 3]] as const) {
+      await using example = spawnExample("waiting.ts", "0", "READY", code === 0 ? "30" : "0.5");
+      using conn = await connectTo(await example.port());
+      await writeAll(conn, encode(`${said}\n`));
+      assertEquals(await example.ended(), code);
+      assertMatch(example.out.text, /^a device at 127\.0\.0\.1\n/m);
+      assertEquals(example.out.count(`| ${said}\n`), 1);
+    }
+  },
+});

@@ -10,7 +10,7 @@ import { ConnectionAcceptor } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
 import { HANDSHAKE_FAULTS } from "./accept/handshake_faults.ts";
 import { Handshakes } from "./accept/handshakes.ts";
-import { type Listening, portsOf, type StreamListening } from "./accept/listeners.ts";
+import { type Listening, onlyPortOf, portsOf, type StreamListening } from "./accept/listeners.ts";
 import type { NameTable } from "./accept/names.ts";
 import { Tls } from "./accept/tls.ts";
 import { type Network, Networks } from "./addresses.ts";
@@ -42,6 +42,7 @@ import { PathTemplate } from "./output/path_template.ts";
 import { createFormat } from "./records/formats.ts";
 import { History } from "./records/history.ts";
 import { Ending } from "./records/ending.ts";
+import { RecordCalls } from "./records/record_calls.ts";
 import { Recorder } from "./records/recorder.ts";
 import type { Format } from "./records/records.ts";
 import { Timestamp } from "./records/timestamp.ts";
@@ -112,7 +113,13 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const internalErrors = new InternalErrors(say);
   const makeFramer = framerOf(config);
   const history = config.web && new History();
-  const destinations = destinationsOf(config, io, outputs, () => timestamp.nowMs);
+  const destinations = destinationsOf(config, {
+    io,
+    outputs,
+    listening,
+    internalErrors,
+    now: () => timestamp.nowMs,
+  });
   const timestamp = new Timestamp(config.time, io.now(), destinations.formats);
   const ending = new Ending({
     until: config.until.map(parsePattern),
@@ -292,14 +299,32 @@ export function openOutputs(
   return outputs;
 }
 
-function destinationsOf(config: Config, io: Io, outputs: readonly Output[], now: () => number) {
+interface Recorded {
+  readonly io: Io;
+  readonly outputs: readonly Output[];
+  readonly listening: readonly Listening[];
+  readonly internalErrors: InternalErrors;
+  readonly now: () => number;
+}
+
+function destinationsOf(config: Config, recorded: Recorded): LogDestinations {
+  const { io, outputs, listening, internalErrors, now } = recorded;
   const template = config.output === undefined ? undefined : new PathTemplate(config.output);
   return new LogDestinations({
     outputs: outputs.map((output) => ({ output, format: formatOf(config, io, output) })),
     isRaw: config.format === "raw",
     template: template?.only === undefined ? template : undefined,
     isLocal: config.time === "local",
+    port: onlyPortOf(listening),
+    calls: callsOf(io, internalErrors),
     now,
+  });
+}
+
+function callsOf({ onRecord }: Io, internalErrors: InternalErrors): RecordCalls | undefined {
+  return onRecord && new RecordCalls({
+    onRecord,
+    onError: (error) => internalErrors.report(error),
   });
 }
 

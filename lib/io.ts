@@ -44,6 +44,50 @@ export interface Terminal {
   listen(on: { resized(): void; continued(): void }): Disposable;
 }
 
+/** A record as `--format json` writes it. */
+export interface LogRecord {
+  /** What it tells. */
+  readonly event:
+    | "connected"
+    | "line"
+    | "datagram"
+    | "sent"
+    | "disconnected"
+    | "refused"
+    | "started"
+    | "stopped";
+  /** When, in UTC or with the offset of a local time; without it if `time` is of another kind. */
+  readonly timestamp?: string;
+  /** Seconds since the start, if `time` is `elapsed`. */
+  readonly elapsed?: number;
+  /** Seconds since the record before, if `time` is `delta`. */
+  readonly delta?: number;
+  /** Number of the connection, from 1. */
+  readonly connection?: number;
+  /** Address of the peer; a Unix peer has `path` instead. */
+  readonly host?: string;
+  /** Port of the peer. */
+  readonly port?: number;
+  /** Path of the Unix socket that the peer came by. */
+  readonly path?: string;
+  /** What was said or sent, without its line end. */
+  readonly message?: string;
+  /** The same in base64 where it is not UTF-8. */
+  readonly "message_base64"?: string;
+  /** Whether it has no line end of its own. */
+  readonly cut?: boolean;
+  /** Why a peer was refused, or a client left. */
+  readonly reason?: string;
+  /** Bytes that a client has sent in all. */
+  readonly bytes?: number;
+  /** Lines that a client has sent in all. */
+  readonly lines?: number;
+  /** How long a client was connected. */
+  readonly seconds?: number;
+  /** Whatever else such a record has. */
+  readonly [member: string]: unknown;
+}
+
 /** What the server uses of the process. Whoever embeds or tests it brings their own. */
 export interface Io {
   /** What is typed; read only with `--interactive`. */
@@ -58,6 +102,11 @@ export interface Io {
   readonly wantsColor: boolean;
   /** Whether stdout is a terminal, where text is brief; false unless given. */
   readonly isTerminal?: boolean;
+  /**
+   * Is called with each record, as `--format json` would write it, before it is written.
+   * The server goes on only when it returns; what it throws is said on stderr.
+   */
+  onRecord?(record: LogRecord): void;
   /** Wall clock, milliseconds since 1970. */
   now(): number;
   /** Ends the process at once, for a second signal. */

@@ -94,10 +94,46 @@ Deno.test({
       await untilTrue(() => exists(`${dir.path}/__1`) && exists(`${dir.path}/127.0.0.1`));
       await untilTrue(() => filesIn(dir.path)["127.0.0.1"]!.length === 2);
     }
-    assertEquals(filesIn(dir.path), {
+    const files = filesIn(dir.path);
+    files["127.0.0.1"] = files["127.0.0.1"]!.map((line) => line.replace(/ to :\d+/, ""));
+    assertEquals(files, {
       "127.0.0.1": ["#1 127.0.0.1:PORT | from 1", "udp 127.0.0.1:PORT | a datagram"],
       "__1": ["#2 [::1]:PORT | from ::1"],
     });
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "--output with %h and %l names the operator's names and the port, with one port, too",
+  async fn() {
+    using dir = tempDir();
+    const args = ["-q", "-t", "none", "-o", `${dir.path}/%l/%h`, "--name", "127.0.0.0/8=pump"];
+    for (const ports of [[], ["-p", "0"]]) {
+      await using running = await serve([...args, ...ports]);
+      const addrs = running.server.addrs as Deno.NetAddr[];
+      for (const { port } of addrs) {
+        await talk(port, "hello");
+        await untilTrue(() => exists(`${dir.path}/${port}/pump`));
+      }
+    }
+    assertEquals(Object.keys(filesIn(dir.path)).length, 3);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "--output with %n keeps what happens to refused clients with what concerns nobody",
+  async fn() {
+    using dir = tempDir();
+    {
+      const args = ["-t", "none", "-o", `${dir.path}/%n`, "--deny", "127.0.0.0/8"];
+      await using running = await serve(args);
+      await talk(running.port, "hello").catch(() => {});
+      await untilTrue(() => filesIn(dir.path)["all"]!.length === 2);
+    }
+    assertEquals(filesIn(dir.path)["all"]?.[1], "refused 127.0.0.1:PORT");
+    assertEquals(Object.keys(filesIn(dir.path)), ["all"]);
   },
 });
 

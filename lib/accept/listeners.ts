@@ -92,12 +92,21 @@ export async function openListeners(options: ListenOptions): Promise<Listening[]
  * Unix sockets have none.
  */
 export function portsOf(listening: readonly Listening[]): ReadonlyMap<Source, number> {
-  const ports = new Map<Source, number>();
-  for (const { socket } of listening) {
-    const addr = socket instanceof ServerSocket ? socket.addr : socket.localAddr;
-    if (addr && "port" in addr) ports.set(socket, addr.port);
-  }
+  const ports = new Map(numbered(listening));
   return new Set(ports.values()).size > 1 ? ports : new Map();
+}
+
+/** The port of all sockets that have one, if it is the same. */
+export function onlyPortOf(listening: readonly Listening[]): number | undefined {
+  const [port, ...others] = new Set(numbered(listening).map(([, port]) => port));
+  return others.length === 0 ? port : undefined;
+}
+
+function numbered(listening: readonly Listening[]): [Source, number][] {
+  return listening.flatMap(({ socket }): [Source, number][] => {
+    const addr = socket instanceof ServerSocket ? socket.addr : socket.localAddr;
+    return addr && "port" in addr ? [[socket, addr.port]] : [];
+  });
 }
 
 /**

@@ -455,6 +455,15 @@ export function parseConfig(args: readonly string[]): Config | "help" | "version
   return config;
 }
 
+/** A configuration with the command line's defaults for what is left out. */
+export function completeConfig(config: Partial<Config>): Config {
+  const defaults = parseConfig([]);
+  if (typeof defaults === "string") throw new TypeError("The defaults are no configuration");
+  const { unixPaths = [], udpPorts = [] } = config;
+  const standsAlone = unixPaths.length > 0 || udpPorts.length > 0;
+  return { ...defaults, ...standsAlone && { ports: [] }, ...config };
+}
+
 type Given = (option: Option<unknown>) => readonly string[];
 
 /** What was given to each option: its values, or of a flag "true" for each time. */

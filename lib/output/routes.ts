@@ -21,6 +21,8 @@ export interface RoutesOptions {
   readonly template: PathTemplate;
   /** Takes all records. */
   readonly log: Log;
+  /** The port that is listened on, if there is only one: subjects need not name it. */
+  readonly port: number | undefined;
   /** Whether dates in paths are local, or in UTC. */
   readonly isLocal: boolean;
   /** The time that records have now, milliseconds since 1970. */
@@ -44,7 +46,8 @@ export class Routes {
 
   /** Takes the records of a subject, or those that concern nobody. */
   sinkOf(subject: Subject | undefined): RecordSink {
-    return new Route(this, subject ? fieldsOf(subject) : FOR_ALL, this.#options.log);
+    const { port, log } = this.#options;
+    return new Route(this, subject ? fieldsOf(subject, port) : FOR_ALL, log);
   }
 
   /** What was recorded since the last call belongs to these fields. */
@@ -127,7 +130,9 @@ class Route implements RecordSink {
 
   event(subject: Subject, event: ConnectionEvent): void {
     this.#log.event(subject, event);
-    this.#routes.note(this.#fields);
+    // A peer that is kept out gets no number.
+    const isRefused = event.event === "refused";
+    this.#routes.note(isRefused ? { ...this.#fields, number: FOR_ALL.number } : this.#fields);
   }
 
   run(event: RunEvent): void {
@@ -137,7 +142,13 @@ class Route implements RecordSink {
 }
 
 /** Nothing of it is a client's own words. */
-function fieldsOf({ number, peer }: Subject): PathFields {
-  const address = peer.kind === "ip" ? peer.host : "unix";
-  return { name: address, address, number: number === undefined ? "udp" : `${number}`, port: "" };
+function fieldsOf({ number, peer, name, to }: Subject, onlyPort: number | undefined): PathFields {
+  const isUnix = peer.kind === "unix";
+  const address = isUnix ? "unix" : peer.host;
+  return {
+    address,
+    name: name ?? address,
+    number: number === undefined ? "udp" : `${number}`,
+    port: `${to ?? (isUnix ? "unix" : onlyPort ?? "unix")}`,
+  };
 }
