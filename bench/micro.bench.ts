@@ -5,7 +5,7 @@
  */
 
 import { encode } from "../lib/bytes.ts";
-import { createFramer, type FrameSink } from "../lib/framing/framing.ts";
+import { createFramer, type FrameSink, type Framing } from "../lib/framing/framing.ts";
 import { createFormat } from "../lib/records/formats.ts";
 import { Log } from "../lib/records/log.ts";
 import { Recorder } from "../lib/records/recorder.ts";
@@ -24,14 +24,26 @@ function readOf(text: string): Uint8Array {
   return encode(text.repeat(Math.floor(READ_BYTES / text.length)));
 }
 
-const framings = [
+const MLLP: Framing = { kind: "between", start: encode("\x0B"), end: encode("\x1C\r") };
+const COUNTED: Framing = { kind: "length", width: 2, isLittleEndian: false, offset: 0 };
+
+const framings: readonly [Framing, string, Uint8Array][] = [
   ["newline", "newline: 655 lines of 100 bytes", readOf(`${LINE}\n`)],
   ["newline", "newline: 32,768 lines of 2 bytes", readOf("x\n")],
   ["newline", "newline: a read without a line end", readOf("x")],
   ["any", "any: 655 lines of 100 bytes", readOf(`${LINE}\r`)],
   ["octet", "octet: 642 frames of 99 bytes", readOf(`99 ${LINE}`)],
   ["syslog", "syslog: 655 lines of 100 bytes", readOf(`${LINE}\n`)],
-] as const;
+  [{ kind: "end", end: encode(";") }, "end:; 655 frames of 100 bytes", readOf(`${LINE};`)],
+  [
+    { kind: "end", end: encode("\x1C\r") },
+    "end:\\x1c\\r 642 frames of 101 bytes",
+    readOf(`${LINE}\x1C\r`),
+  ],
+  [{ kind: "end", end: encode("xxy") }, "end:xxy 16,384 near matches each", readOf("xx")],
+  [MLLP, "between: 636 frames of 102 bytes", readOf(`\x0B${LINE}\x1C\r`)],
+  [COUNTED, "length:2 648 frames of 101 bytes", readOf(`\0\x63${LINE}`)],
+];
 
 const IGNORE: FrameSink = { frame() {} };
 
