@@ -79,6 +79,9 @@ export {
   UsageError,
 };
 
+/** More, of a range of ports, do not fit into the queue of messages. */
+const GREETINGS_AT_ONCE = 200;
+
 /** Exit status of the process. */
 const EXIT = { ok: 0, failure: 1, usage: 2, unseen: 3 } as const;
 
@@ -185,7 +188,10 @@ async function start(config: Config, given: Io): Promise<Server> {
   const opened: Opened = { io, messages, say, outputs, listening, tls, names, dialer, editor };
   const parts = buildServer(config, opened);
   resources.defer(() => parts.multiplexer.close());
-  for (const { greeting } of listening) say(greeting);
+  for (const [i, { greeting }] of listening.entries()) {
+    say(greeting);
+    if (i % GREETINGS_AT_ONCE === GREETINGS_AT_ONCE - 1) await messages.taken();
+  }
   if (parts.web) say(parts.web.greeting);
   return new LogServer(parts, opened, resources.move());
 }

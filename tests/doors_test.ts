@@ -4,7 +4,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { Failure } from "../main.ts";
 import { tempDir } from "./support/files.ts";
-import { FILES, NET, UDP } from "./support/needs.ts";
+import { FILES, NET, PROC, UDP } from "./support/needs.ts";
 import { serve } from "./support/serving.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -111,6 +111,19 @@ Deno.test({
     const from = Math.max(1, port - 2);
     const error = await assertRejects(() => serve(["-p", `${from}-${port}`]), Failure);
     assertMatch(error.message, /^Cannot listen on 127\.0\.0\.1:\d+: address already in use/);
+  },
+});
+
+Deno.test({
+  ...PROC,
+  name: "startServer() greets for each of 1,000 ports",
+  async fn() {
+    await using running = await serve(["-p", "21000-21999", "-q", "-t", "none"]);
+    // And of one more, which all tests listen on.
+    await running.err.until("\n", 1001);
+    assertEquals(running.err.text.match(/^listening on \S+ \(/gm)?.length, 1001);
+    await say(21999, "hello");
+    await running.out.until("| hello");
   },
 });
 

@@ -504,6 +504,7 @@ function assertCompatible(config: Config, given: Given): void {
   const isTcp = config.ports.length > 0;
   const hearsStreams = isTcp || config.unixPaths.some(isStreamSocket);
   const { format, framing, hosts, udpPorts } = config;
+  const hearsDatagrams = udpPorts.length > 0 || !config.unixPaths.every(isStreamSocket);
   const isHex = format === "hex" || format === "hexline";
   const isRaw = format === "raw";
   const rules: [fields: (keyof Config)[], isWrong: boolean, problem: string][] = [
@@ -531,7 +532,7 @@ function assertCompatible(config: Config, given: Given): void {
       `needs text with --encoding ${config.encoding}, such as end:; or end:\\u{e9}`,
     ],
     [["hosts"], hosts.some(isMulticast), groupHint(hosts, udpPorts)],
-    [["udpLines"], udpPorts.length === 0, "is for datagrams: add --udp"],
+    [["udpLines"], !hearsDatagrams, "is for datagrams: add --udp"],
     [["udpLines"], isRaw || isHex, `does not go with --format ${format}: it has datagrams whole`],
     [["rotateKeep"], !isGiven("rotateSizeBytes"), "is for files that rotate: add --rotate-size"],
     [

@@ -155,6 +155,11 @@ const GOOD: [args: string, expected: Partial<Config>][] = [
     encoding: "utf-16le",
     framing: { kind: "end", end: bytesOf("\xC3\xA9") },
   }],
+  ["--unix s,type=datagram --udp-lines", {
+    unixPaths: [{ path: "s", type: "datagram" }],
+    udpLines: true,
+    ports: [],
+  }],
   ["--udp 1 --udp-lines", { udpPorts: [1], udpLines: true, ports: [] }],
   ["--name 192.0.2.7=pump --name fd00::/8=plant.1_a-B", {
     names: [
