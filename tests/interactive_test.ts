@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { ByteStream } from "../poller.ts";
+import { type ByteStream, DatagramSocket, select } from "../poller.ts";
 import { encode } from "../lib/bytes.ts";
 import { Feed, MemoryStream } from "./support/fakes.ts";
 import { writeAll } from "../lib/io.ts";
 import { serve } from "./support/serving.ts";
 import { connectTo, latin1, readUpTo, tempDir, turn, untilTrue } from "./support/testing.ts";
-import { needs, NET, PROC } from "./support/needs.ts";
+import { needs, NET, PROC, UDP } from "./support/needs.ts";
 import { spawnCli } from "./support/processes.ts";
 import { makeFifo } from "./support/files.ts";
 
@@ -356,6 +356,36 @@ Deno.test({
     await running.out.until("| hello");
     assertEquals(stdin.targets, []);
     assertEquals(running.out.count("typed"), 0);
+  },
+});
+
+Deno.test({
+  ...UDP,
+  name:
+    "a line goes to a client or sender of datagrams by its address, from the port that heard it",
+  async fn() {
+    const stdin = new MemoryStream();
+    const args = ["--time", "none", "-I", "--crlf", "--udp", "0", "--udp", "0", "--port", "0"];
+    await using running = await serve(args, { stdin });
+    const [tcp, , second] = running.server.addrs as Deno.NetAddr[];
+    using conn = await connectTo(tcp!.port);
+    await running.out.until("connected");
+    using sender = new DatagramSocket(
+      Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 }),
+    );
+    sender.sendTo(encode("hello"), second!);
+    await running.out.until("| hello");
+    const { port } = sender.localAddr as Deno.NetAddr;
+    stdin.push(
+      `@127.0.0.1:${port} to you\n@127.0.0.1:${(conn.localAddr as Deno.NetAddr).port} you\n`,
+    );
+    await select([sender], [], []);
+    const [bytes, from] = sender.recvFrom(100);
+    assertEquals([latin1(bytes), (from as Deno.NetAddr).port], ["to you\r\n", second!.port]);
+    await heard(conn, "you\r\n");
+    await running.out.until(" < ", 2);
+    assertMatch(running.out.lines[2]!, /^udp 127\.0\.0\.1:PORT( to :\d+)? < to you$/);
+    assertEquals(running.out.lines[3], "#1 127.0.0.1:PORT < you");
   },
 });
 
