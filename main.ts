@@ -185,7 +185,18 @@ async function start(config: Config, given: Io): Promise<Server> {
     lostClients: config.proxyFrom.length > 0 ? undefined : lost,
   });
   resources.defer(() => closeListeners(listening));
-  const opened: Opened = { io, messages, say, outputs, listening, tls, names, dialer, editor };
+  const opened: Opened = {
+    io,
+    messages,
+    say,
+    reserve,
+    outputs,
+    listening,
+    tls,
+    names,
+    dialer,
+    editor,
+  };
   const parts = buildServer(config, opened);
   resources.defer(() => parts.multiplexer.close());
   for (const [i, { greeting }] of listening.entries()) {

@@ -69,6 +69,8 @@ export interface Opened {
   readonly messages: Messages;
   /** Says what may contain a path, or what a client sent: in one line all the same. */
   readonly say: Say;
+  /** Descriptors for when clients hold all others. */
+  readonly reserve: DescriptorReserve;
   /** What the log is written to. */
   readonly outputs: readonly Output[];
   readonly listening: readonly Listening[];
@@ -255,6 +257,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
       internalErrors,
       interactive,
       tasks,
+      reserve: opened.reserve,
     });
   return {
     multiplexer,
@@ -390,6 +393,7 @@ interface Shown {
   readonly internalErrors: InternalErrors;
   readonly interactive: Interactive;
   readonly tasks: TaskQueue;
+  readonly reserve: DescriptorReserve;
 }
 
 function webOf(
@@ -397,7 +401,18 @@ function webOf(
   { host, port }: NonNullable<Config["web"]>,
   shown: Shown,
 ): Web {
-  const { io, say, streams, history, clients, admission, logWriter, stats, internalErrors } = shown;
+  const {
+    io,
+    say,
+    streams,
+    history,
+    clients,
+    admission,
+    logWriter,
+    stats,
+    internalErrors,
+    reserve,
+  } = shown;
   const startMs = io.now();
   return new Web({
     host,
@@ -411,6 +426,7 @@ function webOf(
     totals: () => stats.totals(clients.size),
     trouble: () => logWriter.trouble(performance.now()) ?? admission.trouble,
     isLogShort: () => admission.isPaused,
+    reserve,
     say,
     internalErrors,
     metrics: () =>

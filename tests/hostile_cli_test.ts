@@ -155,6 +155,36 @@ Deno.test({
 
 Deno.test({
   ...PROC,
+  name: "main() rotates and answers over HTTP while clients hold all descriptors",
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/log`;
+    const args = ["-p", "0", "-q", "-t", "none", "--web", "0", "-o", path, "--rotate-size", "2k"];
+    await using cli = spawnCli(args, { before: "ulimit -n 60" });
+    const port = await cli.port();
+    await cli.err.until("/\n");
+    const [, webPort] = /watch at .*:(\d+)/.exec(cli.err.text)!;
+    using clients = new DisposableStack();
+    const conns: Deno.Conn[] = [];
+    for (let i = 0; i < 100; i++) conns.push(clients.use(await connectTo(port)));
+    await cli.err.until("new clients wait\n");
+    for (let i = 0; i < 100; i++) {
+      await writeAll(conns[i % 10]!, encode(`line ${i} ${"x".repeat(100)}\n`));
+      await pause(2);
+    }
+    await untilTrue(() => exists(`${path}.4`));
+    for (const what of ["healthz", "metrics", "healthz", "metrics"]) {
+      const response = await fetch(`http://127.0.0.1:${webPort}/${what}`);
+      assertEquals(response.status, what === "healthz" ? 503 : 200);
+      assert((await response.text()).length > 0);
+    }
+    assertEquals(cli.err.count("Cannot rotate"), 0);
+    assertEquals(cli.err.count("Cannot accept HTTP"), 0);
+  },
+});
+
+Deno.test({
+  ...PROC,
   name: "main() holds no more memory when 100 MB come without a line end",
   async fn() {
     using dir = tempDir();

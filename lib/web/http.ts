@@ -18,6 +18,7 @@ import {
 } from "node:http";
 import { bracketed } from "../addresses.ts";
 import { acceptFaultOf } from "../accept/accept_errors.ts";
+import type { DescriptorReserve } from "../descriptor_reserve.ts";
 import { Failure, reasonOf } from "../errors.ts";
 import { FaultPause } from "../loop/fault_pause.ts";
 import type { InternalErrors, Say } from "../messages.ts";
@@ -61,6 +62,8 @@ export interface HttpOptions {
   readonly answer: Answer;
   /** Whether the log cannot accept connections: what is held here may be what it lacks. */
   isLogShort(): boolean;
+  /** What is accepted with when clients hold all descriptors. */
+  readonly reserve: DescriptorReserve;
   readonly say: Say;
   readonly internalErrors: InternalErrors;
 }
@@ -68,6 +71,7 @@ export interface HttpOptions {
 /** A port for HTTP. */
 export class HttpPort {
   readonly #isLogShort: () => boolean;
+  readonly #reserve: DescriptorReserve;
   readonly #listener: Deno.TcpListener;
   readonly #server: Server;
   /** In the order in which they came. */
@@ -82,7 +86,8 @@ export class HttpPort {
   #isClosed = false;
 
   /** Listens at once; throws a {@linkcode Failure} if it cannot. */
-  constructor({ host, port, answer, isLogShort, say, internalErrors }: HttpOptions) {
+  constructor({ host, port, answer, isLogShort, reserve, say, internalErrors }: HttpOptions) {
+    this.#reserve = reserve;
     this.#answer = answer;
     this.#internalErrors = internalErrors;
     this.#isLogShort = isLogShort;
@@ -128,7 +133,9 @@ export class HttpPort {
         this.#admit(await this.#listener.accept());
         if (this.#isLogShort()) await this.#pause(PAUSE_MS);
       } catch (error) {
-        if (acceptFaultOf(error) !== "lost client") await this.#onFault(error);
+        const fault = acceptFaultOf(error);
+        if (fault === "shortage" && this.#reserve.release()) continue;
+        if (fault !== "lost client") await this.#onFault(error);
       }
       this.#budget.spend(1);
       while (!this.#isClosed && !this.#budget.hasSome) await this.#pause(REFILL_MS);
@@ -142,6 +149,7 @@ export class HttpPort {
     const reason = reasonOf(error);
     this.#faultPause.begin(reason, `earshot: Cannot accept HTTP connections for now: ${reason}`);
     await this.#pause(PAUSE_MS);
+    this.#reserve.refill();
     this.#faultPause.end();
   }
 
@@ -166,6 +174,7 @@ export class HttpPort {
 
   #forget(wire: Wire): void {
     this.#wires.delete(wire);
+    this.#reserve.refill();
     if (this.#wires.size > 0) return;
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;

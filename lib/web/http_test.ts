@@ -1,3 +1,4 @@
+import { DescriptorReserve } from "../descriptor_reserve.ts";
 import { assertEquals } from "@std/assert";
 import { MemoryListener } from "../../tests/support/fakes.ts";
 import { replaced, turn } from "../../tests/support/testing.ts";
@@ -20,6 +21,7 @@ function openPort() {
     port: 0,
     answer: () => false,
     isLogShort: () => false,
+    reserve: new DescriptorReserve(0),
     say: (message) => said.push(message),
     internalErrors: new InternalErrors(() => {}),
   });

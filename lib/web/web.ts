@@ -11,6 +11,7 @@ import type { InternalErrors, Say } from "../messages.ts";
 import { choiceOf, QueryError } from "./choice.ts";
 import { EventStreams, type EventStreamsOptions } from "./event_stream.ts";
 import { KnownHosts, targetOf } from "./hosts.ts";
+import type { DescriptorReserve } from "../descriptor_reserve.ts";
 import { HttpPort } from "./http.ts";
 import { PAGE, PAGE_POLICY } from "./page.ts";
 import { type Outcome, Sending, type SendToClients } from "./sending.ts";
@@ -28,6 +29,7 @@ export interface WebOptions extends Omit<EventStreamsOptions, "isInteractive"> {
   trouble(): string | undefined;
   /** Whether it is because connections cannot be accepted. */
   isLogShort(): boolean;
+  readonly reserve: DescriptorReserve;
   readonly say: Say;
   readonly internalErrors: InternalErrors;
 }
@@ -84,6 +86,7 @@ export class Web {
       port,
       answer: (request, response) => this.#answer(request, response),
       isLogShort: () => options.isLogShort(),
+      reserve: options.reserve,
       say,
       internalErrors,
     });

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { DescriptorReserve } from "../../lib/descriptor_reserve.ts";
 import { assert, assertMatch } from "@std/assert";
 import { encode } from "../../lib/bytes.ts";
 import { InternalErrors } from "../../lib/messages.ts";
@@ -64,6 +65,7 @@ export class Stage implements AsyncDisposable {
       metrics: () => "earshot_lines_total 2\n",
       trouble: () => this.trouble,
       isLogShort: () => false,
+      reserve: new DescriptorReserve(0),
       say: () => {},
       example: "nc 127.0.0.1 1234",
       now: Date.now,
