@@ -402,28 +402,35 @@ class LogServer implements Server {
   reload(): boolean {
     const { logWriter, multiplexer } = this.#parts;
     const { tls, names } = this.#opened;
-    const hasFile = logWriter.reopen();
-    if (tls) this.#reloadCertificates(tls);
-    if (names.hasFile) this.#reloadNames(names);
+    const done = [
+      ...tls && this.#reloads("certificates", () => tls.reload()) ? ["certificates read"] : [],
+      ...names.hasFile && this.#reloads("names", () => this.#readNames()) ? ["names read"] : [],
+    ];
+    // Last, for it may be done at once, or only when a write has ended.
+    const hasFile = logWriter.reopen(() => this.#sayReloaded(["output opened anew", ...done]));
+    if (!hasFile) this.#sayReloaded(done);
     multiplexer.wake();
     return hasFile || tls !== undefined || names.hasFile;
   }
 
-  #reloadCertificates(tls: Tls): void {
+  /** Whether something could be read anew; if not, that is said. */
+  #reloads(what: string, reload: () => void): boolean {
     try {
-      tls.reload();
+      reload();
+      return true;
     } catch (error) {
-      this.#opened.say(`earshot: ${(error as Error).message}; the old certificates stay`);
+      this.#opened.say(`earshot: ${(error as Error).message}; the old ${what} stay`);
+      return false;
     }
   }
 
-  #reloadNames(names: NameTable): void {
-    try {
-      names.reload();
-      this.#parts.datagrams.forgetNames();
-    } catch (error) {
-      this.#opened.say(`earshot: ${(error as Error).message}; the old names stay`);
-    }
+  #readNames(): void {
+    this.#opened.names.reload();
+    this.#parts.datagrams.forgetNames();
+  }
+
+  #sayReloaded(done: readonly string[]): void {
+    if (done.length > 0) this.#opened.say(`earshot: SIGHUP: ${done.join(", ")}`);
   }
 
   get unseen(): readonly string[] {

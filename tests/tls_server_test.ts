@@ -245,3 +245,31 @@ Deno.test({
     );
   },
 });
+
+Deno.test({
+  ...TLS,
+  name: "reload() says what went well, when it is done",
+  async fn() {
+    using dir = tempDir();
+    const log = `${dir.path}/log`;
+    const names = `${dir.path}/names`;
+    Deno.writeTextFileSync(names, "192.0.2.7 pump\n");
+    await using running = await serveTls(["--output", log, "--names", names]);
+    running.server.reload();
+    await running.err.until("SIGHUP");
+    Deno.writeTextFileSync(names, "nonsense\n");
+    Deno.renameSync(log, `${log}.old`);
+    Deno.mkdirSync(log);
+    running.server.reload();
+    await running.err.until("stay", 2);
+    await Deno.writeTextFile(running.files.cert, "damaged");
+    await Deno.remove(log);
+    running.server.reload();
+    await running.err.until("SIGHUP", 2);
+    const said = running.err.text.split("\n").filter((line) => line.includes("SIGHUP"));
+    assertEquals(said, [
+      "earshot: SIGHUP: output opened anew, certificates read, names read",
+      "earshot: SIGHUP: output opened anew",
+    ]);
+  },
+});

@@ -148,9 +148,12 @@ export class LogWriter {
 
   // -- Outputs --
 
-  /** Opens files anew before the next record; returns false if there is no file. */
-  reopen(): boolean {
-    for (const { output } of this.#options.outlets) output.reopen();
+  /**
+   * Opens files anew before the next record, and then calls `onReopened`, if all could be
+   * opened; returns false if there is no file.
+   */
+  reopen(onReopened: () => void): boolean {
+    for (const { output } of this.#options.outlets) output.reopen(onReopened);
     return this.isFile;
   }
 

@@ -66,6 +66,8 @@ export class Output implements Disposable {
   /** Why a write of the round under way has failed, if one has. */
   #fault: { readonly name: string; readonly reason: string } | undefined;
   #mustReopen = false;
+  /** Whom to tell that it was done. */
+  #onReopened: () => void = () => {};
   /** Whether it was said that an old file stays open. */
   #isAstray = false;
   #isWriting = false;
@@ -236,10 +238,14 @@ export class Output implements Disposable {
 
   // -- Files --
 
-  /** Opens files anew before the next record; stdout stays what it is. */
-  reopen(): void {
+  /**
+   * Opens files anew before the next record, and then calls `onReopened`, if all could be
+   * opened; stdout stays what it is.
+   */
+  reopen(onReopened: () => void = () => {}): void {
     if (!this.#files) return;
     this.#mustReopen = true;
+    this.#onReopened = onReopened;
     if (this.#isWriting) this.#interrupt?.();
     else this.#reopenNow();
   }
@@ -248,13 +254,16 @@ export class Output implements Disposable {
   #reopenNow(tornBytes = 0): number {
     this.#mustReopen = false;
     let cutBytes = 0;
+    let isWell = true;
     for (const file of [...this.#files!]) {
       try {
         cutBytes += this.#files!.reopen(file, file === this.#file ? tornBytes : 0);
       } catch (error) {
+        isWell = false;
         this.#sayStays(file, error);
       }
     }
+    if (isWell) this.#onReopened();
     return cutBytes;
   }
 
