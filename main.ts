@@ -59,7 +59,6 @@ import { handleSignals, hasTerminal, processIo } from "./lib/cli/process.ts";
 import type { Steps } from "./lib/loop/deadlines.ts";
 import { LostClients } from "./lib/accept/lost_clients.ts";
 import { NameTable } from "./lib/accept/names.ts";
-import type { Tls } from "./lib/accept/tls.ts";
 import { DatagramSocket, ServerSocket, type Source } from "./poller.ts";
 
 export {
