@@ -616,7 +616,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * closed and {@linkcode closed} settles. Idempotent.
    *
    * A peer that does not read holds what was sent, at most {@linkcode sendBufferBytes},
-   * and the connection until it goes: then {@linkcode abort} it.
+   * the connection and the process until it goes: {@linkcode abort} it.
    *
    * @example
    * ```ts
