@@ -871,7 +871,8 @@ export async function select<
     ...writing.map(([, endpoint]) => new Contender(endpoint, POLLOUT)),
     ...failing.map(([, endpoint]) => new Contender(endpoint, POLLERR)),
   ]);
-  await waitUntilDue(race, timeoutMs, signal);
+  const deadlineMs = deadlineOf(timeoutMs);
+  do await waitUntilDue(race, deadlineMs, signal); while (isEarly(race, deadlineMs));
   race.report();
   return [having(POLLIN, reading), having(POLLOUT, writing), having(POLLERR, failing)];
 }
@@ -1101,7 +1102,10 @@ export class Poller<S extends Source = Source, D = undefined> implements Disposa
     }
     this.#state = "polling";
     try {
-      await waitUntilDue(this.#list, waitMs, signal);
+      const deadlineMs = deadlineOf(waitMs);
+      do await waitUntilDue(this.#list, deadlineMs, signal); while (
+        isEarly(this.#list, deadlineMs)
+      );
       this.#assertOpen();
       return this.#list.report();
     } finally {
@@ -3021,23 +3025,33 @@ class LoopWatch {
 
 const loopWatch = new LoopWatch();
 
+/** When a wait of so many milliseconds is over; one that only looks always is. */
+function deadlineOf(timeoutMs: number): number {
+  return timeoutMs > 0 ? performance.now() + timeoutMs : -Infinity;
+}
+
+/** Whether somebody else has taken what was there while a call woke up: then it waits on. */
+function isEarly(wait: Wait, deadlineMs: number): boolean {
+  return wait.due() === "nothing" && performance.now() < deadlineMs;
+}
+
 /**
  * The wait of select() and Poller.poll(): returns when there is something to
- * report, or when the timeout has passed and a look at all sources is done.
+ * report, or when the deadline has passed and a look at all sources is done.
  */
 async function waitUntilDue(
   wait: Wait,
-  timeoutMs: number,
+  deadlineMs: number,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   signal?.throwIfAborted();
   wait.begin();
   using abortion = signal && new Abortion(signal);
-  const deadlineMs = timeoutMs === Infinity ? Infinity : performance.now() + timeoutMs;
-  if (timeoutMs > 0 && await isDueBefore(deadlineMs - LOOK_MS, wait, abortion)) return;
-  await look(wait, timeoutMs > 0, signal);
+  const waits = deadlineMs > -Infinity;
+  if (waits && await isDueBefore(deadlineMs - LOOK_MS, wait, abortion)) return;
+  await look(wait, waits, signal);
   // No timer is as short as what is left.
-  while (wait.due() === "nothing" && performance.now() < deadlineMs) await nextTurn();
+  while (isEarly(wait, deadlineMs)) await nextTurn();
 }
 
 /** Waits in rounds; returns false if nothing was due until the time has come for the last look. */

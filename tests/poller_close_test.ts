@@ -2,7 +2,16 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { POLLNVAL, Socket } from "../poller.ts";
-import { connect, eventsNow, listenLocal, pause } from "./support/testing.ts";
+import {
+  connect,
+  eventsNow,
+  lag,
+  listenLocal,
+  pause,
+  pick,
+  type Random,
+  withSeeds,
+} from "./support/testing.ts";
 import { NET } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -111,4 +120,55 @@ Deno.test({
     peer.close();
     await socket.closed;
   },
+});
+
+/** What random sends, whole sends, sizes and an end of any kind make of a stream that takes little. */
+async function sendAtRandom(random: Random): Promise<void> {
+  const received: number[] = [];
+  const socket = new Socket({
+    read: () => new Promise(() => {}),
+    async write(bytes) {
+      const count = 1 + random(bytes.length);
+      const taken = bytes.slice(0, count);
+      await lag(random);
+      received.push(...taken);
+      return count;
+    },
+    closeWrite: () => lag(random),
+    close() {},
+  });
+  let given = 0;
+  const take = (count: number) => Uint8Array.from({ length: count }, () => given++ & 0xFF);
+  const whole: Promise<void>[] = [];
+  for (let step = 0; step < 40; step++) {
+    const action = random(5);
+    if (action === 0) whole.push(socket.sendAll(take(random(60))));
+    if (action === 1) socket.sendBufferBytes = 1 + random(100);
+    if (action === 2) await lag(random);
+    if (action > 2) {
+      const bytes = take(1 + random(60));
+      try {
+        given -= bytes.length - socket.send(bytes);
+      } catch (error) {
+        assert(error instanceof Deno.errors.WouldBlock, String(error));
+        given -= bytes.length;
+      }
+    }
+  }
+  const end = pick(random, "close", "abort", "shutdown", "wait");
+  if (end === "close") socket.close();
+  if (end === "abort") socket.abort();
+  if (end === "shutdown") await socket.shutdown();
+  const results = await Promise.allSettled(whole);
+  const failures = results.filter(({ status }) => status === "rejected").length;
+  if (end === "shutdown" || end === "wait") assertEquals(failures, 0);
+  while (end !== "abort" && socket.unsentBytes > 0) await lag(random);
+  const isWhole = failures === 0 && end !== "abort";
+  assert(isWhole ? received.length === given : received.length <= given, end);
+  assert(received.every((byte, at) => byte === (at & 0xFF)), `${end}: out of order`);
+  socket.abort();
+}
+
+Deno.test("Socket sends what it is given once and in order, whatever is done meanwhile", async () => {
+  await withSeeds(60, sendAtRandom);
 });

@@ -217,3 +217,66 @@ Deno.test("select() and Poller.poll() set no timer for a time that has passed", 
     assertEquals(delays.filter((delay) => Number(delay) < 0), []);
   }
 });
+
+for (const name of ["select()", "Poller.poll()"]) {
+  Deno.test(`${name} waits on when others take what was there while it wakes`, async () => {
+    const stream = new MemoryStream();
+    using source = new Socket(stream);
+    let heard = "";
+    const hear = async () => {
+      using poller = pollerOf(source);
+      const wait = () =>
+        name === "select()"
+          ? select([source], [], [], 10).then(([readable]) => readable.length)
+          : poller.poll(10_000).then((entries) => entries.length);
+      while (heard.length < 40) {
+        assertEquals(await wait(), 1, `after ${heard.length}`);
+        try {
+          heard += recvText(source, 1);
+        } catch (error) {
+          if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+        }
+      }
+    };
+    const hearing = Promise.all([hear(), hear(), hear()]);
+    for (let i = 0; i < 21; i++) {
+      stream.push("ab");
+      await turn();
+    }
+    await hearing;
+  });
+}
+
+for (const [name, timeoutMs] of [["select()", 20], ["Poller.poll()", 20]] as const) {
+  Deno.test(`${name} is over about when a timer of its time is, and never before`, async () => {
+    using source = new Socket(new MemoryStream());
+    using poller = pollerOf(source);
+    const wait = () =>
+      name === "select()" ? select([source], [], [], timeoutMs / 1000) : poller.poll(timeoutMs);
+    const lateBy: number[] = [];
+    for (let i = 0; i < 15; i++) {
+      const startMs = performance.now();
+      await new Promise((resolve) => setTimeout(resolve, timeoutMs));
+      const timerMs = performance.now() - startMs;
+      await wait();
+      const waitMs = performance.now() - startMs - timerMs;
+      assert(waitMs >= timeoutMs, `${waitMs} ms`);
+      lateBy.push(waitMs - timerMs);
+    }
+    lateBy.sort((a, b) => a - b);
+    // 2.5 if it looked afterwards; a busy machine delays some.
+    assert(lateBy[4]! < 1.5, `${lateBy[4]} ms later than a timer`);
+  });
+}
+
+Deno.test("Poller.poll() of a few milliseconds answers at once when something comes", async () => {
+  const stream = new MemoryStream();
+  using source = new Socket(stream);
+  using poller = pollerOf(source);
+  for (const timeoutMs of [1, 2, 3, 50]) {
+    const waiting = poller.poll(timeoutMs);
+    stream.push("x");
+    assertEquals(await waiting, [[source, POLLIN]]);
+    assertEquals(recvText(source), "x");
+  }
+});

@@ -75,10 +75,10 @@ export class WatchedListener implements Acceptor {
   }
 
   ref(): void {
-    this.#listener.ref();
+    this.#listener.ref?.();
   }
 
   unref(): void {
-    this.#listener.unref();
+    this.#listener.unref?.();
   }
 }
