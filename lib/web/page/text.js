@@ -157,8 +157,10 @@ export function plural(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+const NUMBERS = new Intl.NumberFormat("en");
+
 export function count(number) {
-  return number.toLocaleString("en");
+  return NUMBERS.format(number);
 }
 
 export function size(bytes) {
