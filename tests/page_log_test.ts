@@ -382,6 +382,12 @@ Deno.test({
     await browser.until(pageHas("Not sent: #2 is not connected"));
     assertEquals(events.asked.at(-1)!.body, { to: 2, text: "\\x06", escapes: true });
     assertEquals(await browser.value(`document.querySelector("#reply-text").value`), "\\x06");
+    await browser.press("Escape");
+    await browser.press("Escape");
+    await browser.find("textbox", "Reply to all");
+    assertEquals(await browser.value(`document.querySelector("#reply-text").value`), "");
+    await browser.click("button", /^#2 /);
+    assertEquals(await browser.value(`document.querySelector("#reply-text").value`), "\\x06");
     await browser.call("Page.reload");
     await browser.find("textbox", "Reply to #2");
   },

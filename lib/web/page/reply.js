@@ -60,4 +60,15 @@ box.addEventListener("submit", (event) => {
   send();
 });
 field.addEventListener("input", () => setText($("reply-problem"), ""));
-onChange((changed) => changed.includes("choice") && showReply());
+/** What was not sent yet, by choice: nothing that is meant for one goes to all. */
+const drafts = new Map();
+let shownChoice = view.choice;
+
+onChange((changed) => {
+  if (!changed.includes("choice")) return;
+  drafts.set(shownChoice, field.value);
+  shownChoice = view.choice;
+  field.value = drafts.get(shownChoice) ?? "";
+  setText($("reply-problem"), "");
+  showReply();
+});
