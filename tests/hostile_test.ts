@@ -122,7 +122,7 @@ Deno.test({
 
 Deno.test({
   ...TLS,
-  name: "startServer() hears TLS clients beside idleQueue, junk and half a handshake",
+  name: "startServer() hears TLS clients beside silent ones, junk and half a handshake",
   timeout: 120_000,
   async fn() {
     using dir = tempDir();

@@ -112,7 +112,7 @@ for (const name of ["write", "writeInline"]) {
       const { err } = await run(
         `setTimeout(() => { say("timer"); Deno.exit(0); }, 100);
        await writeAll(bytes(1_000_000), "${name}");`,
-        { shell: "$RUN | sh -c 'exec sleep 1'" },
+        { shell: "{ $RUN; touch done; } | sh -c 'until [ -e done ]; do sleep 0.05; done'" },
       );
       assertEquals(err, "timer\n");
     },
