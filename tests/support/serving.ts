@@ -56,7 +56,8 @@ export async function serveFrom(
   args: readonly string[],
   overrides: Partial<Io> = {},
 ) {
-  using _ = replaced("listen", () => listener);
+  const holdsNothing = { ref() {}, unref() {} };
+  using _ = replaced("listen", () => Object.assign(listener, holdsNothing));
   return await serve(args, overrides);
 }
 
