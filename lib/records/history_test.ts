@@ -349,7 +349,7 @@ function countedText(random: Random): string {
 }
 
 Deno.test("History.backwards() gives what is logged as JSON, in every framing and however it is read", async () => {
-  await withSeeds(150, (random) => {
+  await withSeeds(50, (random) => {
     for (const framing of FRAMINGS) {
       const maxBytes = pick(random, 3, 10, 65536);
       const make = () => createFramer(framing, maxBytes);
