@@ -106,3 +106,31 @@ Deno.test({
     assert(versions.slice(0, 2).includes(version), version);
   },
 });
+
+Deno.test({
+  ...FILES,
+  name: "CI installs every program that a test needs",
+  fn() {
+    const listed = /^clients='\n([^']+)'$/m.exec(read(".ci/run"))![1]!.trim().split("\n")
+      .map((line) => line.split(/\s+/)[0]);
+    const files = [
+      "main_test.ts",
+      "poller_test.ts",
+      ...testsBelow("lib"),
+      ...testsBelow("tests"),
+      ...testsBelow("examples"),
+    ];
+    const needed = files.flatMap((file) => [...read(file).matchAll(/\.\.\.needs\(([^)]*)\)/g)])
+      .flatMap(([, programs = ""]) => [...programs.matchAll(/"([^"]+)"/g)].map(([, name]) => name));
+    assert(needed.length > 10);
+    const basic = ["bash", "timeout"];
+    assertEquals(needed.filter((name) => !listed.includes(name) && !basic.includes(name!)), []);
+  },
+});
+
+function testsBelow(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory }) => {
+    if (isDirectory) return testsBelow(`${folder}/${name}`);
+    return name.endsWith("_test.ts") ? [`${folder}/${name}`] : [];
+  });
+}
