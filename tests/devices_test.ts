@@ -138,6 +138,19 @@ for (const { name, args, said, records } of DEVICES) {
   });
 }
 
+Deno.test({
+  ...NET,
+  name: "startServer() disconnects a client whose length is impossible, and logs what came",
+  async fn() {
+    const lines = await logOf(["--framing", "length:2-2"], bytesOf("\0\x04ab\0\x01rest"));
+    assertEquals(messagesIn(lines), ["| ab", "+ \\x00\\x01rest"]);
+    assertEquals(
+      /disconnected: 10 bytes, 2 lines, .* s (.*)/.exec(lines.at(-1)!)?.[1],
+      "(bad length)",
+    );
+  },
+});
+
 // -- Dumps --
 
 Deno.test({

@@ -115,6 +115,37 @@ Deno.test({
 });
 
 Deno.test({
+  ...NET,
+  name: "startServer() names both listeners that want one port",
+  async fn() {
+    // Below the ports that clients are given, of which one may be taken at another address.
+    const port = 22_000 + Deno.pid % 1000;
+    const wrong = [
+      [["-p", `${port}`, "-p", `${port}`], "127.0.0.1", "127.0.0.1"],
+      [["-p", `${port}`, "-H", "0.0.0.0", "-H", "127.0.0.1"], "127.0.0.1", "0.0.0.0"],
+    ] as const;
+    for (const [args, host, other] of wrong) {
+      const error = await assertRejects(() => serve(args), Failure);
+      assertEquals(
+        error.message,
+        `Cannot listen on ${host}:${port}: ${other}:${port} has that port already`,
+      );
+    }
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "startServer() says what is wrong with an address",
+  async fn() {
+    const none = await assertRejects(() => serve(["-H", "192.0.2.99"]), Failure);
+    assertMatch(none.message, /: that is no address of this machine, --host 0\.0\.0\.0 is every/);
+    const zoneless = await assertRejects(() => serve(["-H", "fe80::1"]), Failure);
+    assertMatch(zoneless.message, /; it needs its zone, such as fe80::1%eth0$/);
+  },
+});
+
+Deno.test({
   ...PROC,
   name: "startServer() greets for each of 1,000 ports",
   async fn() {

@@ -7,7 +7,7 @@
 import { isIPv4 } from "node:net";
 import { type Acceptor, DatagramSocket, ServerSocket, type Source } from "../../poller.ts";
 import { bracketed, type MulticastGroup, type UnixSocket } from "../addresses.ts";
-import { Failure, reasonOf } from "../errors.ts";
+import { codeOf, Failure, reasonOf } from "../errors.ts";
 import { type LostClients, WatchedListener } from "./lost_clients.ts";
 import {
   isOurs,
@@ -16,6 +16,9 @@ import {
   removeSocketFile,
   type SocketFile,
 } from "./unix_listeners.ts";
+
+/** Below this, Linux asks for rights. */
+const PRIVILEGED_PORTS = 1024;
 
 /** What is to be listened on. */
 export interface ListenOptions {
@@ -65,11 +68,11 @@ export async function openListeners(options: ListenOptions): Promise<Listening[]
   const { hosts, ports, udpPorts, unixPaths } = options;
   try {
     for (const host of hosts) {
-      for (const port of ports) listening.push(listenTcp(options, host, port));
+      for (const port of ports) listening.push(listenTcp(options, host, port, listening));
     }
     for (const host of hosts) {
       for (const port of udpPorts) {
-        if (typeof port === "number") listening.push(listenUdp(host, port));
+        if (typeof port === "number") listening.push(listenUdp(host, port, listening));
       }
     }
     for (const port of udpPorts) {
@@ -121,12 +124,21 @@ export async function closeListeners(listening: readonly Listening[]): Promise<v
   for (const { kind, file } of ours) if (kind === "datagram" && file) removeSocketFile(file);
 }
 
-function listenTcp(options: ListenOptions, hostname: string, port: number): Listening {
+function listenTcp(
+  options: ListenOptions,
+  hostname: string,
+  port: number,
+  others: readonly Listening[],
+): Listening {
   const { backlog: tcpBacklog, reusePort, isTls, lostClients } = options;
   // Without the flag Deno would end the process at reusePort.
   if (reusePort) assertUnstableNet("--reuse-port");
   const where = `${bracketed(hostname)}:${port}`;
-  const listener = opened(where, () => Deno.listen({ hostname, port, tcpBacklog, reusePort }));
+  const listener = opened(
+    where,
+    () => Deno.listen({ hostname, port, tcpBacklog, reusePort }),
+    others,
+  );
   return {
     kind: "stream",
     socket: new ServerSocket(lostClients ? new WatchedListener(listener, lostClients) : listener),
@@ -136,10 +148,14 @@ function listenTcp(options: ListenOptions, hostname: string, port: number): List
   };
 }
 
-function listenUdp(hostname: string, port: number): Listening {
+function listenUdp(hostname: string, port: number, others: readonly Listening[]): Listening {
   assertUnstableNet("--udp");
   const where = `udp ${bracketed(hostname)}:${port}`;
-  const conn = opened(where, () => Deno.listenDatagram({ hostname, port, transport: "udp" }));
+  const conn = opened(
+    where,
+    () => Deno.listenDatagram({ hostname, port, transport: "udp" }),
+    others,
+  );
   return {
     kind: "datagram",
     socket: new DatagramSocket(conn),
@@ -209,10 +225,48 @@ async function listenUnix(wanted: UnixSocket): Promise<Listening> {
   return { kind: "datagram", greeting: `listening on ${path} (datagrams)`, path, ...opened };
 }
 
-function opened<L extends Acceptor | Deno.DatagramConn>(where: string, open: () => L): L {
+/** `others` are those that are open already. */
+function opened<L extends Acceptor | Deno.DatagramConn>(
+  where: string,
+  open: () => L,
+  others: readonly Listening[] = [],
+): L {
   try {
     return open();
   } catch (error) {
-    throw new Failure(`Cannot listen on ${where}: ${reasonOf(error)}`);
+    throw new Failure(`Cannot listen on ${where}: ${listenFault(error, where, others)}`);
   }
+}
+
+/** What the system says, with what would be right where that is known. */
+function listenFault(error: unknown, where: string, others: readonly Listening[]): string {
+  const reason = reasonOf(error);
+  const other = others.map(placeOf).find((place) => sharesPort(place, where));
+  if (error instanceof Deno.errors.AddrInUse && other) return `${other} has that port already`;
+  if (codeOf(error) === "EADDRNOTAVAIL" || error instanceof Deno.errors.AddrNotAvailable) {
+    return "that is no address of this machine, --host 0.0.0.0 is every IPv4 one";
+  }
+  const [, port = "0"] = /:(\d+)$/.exec(where) ?? [];
+  if (error instanceof Deno.errors.PermissionDenied && Number(port) < PRIVILEGED_PORTS) {
+    return `${reason}; ports below ${PRIVILEGED_PORTS} are root's, 5140 would do`;
+  }
+  const isZoneless = /^(?:udp )?\[fe[89ab][^%\]]*\]/i.test(where);
+  return isZoneless ? `${reason}; it needs its zone, such as fe80::1%eth0` : reason;
+}
+
+/** As in messages: `127.0.0.1:1234`, `udp [::1]:514`; "" for a Unix socket. */
+function placeOf({ kind, socket }: Listening): string {
+  const addr = socket instanceof ServerSocket ? socket.addr : socket.localAddr;
+  if (!addr || !("hostname" in addr)) return "";
+  return `${kind === "datagram" ? "udp " : ""}${bracketed(addr.hostname)}:${addr.port}`;
+}
+
+const PLACE_REGEXP = /^(udp )?(.*):(\d+)$/;
+
+/** Whether one place takes the other's port: at the same address, or at all of them. */
+function sharesPort(one: string, other: string): boolean {
+  const [, udp, host = "", port] = PLACE_REGEXP.exec(one) ?? [];
+  const [, otherUdp, otherHost = "", otherPort] = PLACE_REGEXP.exec(other) ?? [];
+  if (port === undefined || port !== otherPort || udp !== otherUdp) return false;
+  return host === otherHost || [host, otherHost].some((host) => /^(0\.0\.0\.0|\[::\])$/.test(host));
 }

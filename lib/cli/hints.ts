@@ -12,6 +12,8 @@ import { port as portKind } from "./values.ts";
 interface Named {
   readonly name: string;
   readonly letter: string | undefined;
+  /** What is right as a value; absent for a flag. */
+  readonly expected?: string;
 }
 
 const MAX_EDITS = 2;
@@ -19,13 +21,24 @@ const MAX_EDITS = 2;
 /** Habits of nc and of Deno. Of letters that are joined the first that fits is enough. */
 const HABITS: readonly [typed: RegExp, hint: string][] = [
   [/^-\w*[lk]|^--(listen|keep-open)$/, "earshot always listens, for many clients"],
+  [/^--no-colou?rs?$/, "use --color never"],
+  [/^--colou?rs?$/, "use --color always"],
+  [
+    /^-d$|^--(daemon|detach|background|fork)$/,
+    "it stays in the foreground: leave that to systemd, or to &",
+  ],
   [/^-\w*v|^--verbose$/, "who comes and goes is always recorded; -V prints the version"],
   [/^-\w*n/, "names are never looked up"],
   [/^--allow-(all|env|net|read|run|sys|write)/, "Deno's permissions go before main.ts"],
 ];
 
-/** Says how to name a place to listen that stands where nc takes it, or where a host belongs. */
-export function placeHint(text: string): string | undefined {
+/**
+ * Says how to name a place to listen that stands where nc takes it, or where a host belongs;
+ * `next` is the argument behind it.
+ */
+export function placeHint(text: string, next = ""): string | undefined {
+  const isName = /^[a-z][\w.-]*$/i.test(text);
+  if ((isName || isIP(text)) && isPort(next)) return `use --host ${text} --port ${next}`;
   // A single digit is rather what somebody wanted to give to a flag.
   if (/^\d{2,}$/.test(text) && isPort(text)) return `use --port ${text}`;
   if (isIP(text)) return `use --host ${text}`;
@@ -40,12 +53,20 @@ export function optionHint(
   next: string | undefined,
   options: readonly Named[],
 ): string | undefined {
-  return habitHint(arg, next) ?? nearMissHint(arg, options);
+  return habitHint(arg, next) ?? joinedHint(arg, options) ?? nearMissHint(arg, options);
+}
+
+/** A value that begins with a letter cannot be joined to the letter of its option. */
+function joinedHint(arg: string, options: readonly Named[]): string | undefined {
+  const [, typed, value] = /^-([a-z])(\w.+)$/i.exec(arg) ?? [];
+  if (typed === undefined) return undefined;
+  const option = options.find(({ letter, expected }) => letter === typed && expected);
+  return option && `did you mean -${typed} ${value}?`;
 }
 
 function habitHint(arg: string, next = ""): string | undefined {
   const [, letters, digits] = /^-([lkvnpu]+)(\d*)$/.exec(arg) ?? [];
-  if (letters === undefined && !arg.startsWith("--")) return undefined;
+  if (letters === undefined && !/^--|^-d$/.test(arg)) return undefined;
   const [, hint] = HABITS.find(([typed]) => typed.test(arg)) ?? [];
   const port = digits || next;
   if (!hint || !letters || !isPort(port)) return hint;

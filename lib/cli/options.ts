@@ -170,12 +170,24 @@ const pemFile = path("expected a file in PEM format");
 const network: Kind<Network> = {
   expected: "expected an address or a network, such as 10.0.0.0/8 or fd00::/8",
   read: parseNetwork,
+  hint: networkHint,
 };
+
+/** Says what to write for a name or a pattern of addresses. */
+function networkHint(text: string): string | undefined {
+  if (text === "localhost") return "use 127.0.0.0/8, and ::1 beside it for IPv6";
+  if (text === "*") return "use 0.0.0.0/0 for all IPv4, and ::/0 for all IPv6";
+  const [, fixed] = /^((?:\d{1,3}\.){1,3})(?:\*\.)*\*$/.exec(text) ?? [];
+  if (fixed === undefined) return undefined;
+  const count = fixed.split(".").length - 1;
+  const right = `${fixed}${Array(4 - count).fill("0").join(".")}/${8 * count}`;
+  return parseNetwork(right) && `use ${right}`;
+}
 
 const proxyNetwork: Kind<Network | "unix"> = {
   expected: `${network.expected}, or unix`,
   read: (text) => text === "unix" ? text : network.read(text),
-  hint: (text) => network.hint?.(text),
+  hint: (text, option) => network.hint?.(text, option),
 };
 
 /** What `--help` says of an option. */
@@ -254,7 +266,9 @@ function dependent<T>(kind: Kind<T>, fallback: string): Taking<T | undefined> {
 function read<T>(name: string, kind: Kind<T>, text: string): T {
   const value = kind.read(text);
   if (value !== undefined) return value;
-  throw new UsageError(`Cannot use --${name} "${text}": ${kind.hint?.(text) ?? kind.expected}`);
+  throw new UsageError(
+    `Cannot use --${name} "${text}": ${kind.hint?.(text, name) ?? kind.expected}`,
+  );
 }
 
 function encodingTaking(): Taking<string | undefined> {
@@ -507,6 +521,7 @@ function assertCompatible(config: Config, given: Given): void {
   const hearsDatagrams = udpPorts.length > 0 || !config.unixPaths.every(isStreamSocket);
   const isHex = format === "hex" || format === "hexline";
   const isRaw = format === "raw";
+  const isEncoded = config.encoding !== undefined;
   const rules: [fields: (keyof Config)[], isWrong: boolean, problem: string][] = [
     [["tlsClientCa"], !isGiven("tlsCert"), "needs a certificate: add --tls-cert and --tls-key"],
     [["tlsCert", "reusePort"], !isTcp, "is for TCP ports: add --port"],
@@ -520,7 +535,11 @@ function assertCompatible(config: Config, given: Given): void {
       isHex && !isGiven("framing"),
       `does not go with --format ${format}, which takes reads as they come: add --framing`,
     ],
-    [["encoding"], isRaw || isHex, `does not go with --format ${format}: it shows bytes, not text`],
+    [
+      ["encoding"],
+      isEncoded && (isRaw || isHex),
+      `does not go with --format ${format}: it shows bytes, not text`,
+    ],
     [
       ["encoding"],
       isUtf16(config.encoding) && countsBytes(framing),
@@ -598,10 +617,10 @@ function canonical(args: readonly string[]): { words: string[]; problem: string 
 
 function* wordsOf(rest: string[]): Generator<Word> {
   for (let arg; (arg = rest.shift()) !== undefined;) {
-    if (arg === "--") return yield* rest.map(stray);
+    if (arg === "--") return yield* rest.map((word) => stray(word));
     if (arg.startsWith("--")) yield long(arg, rest);
     else if (/^-./s.test(arg)) yield* letters(arg, rest);
-    else yield stray(arg);
+    else yield stray(arg, rest[0]);
   }
 }
 
@@ -621,8 +640,9 @@ function* letters(arg: string, rest: string[]): Generator<Word> {
   yield bind(last, value?.replace(/^=/, ""), rest);
 }
 
-function stray(arg: string): Word {
-  return { problem: `Cannot use argument "${arg}": ${placeHint(arg) ?? "only options are taken"}` };
+function stray(arg: string, next?: string): Word {
+  const hint = placeHint(arg, next) ?? "only options are taken";
+  return { problem: `Cannot use argument "${arg}": ${hint}` };
 }
 
 function stranger(arg: string, [next]: string[]): Word {

@@ -26,7 +26,7 @@ export interface Kind<T> {
   /** Returns `undefined` for a wrong value. */
   read(text: string): T | undefined;
   /** Says more than `expected` about a certain wrong value. */
-  hint?(text: string): string | undefined;
+  hint?(text: string, option: string): string | undefined;
 }
 
 const MAX_COUNT = 2 ** 31 - 1;
@@ -59,8 +59,11 @@ export const ports: Kind<readonly number[]> = {
     if (last > first && (first === 0 || last - first >= MAX_RANGE_PORTS)) return undefined;
     return Array.from({ length: last - first + 1 }, (_, i) => first + i);
   },
-  hint(text) {
-    const [, from, to] = /^(\d{1,5})-(\d{1,5})$/.exec(text) ?? [];
+  hint(text, option) {
+    const several = /^\d+(,\d+)+$/.test(text) ? text.split(",") : [];
+    if (several.length > 0) return `use ${several.map((one) => `--${option} ${one}`).join(" ")}`;
+    const [, from, to] = /^(\d{1,5})(?:-|:|\.\.)(\d{1,5})$/.exec(text) ?? [];
+    if (from && to && !text.includes("-")) return `use ${from}-${to}`;
     if (Number(from) === 0) return "a range begins at 1 at least, 0 is any free port";
     if (Number(from) > Number(to)) return `a range goes upwards: ${to}-${from}`;
     if (Number(to) - Number(from) >= MAX_RANGE_PORTS) return "a range has at most 1,000 ports";
@@ -78,13 +81,13 @@ export const udpPorts: Kind<readonly (number | MulticastGroup)[]> = {
     if (!isMulticast(group) || groupPort === undefined) return undefined;
     return [{ group, port: groupPort, interfaces: [] }];
   },
-  hint(text) {
+  hint(text, option) {
     const [, host = "", digits] = GROUP_REGEXP.exec(text) ?? [];
     const isAddress = host !== "" && address.read(host) !== undefined;
     if (isAddress) return `that is no multicast group: use --host ${host} --udp ${digits}`;
     return isMulticast(text)
       ? `use --udp ${isIPv6(text) ? `[${text}]` : text}:5000`
-      : ports.hint?.(text);
+      : ports.hint?.(text, option);
   },
 };
 
@@ -94,6 +97,11 @@ const GROUP_REGEXP = /^([^:]+|\[.*\]):(\d+)$/;
 export function size(max: number, maxText: string): Kind<number> {
   return {
     expected: `expected a size in bytes from 1 to ${maxText}, such as 4096, 64k or 10M`,
+    hint(text) {
+      const [, digits, unit] = /^(\d{1,15}) ?([kmg])i?b?(?:ytes?)?$/i.exec(text) ?? [];
+      const right = `${digits}${unit}`;
+      return this.read(right) === undefined ? undefined : `use ${right}`;
+    },
     read(text) {
       const [, digits = "", unit = ""] = /^(\d{1,15})([kmg]?)$/i.exec(text) ?? [];
       const value = Number(digits) * 1024 ** ["", "k", "m", "g"].indexOf(unit.toLowerCase());
@@ -102,8 +110,15 @@ export function size(max: number, maxText: string): Kind<number> {
   };
 }
 
+const UNIT_SECONDS: Record<string, number> = { ms: 0.001, s: 1, m: 60, min: 60, h: 3600, d: 86400 };
+
 /** Seconds on the command line; read as whole milliseconds, rounded up. */
 export const seconds: Kind<number> = {
+  hint(text) {
+    const [, amount, unit = ""] = /^(\d+(?:\.\d+)?) ?([a-z]+)$/i.exec(text) ?? [];
+    const factor = UNIT_SECONDS[unit.toLowerCase()];
+    return factor === undefined ? undefined : `it is in seconds, use ${Number(amount) * factor}`;
+  },
   expected: "expected a number of seconds, 0 for never",
   read(text) {
     const value = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
@@ -116,6 +131,10 @@ export function word<Word extends string>(...words: readonly Word[]): Kind<Word>
   return {
     expected: `expected ${words.slice(0, -1).join(", ")} or ${words.at(-1)}`,
     read: (text) => words.find((word) => word === text),
+    hint(text) {
+      const meant = words.find((word) => word === text.toLowerCase());
+      return meant && `use ${meant}`;
+    },
   };
 }
 
@@ -160,6 +179,10 @@ export const hostName: Kind<string> = {
 /** A port, alone or behind an address. */
 export function socketAddress(defaultHost: string): Kind<{ host: string; port: number }> {
   return {
+    hint(text) {
+      const [, place = ""] = /^https?:\/\/([^/]+)\/?$/.exec(text) ?? [];
+      return this.read(place) && `use ${place}`;
+    },
     expected: "expected a port, alone or with a host, such as 8080, 0.0.0.0:8080 or [::1]:8080",
     read(text) {
       const [, before = defaultHost, after = ""] = /^(?:([^:]*|\[.*\]):)?(\d+)$/.exec(text) ?? [];
