@@ -27,6 +27,9 @@ import { Wire } from "./wire.ts";
 /** Connections at a time; the longest unanswered one makes room for another. */
 const MAX_CONNECTIONS = 128;
 
+/** Connections that wait to be accepted; most of a flood's have been left by then. */
+const BACKLOG = 128;
+
 /** What a connection without an open stream has for a request and its answer. */
 const REQUEST_MS = 10_000;
 /** The same while descriptors are short. */
@@ -37,9 +40,9 @@ const SWEEP_MS = 1_000;
 const BURST_TOKENS = 100;
 const TOKENS_PER_SECOND = 400;
 /** its making, which keeps the log waiting, */
-const TOKENS_PER_MS = 10;
+const TOKENS_PER_MS = 4;
 /** and its sending. A flood of any kind takes a few percent of a core. */
-const TOKENS_PER_BYTE = 1 / (16 * 1024);
+const TOKENS_PER_BYTE = 1 / (64 * 1024);
 /** How long nobody is accepted at least when all of these are spent. */
 const REFILL_MS = 20;
 
@@ -226,7 +229,7 @@ export class HttpPort {
 
 function listen(hostname: string, port: number): Deno.TcpListener {
   try {
-    return Deno.listen({ hostname, port });
+    return Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
   } catch (error) {
     throw new Failure(`Cannot listen on ${bracketed(hostname)}:${port}: ${reasonOf(error)}`);
   }

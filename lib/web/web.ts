@@ -212,26 +212,28 @@ function sendOutcome(response: ServerResponse, outcome: Outcome): boolean {
 }
 
 function sendPage(response: ServerResponse): boolean {
-  return send(response, 200, PAGE, "text/html; charset=utf-8", {
+  return send(response, 200, PAGE_BYTES, "text/html; charset=utf-8", {
     "content-security-policy": PAGE_POLICY,
   });
 }
+
+const PAGE_BYTES = encode(PAGE);
 
 /** Sends an answer; to HEAD, `node:http` sends its headers alone. */
 function send(
   response: ServerResponse,
   status: number,
-  body: string,
+  body: string | Uint8Array,
   type = PLAIN,
   headers: OutgoingHttpHeaders = {},
 ): boolean {
-  const { length } = encode(body);
+  const bytes = typeof body === "string" ? encode(body) : body;
   response.writeHead(status, {
     ...HEADERS,
     "content-type": type,
-    "content-length": length,
+    "content-length": bytes.length,
     ...headers,
   });
-  response.end(body);
+  response.end(bytes);
   return false;
 }
