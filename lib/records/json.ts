@@ -148,6 +148,10 @@ function eventMembers(event: ConnectionEvent): string {
 
 const FORMAT = new JsonFormat();
 const SCRATCH = new ByteBuffer(0);
+// Records of a flood have the same time and subject, one after the other.
+let labelled: Subject | undefined;
+let label: Uint8Array = NO_BYTES;
+let stampedMs = NaN;
 
 /** The object of a line or, of a subject without a number, of a datagram; the time is UTC. */
 export function lineJson(
@@ -158,7 +162,7 @@ export function lineJson(
   end: number,
   isWhole: boolean,
 ): string {
-  const label = FORMAT.label(subject);
+  if (subject !== labelled) label = FORMAT.label(labelled = subject);
   return textOf(timeMs, (out) => FORMAT.received(out, label, bytes, start, end, isWhole));
 }
 
@@ -179,7 +183,7 @@ export function sentJson(timeMs: number, to: Target, sent: Sent): string {
 
 /** The text of a record without its line end. */
 function textOf(timeMs: number, write: (out: ByteBuffer) => void): string {
-  FORMAT.setTime("utc", new Date(timeMs).toISOString());
+  if (timeMs !== stampedMs) FORMAT.setTime("utc", new Date(stampedMs = timeMs).toISOString());
   SCRATCH.clear();
   write(SCRATCH);
   return decode(SCRATCH.bytes.subarray(0, SCRATCH.length - 1));

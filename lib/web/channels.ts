@@ -55,7 +55,7 @@ export class Channels {
     const { size } = choice.keys;
     // Where all are wanted, the ordinal of a record is its sequence number.
     this.#history.collect();
-    const feed = new Feed(size === 0 ? this.#history.next : 0, performance.now());
+    const feed = new Feed(size === 0 ? this.#history.next : 0, () => performance.now());
     const id = size === 0 ? ALL : ++this.#lastId;
     const channel = { id, choice, feed, watchers: 0 };
     this.#channels.set(choice.name, channel);

@@ -119,8 +119,7 @@ export class EventStreams {
 
   #sendRecords(): void {
     this.#options.history.collect();
-    const nowMs = performance.now();
-    for (const { feed } of this.#channels.watched()) feed.give(nowMs);
+    for (const { feed } of this.#channels.watched()) feed.give();
     this.#sendGiven();
   }
 

@@ -12,8 +12,8 @@ import { jsonOf, type Remembered, sizeOf } from "../records/remembered.ts";
 const RECORDS_PER_SECOND = 1000;
 /** So many are sent at once. */
 export const BURST_RECORDS = 500;
-/** So many are kept, however few may be sent now: what can be sent until the next tick. */
-const MIN_KEPT = 100;
+/** So many can be sent from one tick to the next. */
+const TICK_RECORDS = 100;
 
 /** Data of those that wait, and JSON of those that were given: what is beyond is skipped. */
 const MAX_WAITING_BYTES = 512 * 1024;
@@ -54,9 +54,13 @@ export class Feed implements Follower {
   #tokens = BURST_RECORDS;
   #filledAtMs: number;
 
-  constructor(total: number, nowMs: number) {
+  readonly #now: () => number;
+
+  /** `now` is in milliseconds. */
+  constructor(total: number, now: () => number) {
     this.total = total;
-    this.#filledAtMs = nowMs;
+    this.#now = now;
+    this.#filledAtMs = now();
   }
 
   take(runs: readonly Run[]): void {
@@ -66,19 +70,25 @@ export class Feed implements Follower {
       this.#waitingCount += count;
       this.total += count;
     }
-    // More tokens may have come since the last tick.
-    this.#trim(BURST_RECORDS);
+    this.#fill();
+    // What comes until the next tick may be spent on these.
+    this.#trim(Math.min(BURST_RECORDS, this.#tokens + TICK_RECORDS));
     for (const slice of this.#waiting) copy(slice);
     this.#trimBytes();
   }
 
   /** Gives what may be sent now. */
-  give(nowMs: number): void {
+  give(): void {
+    this.#fill();
+    this.#trim(this.#tokens);
+    this.#giveAllowed();
+  }
+
+  #fill(): void {
+    const nowMs = this.#now();
     const filled = this.#tokens + (nowMs - this.#filledAtMs) * RECORDS_PER_SECOND / 1000;
     this.#tokens = Math.min(BURST_RECORDS, filled);
     this.#filledAtMs = nowMs;
-    this.#trim(this.#tokens);
-    this.#giveAllowed();
   }
 
   /** Gives all that waits. */
@@ -133,7 +143,7 @@ export class Feed implements Follower {
     }
     const level = fairLevel(counts.values(), capacity);
     const floods = new Map<Account, number>();
-    let room = Math.max(tokens, MIN_KEPT) | 0;
+    let room = Math.max(tokens, TICK_RECORDS) | 0;
     for (const [account, count] of counts) {
       if (count > level) floods.set(account, 0);
       else room -= count;

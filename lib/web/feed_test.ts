@@ -9,7 +9,8 @@ Deno.test.sanitizer({ ops: true, resources: true });
 
 /** A log of several clients that one feed follows. */
 class Talk {
-  readonly feed = new Feed(0, 0);
+  nowMs = 0;
+  readonly feed = new Feed(0, () => this.nowMs);
   readonly #accounts = new Map<number, Account>();
   #sequence = 0;
 
@@ -35,7 +36,8 @@ class Talk {
   /** Sequence numbers of what is given at a time, and of whom. */
   given(nowMs: number) {
     const before = this.feed.givenAfter(-1).at(-1)?.record.sequence ?? -1;
-    this.feed.give(nowMs);
+    this.nowMs = nowMs;
+    this.feed.give();
     return this.feed.givenAfter(before).map(({ record, json }) => ({
       sequence: record.sequence,
       number: JSON.parse(json).connection,
@@ -104,6 +106,7 @@ Deno.test("Feed loses nothing of a steady client when its ticks come late and in
   let given = 0;
   for (const nowMs of [0, 100, 1100, 1101, 1102, 1103, 1200, 1700, 1701, 2000, 2500, 3000, 4000]) {
     const due = Math.floor(nowMs * 0.9);
+    talk.nowMs = nowMs;
     talk.hear([1, due - heard]);
     heard = due;
     given += talk.given(nowMs).length;
