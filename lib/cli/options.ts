@@ -1,26 +1,30 @@
 /**
- * The command line: one table says all of each option. Parsing, `--help`, error
+ * The table of options: all that is to be said of each. Parsing, `--help`, error
  * messages and defaults are read from it.
  *
  * @module
  */
 
-import { isIPv4 } from "node:net";
-import { parseArgs } from "@std/cli/parse-args";
-import manifest from "../../deno.json" with { type: "json" };
 import {
-  bracketed,
-  isMulticast,
   type MulticastGroup,
   type NamedNetwork,
   type Network,
   parseNetwork,
   type UnixSocket,
 } from "../addresses.ts";
-import { decode } from "../bytes.ts";
-import { isUtf16 } from "../framing/encodings.ts";
 import type { Framing } from "../framing/framing.ts";
-import { optionHint, placeHint } from "./hints.ts";
+import { placeHint } from "./hints.ts";
+import {
+  dependent,
+  flag,
+  lists,
+  type Option,
+  option,
+  optional,
+  repeatable,
+  single,
+  type Taking,
+} from "./option.ts";
 import { FORMATS, TIMES } from "../records/records.ts";
 import {
   address,
@@ -150,14 +154,6 @@ export interface Config {
   readonly multiplexer: "poll" | "select";
 }
 
-/** A command line that cannot be obeyed; its message says what is wrong and what would be right. */
-export class UsageError extends Error {
-  /** "UsageError". */
-  override readonly name = "UsageError";
-}
-
-// -- The table --
-
 const MAX_LINE_BYTES = 64 * 1024 ** 2;
 const MAX_FILE_BYTES = 1024 ** 4;
 /** Each rotation renames all of them. */
@@ -165,7 +161,7 @@ const MAX_OLD_FILES = 1000;
 const WEB_HOST = "127.0.0.1";
 
 const host: Kind<string> = { ...address, hint: placeHint };
-const GROUP_PORT = 5000;
+export const GROUP_PORT = 5000;
 const pemFile = path("expected a file in PEM format");
 const network: Kind<Network> = {
   expected: "expected an address or a network, such as 10.0.0.0/8 or fd00::/8",
@@ -190,94 +186,13 @@ const proxyNetwork: Kind<Network | "unix"> = {
   hint: (text, option) => network.hint?.(text, option),
 };
 
-/** What `--help` says of an option. */
-interface About {
-  readonly help: string;
-  /** The heading of a group that begins here. */
-  readonly group?: string;
-  /** Deno's permissions that it needs beside `--allow-net`. */
-  readonly needs?: readonly Permission[];
-}
-
-const PERMISSIONS = ["read", "write"] as const;
-type Permission = typeof PERMISSIONS[number];
-
-/** How the values given to an option become a field of the {@linkcode Config}. */
-interface Taking<T> {
-  /** What is right as a value; absent for a flag. */
-  readonly expected?: string;
-  /** In the words of the command line. */
-  readonly default?: string | undefined;
-  take(given: readonly string[], name: string): T;
-}
-
-interface Option<T> extends About, Taking<T> {
-  /** As in `--help`: `-p, --port <n>`. */
-  readonly synopsis: string;
-  readonly letter: string | undefined;
-  readonly name: string;
-}
-
-function option<T>(synopsis: string, taking: Taking<T>, about: About): Option<T> {
-  const [, letter, name = ""] = /^(?:-(\w), )?--([a-z-]+)/.exec(synopsis) ?? [];
-  return { synopsis, letter, name, ...taking, ...about };
-}
-
-const flag: Taking<boolean> = { take: (given) => given.length > 0 };
-
-/** The last value given counts. */
-function single<T>(kind: Kind<T>, fallback: string): Taking<T> {
-  return {
-    expected: kind.expected,
-    default: fallback,
-    take: (given, name) => read(name, kind, given.at(-1) ?? fallback),
-  };
-}
-
-/** The same without a default. */
-function optional<T>(kind: Kind<T>): Taking<T | undefined> {
-  return {
-    expected: kind.expected,
-    take: (given, name) => given.slice(-1).map((text) => read(name, kind, text))[0],
-  };
-}
-
-/** Each value given counts; the default only if there is none. */
-function repeatable<T>(kind: Kind<T>, fallback?: string): Taking<readonly T[]> {
-  const defaults = fallback === undefined ? [] : [fallback];
-  return {
-    expected: kind.expected,
-    default: fallback,
-    take: (given, name) => (given.length ? given : defaults).map((text) => read(name, kind, text)),
-  };
-}
-
-/** The same of a kind whose values are lists. */
-function lists<T>(kind: Kind<readonly T[]>, fallback?: string): Taking<readonly T[]> {
-  const { take, ...taking } = repeatable(kind, fallback);
-  return { ...taking, take: (given, name) => take(given, name).flat() };
-}
-
-/** The last value given counts; without one it depends on others what is taken. */
-function dependent<T>(kind: Kind<T>, fallback: string): Taking<T | undefined> {
-  return { ...optional(kind), default: fallback };
-}
-
-function read<T>(name: string, kind: Kind<T>, text: string): T {
-  const value = kind.read(text);
-  if (value !== undefined) return value;
-  throw new UsageError(
-    `Cannot use --${name} "${text}": ${kind.hint?.(text, name) ?? kind.expected}`,
-  );
-}
-
 function encodingTaking(): Taking<string | undefined> {
   const { take, ...taking } = single(encoding, "utf-8");
   return { ...taking, take: (given, name) => take(given, name).name };
 }
 
 /** Every option, in the order of `--help`. The compiler holds it against {@linkcode Config}. */
-const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
+export const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
   ports: option("-p, --port <n>", lists(ports, "1234"), {
     group: "Listening",
     help: "TCP port, 0 for any free one, or a range such as 5000-5010; repeatable",
@@ -427,301 +342,8 @@ const OPTIONS: { readonly [Field in keyof Config]: Option<Config[Field]> } = {
   }),
 };
 
-const HELP = option("-h, --help", flag, { help: "print this" });
-const VERSION = option("-V, --version", flag, { help: "print the version" });
-const ALL: readonly Option<unknown>[] = [...Object.values(OPTIONS), HELP, VERSION];
-const BY_NAME = new Map(ALL.map((option) => [option.name, option]));
-const BY_LETTER = new Map(ALL.map((option) => [option.letter, option]));
-
-// -- Parsing --
-
-/**
- * Parses a command line.
- *
- * @param args Arguments as in `Deno.args`.
- * @returns A complete configuration, defaults filled in; or `"help"` or `"version"`
- * if one of these is asked for, whatever else is given. If an option that takes one
- * value is given twice, the last counts.
- * @throws {UsageError} If an option is unknown, a value is missing or malformed, an
- * argument is no option, or two options do not go together.
- *
- * @example
- * ```ts
- * import { assertEquals } from "@std/assert";
- *
- * const config = parseConfig(["-p", "5140", "--max-line=64k"]);
- * if (typeof config === "object") assertEquals(config.ports, [5140]);
- * assertEquals(parseConfig(["--help"]), "help");
- * ```
- */
-export function parseConfig(args: readonly string[]): Config | "help" | "version" {
-  const { words, problem } = canonical(args);
-  const given = collect(words);
-  if (given(HELP).length > 0) return "help";
-  if (given(VERSION).length > 0) return "version";
-  if (problem !== undefined) throw new UsageError(problem);
-  const taken = Object.entries<Option<unknown>>(OPTIONS).map(([field, option]) => {
-    return [field, option.take(given(option), option.name)];
-  });
-  // The type of the table has each field take the type that Config gives it.
-  const config = settle(Object.fromEntries(taken) as Config, given);
-  assertCompatible(config, given);
-  return config;
-}
-
-/** A configuration with the command line's defaults for what is left out. */
-export function completeConfig(config: Partial<Config>): Config {
-  const defaults = parseConfig([]);
-  if (typeof defaults === "string") throw new TypeError("The defaults are no configuration");
-  const { unixPaths = [], udpPorts = [] } = config;
-  const standsAlone = unixPaths.length > 0 || udpPorts.length > 0;
-  return { ...defaults, ...standsAlone && { ports: [] }, ...config };
-}
-
-type Given = (option: Option<unknown>) => readonly string[];
-
-/** What was given to each option: its values, or of a flag "true" for each time. */
-function collect(words: string[]): Given {
-  const names = (options: typeof ALL) => options.map(({ name }) => name);
-  const parsed: Record<string, unknown> = parseArgs(words, {
-    string: names(ALL.filter(({ expected }) => expected)),
-    boolean: names(ALL.filter(({ expected }) => !expected)),
-    collect: names(ALL),
-  });
-  return ({ name }) => (parsed[name] as unknown[]).map(String);
-}
-
-/** Without --port, other listeners stand alone; `-` is stdout. */
-function settle(config: Config, given: Given): Config {
-  const hasOthers = config.unixPaths.length > 0 || config.udpPorts.length > 0;
-  const isTcp = given(OPTIONS.ports).length > 0 || !hasOthers;
-  const output = config.output === "-" ? undefined : config.output;
-  const interfaces = given(OPTIONS.hosts).length > 0 ? config.hosts : [];
-  const udpPorts = config.udpPorts.map((port) =>
-    typeof port === "number" ? port : { ...port, interfaces: interfaces.filter(sameFamily(port)) }
-  );
-  return { ...config, ports: isTcp ? config.ports : [], udpPorts, output };
-}
-
-/** Whether a group can be joined on an interface with that address. */
-function sameFamily({ group }: MulticastGroup): (address: string) => boolean {
-  return (address) => isIPv4(address) === isIPv4(group);
-}
-
-function isStreamSocket(socket: string | UnixSocket): boolean {
-  return typeof socket === "string" || socket.type === "stream";
-}
-
-/** Rules that tie two options together, in words that name both. */
-function assertCompatible(config: Config, given: Given): void {
-  const isGiven = (field: keyof Config) => given(OPTIONS[field]).length > 0;
-  const isTcp = config.ports.length > 0;
-  const hearsStreams = isTcp || config.unixPaths.some(isStreamSocket);
-  const { format, framing, hosts, udpPorts } = config;
-  const hearsDatagrams = udpPorts.length > 0 || !config.unixPaths.every(isStreamSocket);
-  const isHex = format === "hex" || format === "hexline";
-  const isRaw = format === "raw";
-  const isEncoded = config.encoding !== undefined;
-  const rules: [fields: (keyof Config)[], isWrong: boolean, problem: string][] = [
-    [["tlsClientCa"], !isGiven("tlsCert"), "needs a certificate: add --tls-cert and --tls-key"],
-    [["tlsCert", "reusePort"], !isTcp, "is for TCP ports: add --port"],
-    [
-      ["framing", "maxLineBytes", "flushAfterMs"],
-      isRaw,
-      `does not go with --format raw: it takes reads as they come`,
-    ],
-    [
-      ["maxLineBytes", "flushAfterMs"],
-      isHex && !isGiven("framing"),
-      `does not go with --format ${format}, which takes reads as they come: add --framing`,
-    ],
-    [
-      ["encoding"],
-      isEncoded && (isRaw || isHex),
-      `does not go with --format ${format}: it shows bytes, not text`,
-    ],
-    [
-      ["encoding"],
-      isUtf16(config.encoding) && countsBytes(framing),
-      `${config.encoding} does not go with a --framing that counts bytes`,
-    ],
-    [
-      ["framing"],
-      isUtf16(config.encoding) && hasBinaryMark(framing),
-      `needs text with --encoding ${config.encoding}, such as end:; or end:\\u{e9}`,
-    ],
-    [["hosts"], hosts.some(isMulticast), groupHint(hosts, udpPorts)],
-    [["udpLines"], !hearsDatagrams, "is for datagrams: add --udp"],
-    [["udpLines"], isRaw || isHex, `does not go with --format ${format}: it has datagrams whole`],
-    [["rotateKeep"], !isGiven("rotateSizeBytes"), "is for files that rotate: add --rotate-size"],
-    [
-      ["rotateSizeBytes", "tee"],
-      config.output === undefined,
-      "is for a file: name one with --output",
-    ],
-    [["crlf", "escapes"], !config.interactive, "is for lines that are typed: add --interactive"],
-    [["crlf"], config.escapes, "does not go with --escapes: lines end as they are typed"],
-    [["forward"], !hearsStreams, "is for connections: add --port"],
-    [
-      ["echo", "greet", "replies"],
-      config.forward !== undefined,
-      "does not go with --forward: the target answers",
-    ],
-    [["webHosts"], config.web === undefined, "is for the page: add --web"],
-    [["forwardCa"], !config.forward?.isTls, "is for a target that speaks TLS: --forward tls://..."],
-  ];
-  if (isGiven("tlsCert") !== isGiven("tlsKey")) {
-    throw new UsageError("--tls-cert and --tls-key go together: give both or neither");
-  }
-  for (const [fields, isWrong, problem] of rules) {
-    const field = fields.find(isGiven);
-    if (isWrong && field) throw new UsageError(`--${OPTIONS[field].name} ${problem}`);
-  }
-}
-
-/** What to write for a group that is given as an address to listen on. */
-function groupHint(hosts: Config["hosts"], udpPorts: Config["udpPorts"]): string {
-  const group = hosts.find(isMulticast) ?? "";
-  const port = udpPorts.find((port) => typeof port === "number") || GROUP_PORT;
-  return `takes no multicast group: use --udp ${bracketed(group)}:${port}`;
-}
-
-/** Whether its frames have lengths in bytes. */
-function countsBytes(framing: Config["framing"]): boolean {
-  if (typeof framing === "object") return framing.kind === "length";
-  return framing === "octet" || framing === "syslog";
-}
-
-/** Whether its frames are marked by bytes that no text has. */
-function hasBinaryMark(framing: Config["framing"]): boolean {
-  if (typeof framing !== "object" || framing.kind === "length") return false;
-  const marks = framing.kind === "end" ? [framing.end] : [framing.start, framing.end];
-  return marks.some((mark) => decode(mark).includes("\uFFFD"));
-}
-
-type Word = { readonly word: string } | { readonly problem: string };
-
-/**
- * Says each option as `--name` or `--name=value`, which parseArgs cannot misread.
- * It takes `--port -1` for two options, `-q5` and `--echo=no` for a flag that is
- * set, and `--q` for `-q`; it gives `--port` alone an empty value, and the next
- * word to an unknown option.
- */
-function canonical(args: readonly string[]): { words: string[]; problem: string | undefined } {
-  const all = [...wordsOf([...args])];
-  return {
-    words: all.flatMap((item) => "word" in item ? [item.word] : []),
-    problem: all.flatMap((item) => "problem" in item ? [item.problem] : [])[0],
-  };
-}
-
-function* wordsOf(rest: string[]): Generator<Word> {
-  for (let arg; (arg = rest.shift()) !== undefined;) {
-    if (arg === "--") return yield* rest.map((word) => stray(word));
-    if (arg.startsWith("--")) yield long(arg, rest);
-    else if (/^-./s.test(arg)) yield* letters(arg, rest);
-    else yield stray(arg, rest[0]);
-  }
-}
-
-function long(arg: string, rest: string[]): Word {
-  const [, name = "", value] = /^--([^=]*)(?:=(.*))?$/s.exec(arg) ?? [];
-  const option = BY_NAME.get(name);
-  return option ? bind(option, value, rest) : stranger(arg, rest);
-}
-
-/** Letters may be joined; behind the last a value may follow that is not a letter. */
-function* letters(arg: string, rest: string[]): Generator<Word> {
-  const [, joined = "", value] = /^-([A-Za-z]+)([^A-Za-z].*)?$/s.exec(arg) ?? [];
-  const options = [...joined].map((letter) => BY_LETTER.get(letter));
-  const last = options.pop();
-  if (!last || options.includes(undefined)) return yield stranger(arg, rest);
-  for (const option of options) yield bind(option!, undefined, []);
-  yield bind(last, value?.replace(/^=/, ""), rest);
-}
-
-function stray(arg: string, next?: string): Word {
-  const hint = placeHint(arg, next) ?? "only options are taken";
-  return { problem: `Cannot use argument "${arg}": ${hint}` };
-}
-
-function stranger(arg: string, [next]: string[]): Word {
-  const hint = optionHint(arg, next, ALL);
-  return { problem: `Unknown option "${arg}"${hint ? `: ${hint}` : ""}` };
-}
-
-/** Ties an option to its value: the one that is joined to it, or else the next word. */
-function bind({ name, expected }: Option<unknown>, joined: string | undefined, rest: string[]) {
-  if (!expected && joined === undefined) return { word: `--${name}` };
-  if (!expected) return { problem: `Option "--${name}" takes no value: got "${joined}"` };
-  const isNext = rest[0] !== undefined && !/^--?[A-Za-z]/.test(rest[0]);
-  const value = joined ?? (isNext ? rest.shift() : undefined);
-  if (value) return { word: `--${name}=${value}` };
-  return { problem: `Option "--${name}" needs a value: ${expected}` };
-}
-
-// -- Help --
-
-const HELP_COLUMNS = 100;
-const TEXT_COLUMN = 2 + Math.max(...ALL.map((option) => labelOf(option).length));
-
-/**
- * The text of `--help`.
- *
- * @returns Usage, options in groups, examples, permissions, signals and exit status,
- * in lines of at most 100 columns, the last of them ended.
- *
- * @example
- * ```ts
- * import { assertMatch } from "@std/assert";
- *
- * assertMatch(usage(), /--port <n> .* \(default 1234\)/);
- * ```
- */
-export function usage(): string {
-  return `earshot ${manifest.version}: logs what every client of a port says, in whole lines, and answers if told to
-
-Usage: earshot [options], where sizes may end in k, M or G
-${ALL.map(helpOf).join("")}
-Examples
-  earshot --host 0.0.0.0 --port 5140                 hear a network's devices
-  earshot --quiet --format json | jq -r .message     feed another program
-  earshot -p 5140 --udp 5140 --framing syslog        receive syslog over TCP and UDP
-  earshot -o all.log --rotate-size 10M --web 8080    keep a bounded log and watch it
-  earshot --interactive --crlf --flush-after 0.2     talk with what has a prompt
-
-${permissions()}
-Signals: INT and TERM end it after what has arrived is logged, a second one at once; HUP opens
---output anew and reads certificates and --names again, or on a terminal, without any of these,
-ends it; USR2 prints a summary.
-Exit status: 0 ended by a signal or as asked, 1 cannot listen or write, 2 wrong usage, 3 --until has
-not been seen, 128 and its number after a second signal.
-`;
-}
-
-/** `  -p, --port <n>` */
-function labelOf({ letter, synopsis }: Option<unknown>): string {
-  return `${letter ? "  " : "      "}${synopsis}`;
-}
-
-function helpOf(option: Option<unknown>): string {
-  const heading = option.group ? `\n${option.group}\n` : "";
-  const text = option.default ? `${option.help} (default\u00A0${option.default})` : option.help;
-  const lines = wrapped(text, HELP_COLUMNS - TEXT_COLUMN);
-  const label = labelOf(option).padEnd(TEXT_COLUMN);
-  return `${heading}${label}${lines.join(`\n${" ".repeat(TEXT_COLUMN)}`)}\n`;
-}
-
-function permissions(): string {
-  const beside = PERMISSIONS.map((permission) => {
-    const options = ALL.filter(({ needs }) => needs?.includes(permission));
-    return `; --allow-${permission} for ${options.map(({ name }) => `--${name}`).join(", ")}`;
-  });
-  return wrapped(`Permissions of Deno: --allow-net${beside.join("")}.`, HELP_COLUMNS).join("\n");
-}
-
-/** Cuts at spaces, not at those that do not break, into lines of at most `columns`. */
-function wrapped(text: string, columns: number): string[] {
-  const lines = text.match(new RegExp(`\\S(.{0,${columns - 2}}\\S)?(?= |$)`, "g")) ?? [];
-  return lines.map((line) => line.replaceAll("\u00A0", " "));
-}
+export const HELP = option("-h, --help", flag, { help: "print this" });
+export const VERSION = option("-V, --version", flag, { help: "print the version" });
+export const ALL: readonly Option<unknown>[] = [...Object.values(OPTIONS), HELP, VERSION];
+export const BY_NAME = new Map(ALL.map((option) => [option.name, option]));
+export const BY_LETTER = new Map(ALL.map((option) => [option.letter, option]));

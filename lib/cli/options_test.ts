@@ -1,5 +1,8 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { type Config, parseConfig, usage, UsageError } from "./options.ts";
+import { usage } from "./help.ts";
+import { UsageError } from "./option.ts";
+import type { Config } from "./options.ts";
+import { parseConfig } from "./parse.ts";
 import { bytesOf } from "../../tests/support/data.ts";
 import { READ } from "../../tests/support/needs.ts";
 
