@@ -205,7 +205,9 @@ export class Interactive {
   }
 
   #sendToAddress(address: string, bytes: Uint8Array): void {
-    const client = this.#open.find(({ subject: { peer } }) => peerText(peer) === address);
+    const client = this.#open.find(({ subject }) =>
+      peerText(subject.peer) === address || subjectText(subject) === address
+    );
     if (client) this.send(client.subject.number, bytes);
     else if (!this.#options.datagrams.answerTo(address, bytes)) {
       this.#refuse(`send to ${address}: nobody has that address`);

@@ -107,7 +107,7 @@ Deno.test("Interactive.push() sends @@ as a line that begins with @", async () =
 Deno.test("Interactive.push() explains every other form of @, and sends nothing", async () => {
   using one = interactiveOf(1);
   const forms =
-    "@,@x y,@0 x,@01 x,@1\tx,@-1 x,@\x1B x,@all x,@? x,@1! x,@0,@01!,@10.0.0.1:1,@1.2:3 x";
+    "@,@x y,@0 x,@01 x,@1\tx,@-1 x,@\x1B x,@all x,@? x,@1! x,@0,@01!,@10.0.0.1:1,@[x]:3 x";
   for (const wrong of forms.split(",")) {
     one.type(`${wrong}\n`);
   }

@@ -30,7 +30,8 @@ const MAX_HEAD_BYTES = 100;
 const AT_SIGN = 0x40;
 
 const NUMBER = /^[1-9]\d{0,9}$/;
-const ADDRESS = /^(?:\d{1,3}(?:\.\d{1,3}){3}|\[[\da-f:.]+(?:%[\w.-]+)?\]):\d{1,5}$/i;
+/** An address or a name that the operator gave, as records show them. */
+const ADDRESS = /^(?:[\w.-]{1,64}|\[[\da-f:.]+(?:%[\w.-]+)?\]):\d{1,5}$/i;
 
 /** Reads a line without its end; of text that is sent every byte stays as it was typed. */
 export function parseTyped(line: Uint8Array): Command {
@@ -57,6 +58,6 @@ function lineTo(name: string, line: Uint8Array): Command | undefined {
   const text = line.subarray(name.length + 2);
   if (NUMBER.test(name)) return { tag: "line", to: { tag: "number", number: Number(name) }, text };
   if (ADDRESS.test(name)) {
-    return { tag: "line", to: { tag: "address", address: name.toLowerCase() }, text };
+    return { tag: "line", to: { tag: "address", address: name }, text };
   }
 }
