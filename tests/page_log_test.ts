@@ -172,6 +172,29 @@ Deno.test({
 
 Deno.test({
   ...BROWSER,
+  name: "page says what is not shown where one reads, though there is no room for more",
+  async fn() {
+    await using scene = await stage();
+    const { browser, events } = scene;
+    for (let i = 0; i < 20; i++) events.say(...events.lines(1, 100));
+    await browser.until(`${LOG}.childElementCount === 2000`);
+    await browser.value(`${LOG}.scrollTop = 2000`);
+    await browser.until(`!${FOLLOW}`);
+    events.snapshot = () => ({ records: events.lines(1, 5, "after"), resumed: true, missed: 12 });
+    events.drop();
+    await browser.until(
+      `${LOG}.lastElementChild.innerText.startsWith("12 records not shown here")`,
+    );
+    await browser.until(pageHas("5 new below"));
+    assertEquals(await browser.value(`${LOG}.scrollTop`), 2000);
+    await browser.click("button", "5 new below");
+    await browser.until(`${LOG}.lastElementChild.innerText.includes("after 4.")`);
+    assertEquals(await browser.value(`${LOG}.querySelectorAll(".note").length`), 1);
+  },
+});
+
+Deno.test({
+  ...BROWSER,
   name: "page keeps the row at the top when switches change the rows",
   async fn() {
     await using scene = await stage((events) =>

@@ -23,8 +23,9 @@ const scroller = $("scroller");
 
 /** By choice: `connection=3`, `host=192.0.2.7`. */
 const clients = new Map();
-/** How many the server lists in all. */
+/** How many there are, and how many of them are searched for. */
 let total = 0;
+let matching = 0;
 /** Whether the server's events list all of them. */
 let isWhole = true;
 /** How many of a list that is cut have been asked for. */
@@ -66,6 +67,7 @@ function addSamples({ samples, lines: before, sampledAtMs }, lines, nowMs) {
 export function takeClients({ clients: listed, total: all, totals }, isSnapshot) {
   for (const client of listed) takeClient(client, isSnapshot);
   total = Math.max(listed.length, all ?? totals.open);
+  if (view.search.trim() === "") matching = total;
   isWhole = total === listed.length;
   if (isWhole) markGone(new Set(listed.map(choiceOf)));
   showClients();
@@ -123,9 +125,9 @@ export async function refreshPages() {
       const answer = await fetch(`clients?${query}`);
       if (!answer.ok || sort !== view.sort || search !== view.search) break;
       const page = await answer.json();
-      total = page.total;
+      matching = page.total;
       for (const client of page.clients) takeClient(client);
-      if (from + PAGE_SIZE >= total) break;
+      if (from + PAGE_SIZE >= matching) break;
     }
   } catch {
     // The stream says that the connection is lost.
@@ -136,7 +138,7 @@ export async function refreshPages() {
 
 setInterval(refreshPages, REFRESH_MS);
 new IntersectionObserver(([entry]) => {
-  if (!entry.isIntersecting || wanted >= total) return;
+  if (!entry.isIntersecting || wanted >= matching) return;
   wanted += PAGE_SIZE;
   refreshPages();
 }, { root: scroller, rootMargin: "200px" }).observe($("unlisted"));
@@ -201,7 +203,7 @@ export function showClients() {
   if (!isStill || found.some(({ item }) => !item?.isConnected)) place(found);
   for (const client of found) show(client);
   const connected = [...clients.values()].filter(({ isGone }) => !isGone).length;
-  const rest = isWhole ? 0 : Math.max(0, total - found.filter(({ isGone }) => !isGone).length);
+  const rest = isWhole ? 0 : Math.max(0, matching - found.filter(({ isGone }) => !isGone).length);
   setText($("unlisted"), rest > 0 ? `and ${rest} more` : "");
   setText($("listed"), count(Math.max(total, connected)));
   $("nobody").hidden = found.length > 0;

@@ -225,7 +225,7 @@ function drawWaiting() {
   if (limit < MAX_SHOWN) { for (const entry of visible) entry.limit = limit; }
   if (held) addHeld(added, visible);
   else append(visible);
-  while (!held && log.childElementCount > MAX_ROWS) log.firstElementChild.remove();
+  if (!held) removeRows(log.childElementCount - MAX_ROWS);
   keepUp();
   showNotes();
 }
@@ -249,11 +249,20 @@ export function redraw() {
   waiting = [];
   lastMs = undefined;
   labelWidth = 0;
-  log.replaceChildren();
+  removeRows(Infinity);
   append((held ?? shownFeed.entries).filter(isVisible).slice(-MAX_ROWS));
   if (place) returnTo(place);
   keepUp();
   showNotes();
+}
+
+/** Takes rows away from the top, and what holds them. */
+function removeRows(count) {
+  for (let row = log.firstElementChild; row && count > 0; row = log.firstElementChild, count--) {
+    const entry = entries.get(row);
+    if (entry) entry.row = undefined;
+    row.remove();
+  }
 }
 
 function refill(isConcerned) {
@@ -282,12 +291,13 @@ function release() {
 
 /** While one reads, what comes is added below as long as there is room, or only counted. */
 function addHeld(added, visible) {
-  belowCount += visible.length;
+  belowCount += visible.filter(({ record }) => record).length;
   const room = MAX_ROWS - log.childElementCount;
   isHeldFull ||= isPaused || visible.length > room || held.length + added.length > MAX_HELD;
-  if (isHeldFull) return;
-  held.push(...added);
-  append(visible);
+  if (!isHeldFull) {
+    held.push(...added);
+    append(visible);
+  } else if (!isPaused) append(visible.filter(({ note }) => note !== undefined));
 }
 
 export function setFollowing(isOn) {
@@ -310,7 +320,9 @@ export function togglePause() {
 /** Counts again what is not drawn. */
 function recount() {
   const last = held.at(-1)?.number ?? 0;
-  belowCount = shownFeed.entries.filter((entry) => entry.number > last && isVisible(entry)).length;
+  belowCount =
+    shownFeed.entries.filter((entry) => entry.record && entry.number > last && isVisible(entry))
+      .length;
   showNotes();
 }
 
@@ -341,6 +353,7 @@ log.addEventListener("scroll", () => {
   if (isAtEnd()) {
     if (!isFollowing()) setFollowing(true);
   } else if (isUp && isFollowing()) setFollowing(false);
+  lastPlace = held && placeNow();
   refreshTimes();
 });
 $("follow").addEventListener("change", () => setFollowing(isFollowing()));
@@ -398,7 +411,6 @@ export function keepingPlace(act) {
   keepUp();
 }
 
-log.addEventListener("scrollend", () => lastPlace = held && placeNow());
 new ResizeObserver(() => {
   if (held && lastPlace) returnTo(lastPlace);
   keepUp();

@@ -109,6 +109,12 @@ function showKeys() {
   if (!$("keys").open) $("keys").showModal();
 }
 
+/** Where there is no room for it, the list is a sheet above the log. */
+function hideSide() {
+  $("chip").setAttribute("aria-expanded", "false");
+  $("chip").focus();
+}
+
 /** What a button shows or hides. */
 function toggle(button) {
   button.setAttribute("aria-expanded", String(button.ariaExpanded !== "true"));
@@ -125,11 +131,11 @@ const BUTTONS = {
   "show-keys": showKeys,
   "hide-keys": () => $("keys").close(),
   "tools-more": () => toggle($("tools-more")),
-  "chip": () => toggle($("chip")),
-  "hide-side": () => {
-    $("chip").setAttribute("aria-expanded", "false");
-    $("chip").focus();
+  "chip": () => {
+    toggle($("chip"));
+    $("hide-side").focus();
   },
+  "hide-side": hideSide,
   "show-all": () => choose(view.choice),
   "leave": () => choose(view.choice),
 };
@@ -170,7 +176,10 @@ const KEYS = {
   "]": () => chooseNext(1),
   "r": () => $("reply-text").focus(),
   "?": showKeys,
-  "Escape": () => view.choice !== "" && choose(view.choice),
+  "Escape": () => {
+    if ($("chip").ariaExpanded === "true") hideSide();
+    else if (view.choice !== "") choose(view.choice);
+  },
 };
 
 /** Moves to a box, wherever it is hidden. */

@@ -65,6 +65,7 @@ const drafts = new Map();
 let shownChoice = view.choice;
 
 onChange((changed) => {
+  if (changed.includes("key")) showReply();
   if (!changed.includes("choice")) return;
   drafts.set(shownChoice, field.value);
   shownChoice = view.choice;

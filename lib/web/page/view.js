@@ -58,6 +58,7 @@ export function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   if (given.has("key")) sessionStorage.setItem(KEY_NAME, given.get("key"));
   replyKey = sessionStorage.getItem(KEY_NAME) ?? undefined;
+  history.replaceState(null, "", linkTo({}));
   const changes = { ...DEFAULTS };
   for (const [name, value] of given) {
     if (name === "connection" && /^[1-9]\d*$/.test(value)) changes.choice = `${name}=${value}`;
@@ -68,7 +69,7 @@ export function readAddress() {
     }
   }
   change(changes);
-  history.replaceState(null, "", linkTo({}));
+  for (const listener of listeners) listener(["key"]);
 }
 
 globalThis.addEventListener("hashchange", readAddress);
