@@ -29,6 +29,10 @@
  * - **Back-pressure.** A read is started only for a source that is watched and
  *   whose last bytes have been taken, so a slow reader slows its peers down
  *   instead of filling memory.
+ * - **An end shows behind unread data**, as long as that is less than 2 KiB: so far a
+ *   source is read on behind it.
+ * - **Changes count at once**, also while a call waits, as with epoll.
+ * - **Nobody is held.** A source that nobody watches does not keep the process alive.
  * - **A quiet source costs nothing**, neither time per event nor memory per wait.
  * - **A look is complete.** With a timeout of 0 all that waited in the kernel when
  *   the call was made is in the answer, for any number of sources. A call that
@@ -1994,8 +1998,15 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
     return this.input.tag === "closed";
   }
 
+  /** Whether it was handed over as web streams. */
+  protected isHandedOver = false;
+
   /** Throws if it was handed over. */
-  protected abstract assertOwned(action: string): void;
+  protected assertOwned(action: string): void {
+    if (!this.isHandedOver || this.isClosed) return;
+    throw fault("EBUSY", `Cannot ${action}: the connection was handed over as web streams`);
+  }
+
   /** The operation that was pending at close() has settled. */
   protected abstract onCancelled(hasFailed: boolean): void;
 
@@ -2003,7 +2014,7 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
     const state = this.input;
     switch (state.tag) {
       case "idle":
-        return this.#arrivedBytes > 0 ? POLLIN : 0;
+        return this.#end > this.#start || this.#returned ? POLLIN : 0;
       case "connecting":
       case "closed":
         return 0;
@@ -2018,12 +2029,12 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
   }
 
   mayRead(): boolean {
-    return this.input.tag === "idle" && !this.isPending && this.#end === this.#start;
+    return this.input === IDLE && !this.isPending && this.#end === this.#start;
   }
 
   override mayReadOn(): boolean {
-    return this.input.tag === "idle" && !this.isPending && this.#end > this.#start &&
-      this.#end < SMALL_READ_BYTES;
+    return this.#end > this.#start && this.#end < SMALL_READ_BYTES && this.input === IDLE &&
+      !this.isPending;
   }
 
   startRead(): void {
@@ -2043,7 +2054,7 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
 
   readonly #onRead = (count: number | null): void => {
     this.isPending = false;
-    if (this.isClosed) return this.#onLateRead(false);
+    if (this.input === CLOSED) return this.#onLateRead(false);
     const isFirst = this.#end === 0;
     const offered = (isFirst ? this.#buffer!.length : SMALL_READ_BYTES) - this.#end;
     if (count === null) {
@@ -2095,20 +2106,17 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
     this.#dropBuffer();
   }
 
-  get #arrivedBytes(): number {
+  /** Bytes that can be taken now. */
+  get takableBytes(): number {
+    if (this.input === CONNECTING) return 0;
     const unread = this.#end - this.#start;
     return this.#returned ? this.#returned.length + unread : unread;
   }
 
-  /** Bytes that can be taken now. */
-  get takableBytes(): number {
-    return this.input.tag === "connecting" ? 0 : this.#arrivedBytes;
-  }
-
   /** Moves at most `max` bytes into `target`, from `at` on; returns how many, 0 at end of file. */
   take(max: number, target: Uint8Array, at: number): number {
-    if (this.isClosed) throw fault("EBADF", "Cannot receive: the socket is closed");
-    this.assertOwned("receive");
+    if (this.input === CLOSED) throw fault("EBADF", "Cannot receive: the socket is closed");
+    if (this.isHandedOver) this.assertOwned("receive");
     if (max === 0) return 0;
     return this.takableBytes > 0 ? this.move(max, target, at) : this.#takeEnd();
   }
@@ -2184,12 +2192,12 @@ class StreamEndpoint extends ReceivingEndpoint {
   }
 
   readiness(): number {
-    if (this.isClosed) return POLLNVAL;
+    const { input } = this;
+    if (input === CLOSED) return POLLNVAL;
     // Whoever has the web streams hears from them.
-    if (this.#web) return 0;
+    if (this.isHandedOver) return 0;
     const events = this.readReadiness() | this.writeReadiness();
-    const isOver = this.input.tag === "ended" && this.isShut;
-    return isOver ? events | POLLHUP : events;
+    return input === ENDED && this.isShut ? events | POLLHUP : events;
   }
 
   connect(attempt: ConnectAttempt): void {
@@ -2239,15 +2247,11 @@ class StreamEndpoint extends ReceivingEndpoint {
     return this.#connected!.promise.then(() => super.shutdown());
   }
 
-  protected assertOwned(action: string): void {
-    if (!this.#web || this.isClosed) return;
-    throw fault("EBUSY", `Cannot ${action}: the connection was handed over as web streams`);
-  }
-
   /** The connection as web streams; from now on it is theirs. */
   get web(): WebStreams {
     if (this.#web) return this.#web;
     if (this.isClosed) throw fault("EBADF", "Cannot hand over: the socket is closed");
+    this.isHandedOver = true;
     this.#web = new WebStreams({
       receive: () => this.#receive(),
       send: (bytes) => super.sendAll(bytes),
