@@ -1,6 +1,7 @@
 /** A server that speaks TLS. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { decode, encode } from "../lib/bytes.ts";
 import { type CertificateFiles, makeCertificate } from "./support/certificates.ts";
@@ -273,3 +274,93 @@ Deno.test({
     ]);
   },
 });
+
+/** The counters of handshakes that failed, those above 0. */
+async function failuresOf({ server }: TlsRunning): Promise<string[]> {
+  const { hostname, port } = server.webAddr!;
+  const response = await fetch(`http://${hostname}:${port}/metrics`);
+  return (await response.text()).split("\n").filter((row) => /^earshot_hand.* [1-9]/.test(row));
+}
+
+Deno.test({
+  ...TLS,
+  name: "a TLS server leaves no record of who leaves without a word, and gives them no number",
+  async fn() {
+    await using running = await serveTls(["--web", "0"]);
+    for (let i = 0; i < 3; i++) (await running.connect()).close();
+    using half = await running.connect();
+    await half.closeWrite();
+    await readUpTo(half, 1);
+    using conn = await connectSecurely(running);
+    await conn.write(encode("hello\n"));
+    await running.out.until("| hello");
+    assertMatch(running.out.text, /^#1 \S+ connected\n#1 \S+ \| hello\n$/);
+    assertEquals(await failuresOf(running), []);
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "a TLS server counts the handshakes that fail, with --quiet, too",
+  async fn() {
+    await using running = await serveTls(["--web", "0", "--quiet"]);
+    for (let i = 0; i < 2; i++) {
+      using plain = await running.connect();
+      await plain.write(encode("<13>hello\n"));
+      const alert = await readUpTo(plain, 100);
+      assertEquals([alert[0], alert.length], [21, 7]);
+    }
+    await untilTrueOf(async () => (await failuresOf(running)).join().endsWith("2"));
+    assertEquals(await failuresOf(running), [
+      'earshot_handshake_failures_total{reason="not TLS"} 2',
+    ]);
+    assertEquals(running.out.text, "");
+  },
+});
+
+async function untilTrueOf(condition: () => Promise<boolean>): Promise<void> {
+  while (!await condition()) await pause(10);
+}
+
+Deno.test({
+  ...TLS,
+  name: "a TLS server keeps the lines that came whole before a damaged record",
+  async fn() {
+    await using running = await serveTls([]);
+    using conn = await running.connect();
+    const { client, appended, ended } = clientOver(conn);
+    client.write("one\n");
+    await running.out.until("| one");
+    appended.push(...bytesOf("\x17\x03\x03\0\x20" + "junk".repeat(8)));
+    client.write("two\nthree\n");
+    await running.out.until("disconnected");
+    client.destroy();
+    await ended;
+    const [, ...records] = running.out.lines.map((line) => line.replace(/^#1 \S+ /, ""));
+    const end = "disconnected: 14 bytes, 3 lines, 0.0 s (damaged TLS message)";
+    assertEquals(records, ["| one", "| two", "| three", end]);
+  },
+});
+
+/** A client of TLS over a connection; what it writes is sent together with what is appended. */
+function clientOver(conn: Deno.TcpConn) {
+  const appended: number[] = [];
+  const ended = Promise.withResolvers<void>();
+  const duplex = new Duplex({
+    read() {},
+    write(chunk: Uint8Array, _encoding, done) {
+      writeAll(conn, Uint8Array.of(...chunk, ...appended.splice(0))).then(() => done(), done);
+    },
+  });
+  const client = connectTls({ socket: duplex, rejectUnauthorized: false });
+  client.on("error", () => {});
+  const receive = async () => {
+    const bytes = new Uint8Array(65536);
+    for (let count; (count = await conn.read(bytes).catch(() => null)) !== null;) {
+      duplex.push(bytes.slice(0, count));
+    }
+    ended.resolve();
+  };
+  receive();
+  return { client, appended, ended: ended.promise };
+}
