@@ -56,6 +56,11 @@ const RECORDS = "who comes and goes is always recorded; -V prints the version";
 
 const HABITS: [typed: string, next: string | undefined, hint: string | undefined][] = [
   ["-l", undefined, LISTENS],
+  ["--wait", "5", "--for ends after so long, --idle-timeout disconnects the silent"],
+  ["--max-count", "5", "--count ends after so many lines"],
+  ["--expect", "ok", "--until ends when that was seen"],
+  ["--logfile", "f", "use --output"],
+  ["--rotate", "10M", "use --rotate-size"],
   ["-k", undefined, LISTENS],
   ["-lk", "127.0.0.1", LISTENS],
   ["-l", "1234", `${LISTENS}; use --port 1234`],

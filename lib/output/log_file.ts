@@ -10,7 +10,7 @@ import { PIPE_BYTES, type Sink } from "../io.ts";
 import { FILE_MODE, type Rotator } from "./rotation.ts";
 
 /** Between two looks whether a file is still there: a look costs as much as two writes. */
-const LOOK_MS = 200;
+const LOOK_MS = 50;
 
 export interface LogFileOptions {
   readonly rotator: Rotator | undefined;
