@@ -76,6 +76,8 @@ Deno.test({
     await browser.call("Page.reload");
     await browser.until(`${logHas("abc two")} && !${logHas("one")}`);
     assertEquals(await browser.value(`document.querySelector("#filter").value`), "two");
+    await browser.value(`location.hash = "#toString=1&time=never&sort=odd&host=..%2F&filter=one"`);
+    await browser.until(`location.hash === "#filter=one" && ${logHas("a.c one")}`);
   },
 });
 

@@ -19,6 +19,12 @@ const DEFAULTS = {
   at: "",
 };
 
+/** What some of them may be. */
+const VALUES = {
+  time: ["UTC", "local", "relative"],
+  sort: ["number", "name", "silence", "rate"],
+};
+
 const KEY_NAME = "earshot-key";
 const listeners = [];
 
@@ -60,16 +66,20 @@ export function readAddress() {
   replyKey = sessionStorage.getItem(KEY_NAME) ?? undefined;
   history.replaceState(null, "", linkTo({}));
   const changes = { ...DEFAULTS };
-  for (const [name, value] of given) {
-    if (name === "connection" && /^[1-9]\d*$/.test(value)) changes.choice = `${name}=${value}`;
-    else if (name === "host" && /^[\da-f.:]+(%.+)?$/i.test(value)) {
-      changes.choice = `${name}=${encodeURIComponent(value)}`;
-    } else if (name in DEFAULTS && name !== "choice") {
-      changes[name] = typeof DEFAULTS[name] === "boolean" ? value === "on" : value;
-    }
-  }
+  for (const [name, value] of given) Object.assign(changes, chosenBy(name, value));
   change(changes);
   for (const listener of listeners) listener(["key"]);
+}
+
+/** What one part of the address chooses; nothing if it is wrong. */
+function chosenBy(name, value) {
+  if (name === "connection" && /^[1-9]\d{0,14}$/.test(value)) return { choice: `${name}=${value}` };
+  if (name === "host" && /^[\da-f.:]+(%.+)?$/i.test(value)) {
+    return { choice: `${name}=${encodeURIComponent(value)}` };
+  }
+  if (name === "choice" || !Object.hasOwn(DEFAULTS, name)) return {};
+  if (typeof DEFAULTS[name] === "boolean") return { [name]: value === "on" };
+  return VALUES[name]?.includes(value) === false ? {} : { [name]: value };
 }
 
 globalThis.addEventListener("hashchange", readAddress);
