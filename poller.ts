@@ -1900,14 +1900,14 @@ abstract class SendingEndpoint extends Endpoint {
   }
 
   /** The connection is gone: nothing of what is queued can be sent any more. */
-  protected giveUpSending(reason: Error): void {
+  protected giveUpSending(reason: () => Error): void {
     if (this.#writing.tag === "absent") return;
     this.#outbox?.fail(reason);
     this.#breakWriting(BROKEN);
   }
 
   /** What has no room yet will have none any more. */
-  protected dropLater(reason: Error): void {
+  protected dropLater(reason: () => Error): void {
     this.#outbox?.failLater(reason);
   }
 
@@ -1966,7 +1966,7 @@ abstract class SendingEndpoint extends Endpoint {
   #onWriteFailed(error: unknown): void {
     // A failed read or abort() has told of the end already, and has the last word.
     if (this.#writing.tag === "broken") return;
-    const isHeard = this.#outbox?.fail(error) ?? false;
+    const isHeard = this.#outbox?.fail(() => error) ?? false;
     this.#breakWriting(isHeard ? BROKEN : { tag: "failed", error });
     this.changed();
   }
@@ -2082,7 +2082,7 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
     if (this.isClosed) return this.#onLateRead(true);
     if (this.#start === this.#end) this.#dropBuffer();
     this.input = { tag: "failed", error };
-    this.giveUpSending(brokenConnection());
+    this.giveUpSending(brokenConnection);
     this.changed();
   };
 
@@ -2284,7 +2284,7 @@ class StreamEndpoint extends ReceivingEndpoint {
   close(): void {
     if (this.isClosed) return;
     this.shutInput();
-    this.dropLater(fault("EBADF", "Cannot send: the socket was closed"));
+    this.dropLater(closedByOwner);
     try {
       if (!this.isSending) this.#free(closeQuietly);
     } finally {
@@ -2293,7 +2293,7 @@ class StreamEndpoint extends ReceivingEndpoint {
   }
 
   abort(): void {
-    this.giveUpSending(fault("EBADF", "Cannot send: the socket was closed"));
+    this.giveUpSending(closedByOwner);
     try {
       this.close();
     } finally {
@@ -2316,7 +2316,7 @@ class StreamEndpoint extends ReceivingEndpoint {
     if (this.#isFreed) return;
     this.#isFreed = true;
     this.hold();
-    this.giveUpSending(fault("EBADF", "Cannot send: the socket was closed"));
+    this.giveUpSending(closedByOwner);
     try {
       close(this.stream);
     } finally {
@@ -2327,6 +2327,17 @@ class StreamEndpoint extends ReceivingEndpoint {
   #releaseIfOver(): void {
     if (this.#isFreed && !this.isPending) this.release();
   }
+}
+
+function closedByOwner(): Error {
+  return fault("EBADF", "Cannot send: the socket was closed");
+}
+
+/** An error is made only for somebody: it costs as much as a connection. */
+function rejectAll(waiting: readonly WholeSend[], reason: () => unknown): void {
+  if (waiting.length === 0) return;
+  const error = reason();
+  for (const { sent } of waiting) sent.reject(error);
 }
 
 function brokenConnection(): Error {
@@ -2502,15 +2513,15 @@ class Outbox {
   }
 
   /** Tells whoever waits that nothing more will leave; returns whether anybody did. */
-  fail(error: unknown): boolean {
+  fail(reason: () => unknown): boolean {
     const waiting = [...this.#leaving.splice(0), ...this.#later.splice(0)];
-    for (const { sent } of waiting) sent.reject(error);
+    rejectAll(waiting, reason);
     return waiting.length > 0;
   }
 
   /** Tells whoever waits for room that there will be none. */
-  failLater(error: unknown): void {
-    for (const { sent } of this.#later.splice(0)) sent.reject(error);
+  failLater(reason: () => unknown): void {
+    rejectAll(this.#later.splice(0), reason);
   }
 }
 
