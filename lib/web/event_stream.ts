@@ -263,7 +263,8 @@ class EventStream {
       this.place = placeBehind(given);
     } else {
       this.#fullBytes = this.#heldBytes;
-      this.stuckSinceMs = Math.min(this.stuckSinceMs, performance.now());
+      // It has taken something since the last time, or it would not have been tried again.
+      this.stuckSinceMs = performance.now();
     }
   }
 

@@ -43,6 +43,8 @@ const TOKENS_PER_SECOND = 400;
 const TOKENS_PER_MS = 4;
 /** and its sending. A flood of any kind takes a few percent of a core. */
 const TOKENS_PER_BYTE = 1 / (64 * 1024);
+/** What node:http cannot read is an error, with a stack. */
+const WRONG_TOKENS = 1;
 /** How long nobody is accepted at least when all of these are spent. */
 const REFILL_MS = 20;
 
@@ -100,7 +102,10 @@ export class HttpPort {
       { maxHeaderSize: MAX_HEADER_BYTES },
       (request, response) => this.#onRequest(request, response),
     );
-    this.#server.on("clientError", (error, wire) => refuse(wire as Wire, statusOf(error)));
+    this.#server.on("clientError", (error, wire) => {
+      this.#budget.spend(WRONG_TOKENS);
+      refuse(wire as Wire, statusOf(error));
+    });
     this.#server.on("connect", (_request, wire) => refuse(wire as Wire, NOT_ALLOWED));
     this.#accepting = this.#accept();
   }
