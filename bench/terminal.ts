@@ -1,11 +1,14 @@
 // The picture of the README, from a real run:
 //   deno run -A bench/terminal.ts > docs/terminal.svg
 //
-// Three clients talk to a server at the same time; one sends an escape sequence. What the
-// server printed, colours included, becomes SVG text, as `deno fmt` wants it. Only the ports and
-// the time of the first record are put in place of the real ones, so that two runs differ little.
+// Two devices talk to a server as on a terminal: one is answered by a rule, the other never ends
+// its lines until its hint is followed. What the server printed, colours included, becomes SVG
+// text, as `deno fmt` wants it. Only the ports are put in place of the real ones, and the time of
+// the first record, so that two runs differ little.
 
-const WIDTH = 980;
+import { parseConfig, type Server, startServer } from "../main.ts";
+
+const WIDTH = 1150;
 const LINE = 21;
 const LEFT = 20;
 const TOP = 62;
@@ -13,58 +16,62 @@ const TOP = 62;
 const GROUND = "#0d1117";
 const INK = "#c9d1d9";
 const EDGE = "#747c87";
+const FAINT = "#8b949e";
 
-const main = new URL("../main.ts", import.meta.url).href;
-const server = new Deno.Command(Deno.execPath(), {
-  args: ["run", "-q", "--allow-net", main, "--port", "0", "--color", "always"],
-  stdout: "piped",
-  stderr: "piped",
-}).spawn();
-
-let greeting = "";
-const stderr = server.stderr.pipeThrough(new TextDecoderStream()).getReader();
-while (!greeting.includes("\n")) greeting += (await stderr.read()).value ?? "";
-const port = Number(/:(\d+) /.exec(greeting)![1]);
+const COMMAND = ["--reply", "LOGIN=>OK\\n"];
+const decoder = new TextDecoder();
+let output = "";
+const stream = {
+  write(bytes: Uint8Array) {
+    output += decoder.decode(bytes);
+    return Promise.resolve(bytes.length);
+  },
+};
 
 const encoder = new TextEncoder();
-const connect = () => Deno.connect({ hostname: "127.0.0.1", port });
-const pause = (ms = 100) => new Promise((resolve) => setTimeout(resolve, ms));
-async function say(client: Deno.Conn, text: string) {
+const pause = (ms = 150) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function connectTo({ addrs }: Server): Promise<Deno.TcpConn> {
+  const [addr] = addrs as Deno.NetAddr[];
+  return Deno.connect({ hostname: "127.0.0.1", port: addr!.port });
+}
+
+async function say(client: Deno.Conn, text: string): Promise<void> {
   await client.write(encoder.encode(text));
   await pause();
 }
 
-const door = await connect();
-await pause();
-const sensor = await connect();
-await pause();
-await say(door, "door 7 ");
-await say(sensor, "temperature 21.5\n");
-const stranger = await connect();
-await pause();
-await say(door, "open\n");
-await say(stranger, "\x1B[2J\x1B[1;31mall your screen are belong to us\n");
-stranger.close();
-await pause();
-await say(sensor, "temperature 21.6\n");
-await say(door, "no end");
-door.close();
-await pause();
-server.kill("SIGINT");
-const output = await new Response(server.stdout).text();
-await server.status;
-await stderr.cancel();
-sensor.close();
+async function main(): Promise<void> {
+  const config = parseConfig([...COMMAND, "--port", "0", "--color", "always"]);
+  if (typeof config === "string") throw new TypeError(config);
+  const io = { stdout: stream, stderr: stream, isTerminal: true };
+  await using server = await startServer(config, io);
+  using tracker = await connectTo(server);
+  await pause();
+  await say(tracker, "LOGIN 356307042441013\n");
+  using scale = await connectTo(server);
+  await pause();
+  await say(scale, "17.30 kg\r");
+  await say(tracker, "POS 51.07,6.96\n");
+  await say(scale, "17.35 kg\r");
+  await say(tracker, "\x1B[2Jno screen of yours is cleared\n");
+  await pause(3000);
+}
 
-/** When the first record is said to be written. */
+await main();
+
+const [addr] = /127\.0\.0\.1:\d+/.exec(output)!;
+// deno-lint-ignore no-control-regex
+const HOUR = /^((?:\x1B\[2m)?)(\d\d:\d\d:\d\d\.\d{3})Z/;
+const lines = output.split("\n").map((line) => line.trimEnd()).filter(Boolean);
 const START = Date.UTC(2026, 10, 23, 11, 8, 34);
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/;
-const shiftMs = START - Date.parse(TIME.exec(output)![0]);
-const shifted = (time: string) => new Date(Date.parse(time) + shiftMs).toISOString();
-const lines = [greeting, ...output.split("\n")].map((line) => line.trimEnd()).filter(Boolean);
+const dateOf = (time: string) => Date.parse(`2026-11-23T${time}Z`);
+const first = dateOf(lines.map((line) => HOUR.exec(line)?.[2]).find(Boolean)!);
+const shifted = (time: string) =>
+  new Date(dateOf(time) - first + START).toISOString().slice(11, 23);
 const shown = lines.map((line) =>
-  line.replace(`127.0.0.1:${port} `, "127.0.0.1:1234 ")
-    .replace(TIME, shifted)
+  line.replace(addr, "127.0.0.1:1234")
+    .replace(HOUR, (_, dim, time) => `${dim}${shifted(time)}Z`)
     .replace(/(#(\d) 127\.0\.0\.1):\d+/, (_, label, number) => `${label}:${53120 + 2 * number}`)
 );
 
@@ -84,21 +91,24 @@ function escape(text: string): string {
 
 /** The escape sequences of the server, and there must be no others, as spans. */
 function spans(line: string): string {
-  // deno-lint-ignore no-control-regex
-  const html = escape(line).replace(/\x1B\[38;5;(\d+)m(.*?)\x1B\[0m/g, (_, index, text) => {
-    return `<tspan fill="${colorOf(Number(index))}">${text}</tspan>`;
-  });
+  const html = escape(line)
+    // deno-lint-ignore no-control-regex
+    .replace(/\x1B\[2m(.*?)\x1B\[0m/g, (_, text) => `<tspan fill="${FAINT}">${text}</tspan>`)
+    // deno-lint-ignore no-control-regex
+    .replace(/\x1B\[38;5;(\d+)m(.*?)\x1B\[0m/g, (_, index, text) => {
+      return `<tspan fill="${colorOf(Number(index))}">${text}</tspan>`;
+    });
   if (html.includes("\x1B")) throw new Error(`an escape sequence got through: ${html}`);
   return html;
 }
 
-const rows = [`$ deno run -q --allow-net main.ts`, ...shown];
+const rows = [`$ earshot --reply 'LOGIN=>OK\\n'`, ...shown];
 const height = TOP + LINE * rows.length + 4;
 const body = rows.map((row, i) => `  <text x="${LEFT}" y="${TOP + LINE * i}">${spans(row)}</text>`);
 const svg =
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-labelledby="t d" font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="14" fill="${INK}" xml:space="preserve">
   <title id="t">earshot in a terminal</title>
-  <desc id="d">Three clients talk at once. Each has its number, address and colour. The first sends one line in two packets while the second speaks; the third sends an escape sequence, which is shown as text; the first leaves in the middle of a line, and Ctrl-C ends the server.</desc>
+  <desc id="d">Two devices talk at once, each with its number and colour. The first logs in and is answered by a rule. The second sends no line ends, which a hint says after three seconds. An escape sequence is shown as text.</desc>
   <rect x="1" y="1" width="${WIDTH - 2}" height="${
     height - 2
   }" rx="8" fill="${GROUND}" stroke="${EDGE}" stroke-width="1.5" />
