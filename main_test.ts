@@ -4,33 +4,17 @@ import { createConnection } from "node:net";
 import { Failure, type Io, main, usage } from "./main.ts";
 import type { ByteStream } from "./poller.ts";
 import { decode, encode } from "./lib/bytes.ts";
-import {
-  byteOf,
-  FaultyListener,
-  FaultyStream,
-  Feed,
-  MemoryListener,
-  MemoryStream,
-} from "./tests/support/fakes.ts";
+import { Capture } from "./tests/support/capture.ts";
+import { connectTo, readUpTo } from "./tests/support/connections.ts";
+import { bytesOf, latin1 } from "./tests/support/data.ts";
+import { byteOf, FaultyListener, FaultyStream } from "./tests/support/faulty.ts";
+import { exists, tempDir } from "./tests/support/files.ts";
+import { Feed, MemoryListener, MemoryStream } from "./tests/support/memory.ts";
+import { spawnCli } from "./tests/support/processes.ts";
+import { lag, pick, type Random, randomNumbers, withSeeds } from "./tests/support/random.ts";
+import { heardIn, logOf, NOW_MS, serve, serveFrom } from "./tests/support/serving.ts";
+import { pause, turn, untilTrue } from "./tests/support/waiting.ts";
 import { writeAll } from "./lib/io.ts";
-import { heardIn, logOf, NOW_MS, serve, serveFrom, spawnCli } from "./tests/support/serving.ts";
-import {
-  bytesOf,
-  Capture,
-  connectTo,
-  exists,
-  lag,
-  latin1,
-  pause,
-  pick,
-  type Random,
-  randomNumbers,
-  readUpTo,
-  tempDir,
-  turn,
-  untilTrue,
-  withSeeds,
-} from "./tests/support/testing.ts";
 import { IPV6, lacks, needs, NET, RUN, TLS, UNIX } from "./tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -22,33 +22,28 @@ import {
   type Source,
 } from "./poller.ts";
 import { decode, encode } from "./lib/bytes.ts";
+import { connect, listenLocal, resetConnection, tcpPair } from "./tests/support/connections.ts";
+import { untyped } from "./tests/support/data.ts";
 import {
   MemoryListener,
   MemoryStream,
   quietStream,
   StubbornStream,
   talker,
-} from "./tests/support/fakes.ts";
+} from "./tests/support/memory.ts";
 import {
   ALL_EVENTS,
-  assertPending,
-  assertTimerFires,
   closeAll,
-  connect,
   eventsNow,
   eventsOf,
   fill,
   HIGH_WATER_BYTES,
-  listenLocal,
   pollerOf,
   recvText,
-  resetConnection,
-  tcpPair,
-  turn,
-  untyped,
   waitByPoll,
   waitBySelect,
-} from "./tests/support/testing.ts";
+} from "./tests/support/sources.ts";
+import { assertPending, assertTimerFires, turn } from "./tests/support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Poller, type ServerSocket, Socket } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
 import { NET } from "../tests/support/needs.ts";
-import { connectTo, listenLocal, readUpTo } from "../tests/support/testing.ts";
+import { connectTo, listenLocal, readUpTo } from "../tests/support/connections.ts";
 import { AsyncChat, Dispatcher, loop } from "./asyncore.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -1,7 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
-import { Capture, connectTo, latin1, readUpTo } from "../tests/support/testing.ts";
+import { Capture } from "../tests/support/capture.ts";
+import { connectTo, readUpTo } from "../tests/support/connections.ts";
+import { latin1 } from "../tests/support/data.ts";
 import { needs, RUN } from "../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { decode } from "./bytes.ts";
 import type { Sink } from "./io.ts";
 import { InternalErrors, Messages } from "./messages.ts";
-import { Capture } from "../tests/support/testing.ts";
+import { Capture } from "../tests/support/capture.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

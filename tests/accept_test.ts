@@ -3,8 +3,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
+import { connectAndReset, readUpTo } from "./support/connections.ts";
+import { bytesOf } from "./support/data.ts";
 import { serve } from "./support/serving.ts";
-import { bytesOf, connectAndReset, pause, readUpTo, turn } from "./support/testing.ts";
+import { pause, turn } from "./support/waiting.ts";
 import { IPV6, NET } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -2,9 +2,13 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Failure } from "../main.ts";
-import { Feed, GatedOutput, MemoryListener, noSpace } from "./support/fakes.ts";
+import { upTo } from "./support/data.ts";
+import { noSpace } from "./support/disks.ts";
+import { GatedOutput } from "./support/gated_output.ts";
+import { Feed, MemoryListener } from "./support/memory.ts";
+import { replaced } from "./support/replaced.ts";
 import { serveFrom } from "./support/serving.ts";
-import { replaced, turn, untilTrue, upTo } from "./support/testing.ts";
+import { turn, untilTrue } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

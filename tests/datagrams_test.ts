@@ -5,12 +5,16 @@ import { runInNewContext } from "node:vm";
 import { type DatagramPort, DatagramSocket } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
 import { Datagrams } from "../lib/clients/datagrams.ts";
-import { serve, spawnCli } from "./support/serving.ts";
+import { tempDir } from "./support/files.ts";
+import { spawnCli } from "./support/processes.ts";
+import { replaced } from "./support/replaced.ts";
+import { serve } from "./support/serving.ts";
+import { pollerOf } from "./support/sources.ts";
+import { untilTrue } from "./support/waiting.ts";
 import { History } from "../lib/records/history.ts";
 import { jsonOf } from "../lib/records/remembered.ts";
 import { recording } from "./support/recording.ts";
 import { Stats } from "../lib/stats.ts";
-import { pollerOf, replaced, tempDir, untilTrue } from "./support/testing.ts";
 import { IPV6, UDP, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -5,9 +5,9 @@ import { parseConfig } from "../main.ts";
 import { encode } from "../lib/bytes.ts";
 import { createDecodingFramer } from "../lib/framing/encodings.ts";
 import { bytesOf } from "./support/data.ts";
+import { logOf, serve } from "./support/serving.ts";
 import { everySplit } from "./support/framing.ts";
 import { NET, UDP } from "./support/needs.ts";
-import { logOf, serve } from "./support/serving.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -4,8 +4,8 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { Failure } from "../main.ts";
 import { tempDir } from "./support/files.ts";
-import { FILES, NET, PROC, UDP } from "./support/needs.ts";
 import { serve } from "./support/serving.ts";
+import { FILES, NET, PROC, UDP } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -5,8 +5,8 @@ import { type Config, type LogRecord, startServer } from "../main.ts";
 import { Capture } from "./support/capture.ts";
 import { connectTo } from "./support/connections.ts";
 import { exists, tempDir } from "./support/files.ts";
-import { FILES, NET, UDP } from "./support/needs.ts";
 import { untilTrue } from "./support/waiting.ts";
+import { FILES, NET, UDP } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

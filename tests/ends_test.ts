@@ -3,8 +3,9 @@ import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
 import { connectTo } from "./support/connections.ts";
 import { tempDir } from "./support/files.ts";
+import { spawnCli } from "./support/processes.ts";
+import { serve } from "./support/serving.ts";
 import { FILES, NET, RUN, UDP } from "./support/needs.ts";
-import { serve, spawnCli } from "./support/serving.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

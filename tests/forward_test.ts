@@ -5,8 +5,11 @@ import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
 import { makeAuthority, makeCertificate, makeClientCertificate } from "./support/certificates.ts";
 import { NET, TLS } from "./support/needs.ts";
+import { readUpTo } from "./support/connections.ts";
+import { latin1 } from "./support/data.ts";
+import { tempDir } from "./support/files.ts";
 import { serve } from "./support/serving.ts";
-import { latin1, readUpTo, tempDir, untilTrue } from "./support/testing.ts";
+import { untilTrue } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -2,11 +2,11 @@
 
 import { assertEquals } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
-import { bytesOf } from "./support/data.ts";
 import { connectAndReset } from "./support/connections.ts";
-import { needs, NET, UNIX } from "./support/needs.ts";
+import { bytesOf } from "./support/data.ts";
 import { spawnCli } from "./support/processes.ts";
 import { serve } from "./support/serving.ts";
+import { needs, NET, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -1,18 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
-import { spawnCli } from "./support/serving.ts";
-import {
-  Capture,
-  connectTo,
-  exists,
-  figuresOf,
-  pause,
-  tempDir,
-  turn,
-  untilTrue,
-  upTo,
-} from "./support/testing.ts";
+import { Capture } from "./support/capture.ts";
+import { connectTo } from "./support/connections.ts";
+import { upTo } from "./support/data.ts";
+import { exists, tempDir } from "./support/files.ts";
+import { figuresOf, spawnCli } from "./support/processes.ts";
+import { pause, turn, untilTrue } from "./support/waiting.ts";
 import { PROC, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { decode, encode } from "../lib/bytes.ts";
 import { makeCertificate } from "./support/certificates.ts";
-import { Feed, MemoryListener } from "./support/fakes.ts";
-import { writeAll } from "../lib/io.ts";
+import { connectAndReset } from "./support/connections.ts";
+import { bytesOf, latin1 } from "./support/data.ts";
+import { tempDir } from "./support/files.ts";
+import { Feed, MemoryListener } from "./support/memory.ts";
 import { logOf, NOW_MS, serve, serveFrom } from "./support/serving.ts";
-import { bytesOf, connectAndReset, latin1, tempDir, turn, untilTrue } from "./support/testing.ts";
+import { turn, untilTrue } from "./support/waiting.ts";
+import { writeAll } from "../lib/io.ts";
 import { NET, TLS } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

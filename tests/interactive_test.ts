@@ -1,13 +1,15 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type ByteStream, DatagramSocket, select } from "../poller.ts";
 import { encode } from "../lib/bytes.ts";
-import { Feed, MemoryStream } from "./support/fakes.ts";
-import { writeAll } from "../lib/io.ts";
-import { serve } from "./support/serving.ts";
-import { connectTo, latin1, readUpTo, tempDir, turn, untilTrue } from "./support/testing.ts";
-import { needs, NET, PROC, UDP } from "./support/needs.ts";
+import { connectTo, readUpTo } from "./support/connections.ts";
+import { latin1 } from "./support/data.ts";
+import { makeFifo, tempDir } from "./support/files.ts";
+import { Feed, MemoryStream } from "./support/memory.ts";
 import { spawnCli } from "./support/processes.ts";
-import { makeFifo } from "./support/files.ts";
+import { serve } from "./support/serving.ts";
+import { turn, untilTrue } from "./support/waiting.ts";
+import { writeAll } from "../lib/io.ts";
+import { needs, NET, PROC, UDP } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -2,16 +2,10 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { POLLNVAL, Socket } from "../poller.ts";
-import {
-  connect,
-  eventsNow,
-  lag,
-  listenLocal,
-  pause,
-  pick,
-  type Random,
-  withSeeds,
-} from "./support/testing.ts";
+import { connect, listenLocal } from "./support/connections.ts";
+import { lag, pick, type Random, withSeeds } from "./support/random.ts";
+import { eventsNow } from "./support/sources.ts";
+import { pause } from "./support/waiting.ts";
 import { NET } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

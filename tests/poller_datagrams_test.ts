@@ -9,17 +9,11 @@ import {
   select,
 } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
-import {
-  assertPending,
-  eventsNow,
-  pollerOf,
-  tempDir,
-  turn,
-  untyped,
-  waitByPoll,
-  waitBySelect,
-  withSeeds,
-} from "./support/testing.ts";
+import { untyped } from "./support/data.ts";
+import { tempDir } from "./support/files.ts";
+import { withSeeds } from "./support/random.ts";
+import { eventsNow, pollerOf, waitByPoll, waitBySelect } from "./support/sources.ts";
+import { assertPending, turn } from "./support/waiting.ts";
 import { NET, UDP } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

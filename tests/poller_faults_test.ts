@@ -10,28 +10,13 @@ import {
   type Source,
 } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
-import {
-  byteOf,
-  FaultyListener,
-  FaultyStream,
-  MemoryListener,
-  MemoryStream,
-  quietStream,
-} from "./support/fakes.ts";
-import {
-  closeAll,
-  connect,
-  listenLocal,
-  pick,
-  pollerOf,
-  type Random,
-  recvText,
-  tempDir,
-  turn,
-  waitByPoll,
-  waitBySelect,
-  withSeeds,
-} from "./support/testing.ts";
+import { connect, listenLocal } from "./support/connections.ts";
+import { byteOf, FaultyListener, FaultyStream } from "./support/faulty.ts";
+import { tempDir } from "./support/files.ts";
+import { MemoryListener, MemoryStream, quietStream } from "./support/memory.ts";
+import { pick, type Random, withSeeds } from "./support/random.ts";
+import { closeAll, pollerOf, recvText, waitByPoll, waitBySelect } from "./support/sources.ts";
+import { turn } from "./support/waiting.ts";
 import { FILES, NET, RUN } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -19,15 +19,10 @@ import {
 } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
 import { NET } from "./support/needs.ts";
-import {
-  closeAll,
-  connect,
-  listenLocal,
-  pause,
-  randomNumbers,
-  readUpTo,
-  recvText,
-} from "./support/testing.ts";
+import { connect, listenLocal, readUpTo } from "./support/connections.ts";
+import { randomNumbers } from "./support/random.ts";
+import { closeAll, recvText } from "./support/sources.ts";
+import { pause } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -16,17 +16,11 @@ import {
   type Source,
 } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
-import { MemoryStream, quietStream } from "./support/fakes.ts";
+import { connect, listenLocal } from "./support/connections.ts";
+import { MemoryStream, quietStream } from "./support/memory.ts";
+import { closeAll, pollerOf, recvText } from "./support/sources.ts";
+import { pause, turn } from "./support/waiting.ts";
 import { NET, RUN } from "./support/needs.ts";
-import {
-  closeAll,
-  connect,
-  listenLocal,
-  pause,
-  pollerOf,
-  recvText,
-  turn,
-} from "./support/testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -15,26 +15,26 @@ import {
   Socket,
 } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
-import { MemoryStream, quietStream } from "./support/fakes.ts";
-import { NET, UNIX } from "./support/needs.ts";
 import {
-  ALL_EVENTS,
-  assertPending,
-  closeAll,
   connect,
   connectAndReset,
-  eventsNow,
   listenLocal,
-  pause,
-  pollerOf,
   readUpTo,
-  recvText,
   resetConnection,
-  tempDir,
-  turn,
+} from "./support/connections.ts";
+import { tempDir } from "./support/files.ts";
+import { MemoryStream, quietStream } from "./support/memory.ts";
+import {
+  ALL_EVENTS,
+  closeAll,
+  eventsNow,
+  pollerOf,
+  recvText,
   waitByPoll,
   waitBySelect,
-} from "./support/testing.ts";
+} from "./support/sources.ts";
+import { assertPending, pause, turn } from "./support/waiting.ts";
+import { NET, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

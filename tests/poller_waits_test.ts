@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Poller, POLLIN, POLLNVAL, select, Socket, type Source } from "../poller.ts";
-import { MemoryStream } from "./support/fakes.ts";
-import { assertPending, closeAll, pollerOf, recvText, turn, untyped } from "./support/testing.ts";
+import { untyped } from "./support/data.ts";
+import { MemoryStream } from "./support/memory.ts";
+import { closeAll, pollerOf, recvText } from "./support/sources.ts";
+import { assertPending, turn } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

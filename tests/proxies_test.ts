@@ -2,17 +2,11 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Acceptor, ByteStream } from "../poller.ts";
 import { encode } from "../lib/bytes.ts";
 import { makeCertificate } from "./support/certificates.ts";
+import { Capture } from "./support/capture.ts";
+import { connectTo, freePort, listenLocal, readUpTo } from "./support/connections.ts";
+import { tempDir } from "./support/files.ts";
 import { serveFrom } from "./support/serving.ts";
-import {
-  Capture,
-  connectTo,
-  freePort,
-  listenLocal,
-  pause,
-  readUpTo,
-  tempDir,
-  untilTrue,
-} from "./support/testing.ts";
+import { pause, untilTrue } from "./support/waiting.ts";
 import { needs } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -3,8 +3,10 @@ import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
 import { DatagramSocket, select } from "../poller.ts";
 import { needs, NET, UDP } from "./support/needs.ts";
+import { readUpTo } from "./support/connections.ts";
+import { bytesOf, latin1 } from "./support/data.ts";
 import { serve } from "./support/serving.ts";
-import { bytesOf, latin1, pause, readUpTo, untilTrue } from "./support/testing.ts";
+import { pause, untilTrue } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -1,10 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname } from "node:path";
 import { encode } from "../lib/bytes.ts";
-import { noSpace } from "./support/fakes.ts";
-import { writeAll } from "../lib/io.ts";
+import { connectTo } from "./support/connections.ts";
+import { noSpace } from "./support/disks.ts";
+import { exists, tempDir } from "./support/files.ts";
+import { replaced } from "./support/replaced.ts";
 import { serve } from "./support/serving.ts";
-import { connectTo, exists, replaced, tempDir, untilTrue } from "./support/testing.ts";
+import { untilTrue } from "./support/waiting.ts";
+import { writeAll } from "../lib/io.ts";
 import { FILES } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

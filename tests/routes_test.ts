@@ -4,12 +4,13 @@ import { encode } from "../lib/bytes.ts";
 import { Failure } from "../main.ts";
 import { writeAll } from "../lib/io.ts";
 import { FILES, IPV6, PROC, UDP, UNIX } from "./support/needs.ts";
-import { serve, spawnCli } from "./support/serving.ts";
-import { connectTo } from "./support/connections.ts";
-import { exists, tempDir } from "./support/files.ts";
 import { Capture } from "./support/capture.ts";
+import { connectTo } from "./support/connections.ts";
 import { noSpace } from "./support/disks.ts";
+import { exists, tempDir } from "./support/files.ts";
+import { spawnCli } from "./support/processes.ts";
 import { replaced } from "./support/replaced.ts";
+import { serve } from "./support/serving.ts";
 import { untilTrue } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

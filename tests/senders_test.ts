@@ -2,8 +2,10 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
-import { logOf, serve, spawnCli } from "./support/serving.ts";
-import { connectTo, tempDir } from "./support/testing.ts";
+import { connectTo } from "./support/connections.ts";
+import { tempDir } from "./support/files.ts";
+import { spawnCli } from "./support/processes.ts";
+import { logOf, serve } from "./support/serving.ts";
 import { needs, NET, RUN, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

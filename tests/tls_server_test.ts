@@ -6,8 +6,11 @@ import { connect as connectTls } from "node:tls";
 import { decode, encode } from "../lib/bytes.ts";
 import { type CertificateFiles, makeCertificate } from "./support/certificates.ts";
 import { writeAll } from "../lib/io.ts";
+import { heldAt, readUpTo } from "./support/connections.ts";
+import { bytesOf } from "./support/data.ts";
+import { tempDir } from "./support/files.ts";
 import { serve } from "./support/serving.ts";
-import { bytesOf, heldAt, pause, readUpTo, tempDir, untilTrue } from "./support/testing.ts";
+import { pause, untilTrue } from "./support/waiting.ts";
 import { PROC, TLS } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -2,8 +2,8 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { Failure } from "../main.ts";
 import { exists, tempDir } from "./support/files.ts";
-import { needs, UNIX } from "./support/needs.ts";
 import { serve } from "./support/serving.ts";
+import { needs, UNIX } from "./support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

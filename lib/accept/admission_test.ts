@@ -2,7 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Poller, ServerSocket } from "../../poller.ts";
 import { Networks, parseNetwork, type Peer } from "../addresses.ts";
 import { Admission, type AdmissionOptions } from "./admission.ts";
-import { MemoryListener } from "../../tests/support/fakes.ts";
+import { MemoryListener } from "../../tests/support/memory.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -7,17 +7,10 @@ import { encode } from "../bytes.ts";
 import { makeCertificate } from "../../tests/support/certificates.ts";
 import { type Accepted, type HandshakeOptions, Handshakes, type Outcome } from "./handshakes.ts";
 import type { Sink } from "../io.ts";
-import {
-  assertPending,
-  bytesOf,
-  connect,
-  heldAt,
-  listenLocal,
-  tcpPair,
-  tempDir,
-  turn,
-  untilTrue,
-} from "../../tests/support/testing.ts";
+import { connect, heldAt, listenLocal, tcpPair } from "../../tests/support/connections.ts";
+import { bytesOf } from "../../tests/support/data.ts";
+import { tempDir } from "../../tests/support/files.ts";
+import { assertPending, turn, untilTrue } from "../../tests/support/waiting.ts";
 import { Tls } from "./tls.ts";
 import { NET, PROC, TLS } from "../../tests/support/needs.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Failure } from "../errors.ts";
 import { closeListeners, type ListenOptions, openListeners } from "./listeners.ts";
-import { exists, tempDir } from "../../tests/support/testing.ts";
+import { exists, tempDir } from "../../tests/support/files.ts";
 import { FILES, IPV6, NET } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -1,18 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Peer, peerOf } from "../addresses.ts";
 import { MAX_PROXY_HEADER_BYTES, parseProxyHeader, type ProxyHeader } from "./proxy_protocol.ts";
-import {
-  bytesOf,
-  exists,
-  latin1,
-  listenLocal,
-  pause,
-  pick,
-  type Random,
-  readUpTo,
-  tempDir,
-  withSeeds,
-} from "../../tests/support/testing.ts";
+import { listenLocal, readUpTo } from "../../tests/support/connections.ts";
+import { bytesOf, latin1 } from "../../tests/support/data.ts";
+import { exists, tempDir } from "../../tests/support/files.ts";
+import { pick, type Random, withSeeds } from "../../tests/support/random.ts";
+import { pause } from "../../tests/support/waiting.ts";
 import { needs } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -13,18 +13,11 @@ import {
 } from "../../tests/support/certificates.ts";
 import { Failure } from "../errors.ts";
 import { type Sink, writeAll } from "../io.ts";
-import {
-  assertPending,
-  bytesOf,
-  listenLocal,
-  type Random,
-  readUpTo,
-  tcpPair,
-  tempDir,
-  turn,
-  untilTrue,
-  withSeeds,
-} from "../../tests/support/testing.ts";
+import { listenLocal, readUpTo, tcpPair } from "../../tests/support/connections.ts";
+import { bytesOf } from "../../tests/support/data.ts";
+import { tempDir } from "../../tests/support/files.ts";
+import { type Random, withSeeds } from "../../tests/support/random.ts";
+import { assertPending, turn, untilTrue } from "../../tests/support/waiting.ts";
 import { HandshakeError, SilentEnd } from "./handshake_faults.ts";
 import { Tls } from "./tls.ts";
 import { TLS } from "../../tests/support/needs.ts";

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { decode } from "../bytes.ts";
 import { handleSignals, hasTerminal, processIo } from "./process.ts";
-import { tempDir, untilTrue } from "../../tests/support/testing.ts";
+import { tempDir } from "../../tests/support/files.ts";
+import { untilTrue } from "../../tests/support/waiting.ts";
 import { needs, PROC, UNIX } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

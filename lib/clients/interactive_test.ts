@@ -4,10 +4,10 @@ import { decode, encode, NO_BYTES } from "../bytes.ts";
 import { ClientHints } from "./client_hints.ts";
 import { Client } from "./client.ts";
 import { Interactive, type TypedEnd } from "./interactive.ts";
-import { MemoryStream } from "../../tests/support/fakes.ts";
+import { MemoryStream } from "../../tests/support/memory.ts";
+import { turn } from "../../tests/support/waiting.ts";
 import { disconnectWords, type Target } from "../records/records.ts";
 import { Stats } from "../stats.ts";
-import { turn } from "../../tests/support/testing.ts";
 
 import { recording } from "../../tests/support/recording.ts";
 

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { MemoryTerminal } from "../../tests/support/screen.ts";
-import { pick, type Random, turn, withSeeds } from "../../tests/support/testing.ts";
+import { pick, type Random, withSeeds } from "../../tests/support/random.ts";
+import { turn } from "../../tests/support/waiting.ts";
 import { decode, encode } from "../bytes.ts";
 import { LineEditor } from "./line_editor.ts";
 

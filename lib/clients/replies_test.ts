@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { bytesOf, latin1 } from "../../tests/support/testing.ts";
+import { bytesOf, latin1 } from "../../tests/support/data.ts";
 import { encode } from "../bytes.ts";
 import { parseReplyRule, Replies } from "./replies.ts";
 

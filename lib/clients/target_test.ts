@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { FILES, NET } from "../../tests/support/needs.ts";
-import { listenLocal, tempDir } from "../../tests/support/testing.ts";
+import { listenLocal } from "../../tests/support/connections.ts";
+import { tempDir } from "../../tests/support/files.ts";
 import { Failure } from "../errors.ts";
 import { Dialer, targetText } from "./target.ts";
 

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { POLLIN, POLLOUT, Socket } from "../../poller.ts";
-import { MemoryStream } from "../../tests/support/fakes.ts";
+import { MemoryStream } from "../../tests/support/memory.ts";
+import { assertPending } from "../../tests/support/waiting.ts";
 import { Selector } from "./selector.ts";
-import { assertPending } from "../../tests/support/testing.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -1,20 +1,14 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { decode, encode } from "../bytes.ts";
-import {
-  Clock,
-  crampedDisk,
-  failingAt,
-  listing,
-  makeFifo,
-  numbered,
-  outputTo,
-  readerOf,
-} from "../../tests/support/disks.ts";
-import { GatedOutput, noSpace } from "../../tests/support/fakes.ts";
+import { numbered } from "../../tests/support/data.ts";
+import { crampedDisk, noSpace, outputTo } from "../../tests/support/disks.ts";
+import { exists, listing, makeFifo, readerOf, tempDir } from "../../tests/support/files.ts";
+import { GatedOutput } from "../../tests/support/gated_output.ts";
+import { randomNumbers } from "../../tests/support/random.ts";
+import { failingAt, replaced } from "../../tests/support/replaced.ts";
+import { Clock, turn, untilTrue } from "../../tests/support/waiting.ts";
 import { Failure } from "../errors.ts";
 import type { Rotation } from "./rotation.ts";
-import { exists, randomNumbers, replaced, turn, untilTrue } from "../../tests/support/testing.ts";
-import { tempDir } from "../../tests/support/testing.ts";
 import { FILES, UNIX } from "../../tests/support/needs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decode, encode } from "../bytes.ts";
-import { Clock, numbered, outputTo } from "../../tests/support/disks.ts";
-import { GatedOutput, noSpace } from "../../tests/support/fakes.ts";
+import { numbered } from "../../tests/support/data.ts";
+import { noSpace, outputTo } from "../../tests/support/disks.ts";
+import { GatedOutput } from "../../tests/support/gated_output.ts";
+import { Clock } from "../../tests/support/waiting.ts";
 import { Failure } from "../errors.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });

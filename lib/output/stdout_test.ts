@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { decode } from "../bytes.ts";
 import { PROC, UNIX } from "../../tests/support/needs.ts";
-import { tempDir } from "../../tests/support/testing.ts";
+import { tempDir } from "../../tests/support/files.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { ByteBuffer, decode, encode } from "../bytes.ts";
 import { appendBase64, appendJson, appendShown, quoted, shown } from "./escape.ts";
-import { bytesOf, latin1, pick, type Random, withSeeds } from "../../tests/support/testing.ts";
+import { bytesOf, latin1 } from "../../tests/support/data.ts";
+import { pick, type Random, withSeeds } from "../../tests/support/random.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

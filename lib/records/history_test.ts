@@ -6,7 +6,8 @@ import { sentWhole, type Subject } from "./records.ts";
 import type { Follower, Run } from "./followers.ts";
 import { History, HISTORY_RECORDS } from "./history.ts";
 import { jsonOf, type Remembered } from "./remembered.ts";
-import { bytesOf, pick, type Random, withSeeds } from "../../tests/support/testing.ts";
+import { bytesOf } from "../../tests/support/data.ts";
+import { pick, type Random, withSeeds } from "../../tests/support/random.ts";
 
 import { recording } from "../../tests/support/recording.ts";
 

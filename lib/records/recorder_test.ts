@@ -9,7 +9,8 @@ import {
   type Target,
   type Time,
 } from "./records.ts";
-import { bytesOf, latin1, randomNumbers, withSeeds } from "../../tests/support/testing.ts";
+import { bytesOf, latin1 } from "../../tests/support/data.ts";
+import { randomNumbers, withSeeds } from "../../tests/support/random.ts";
 import { needs } from "../../tests/support/needs.ts";
 
 import { recording, type RecordingOptions } from "../../tests/support/recording.ts";

@@ -2,9 +2,10 @@ import { DescriptorReserve } from "../descriptor_reserve.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ServerResponse } from "node:http";
 import { encode } from "../bytes.ts";
-import { MemoryListener } from "../../tests/support/fakes.ts";
+import { MemoryListener } from "../../tests/support/memory.ts";
+import { replaced } from "../../tests/support/replaced.ts";
+import { turn } from "../../tests/support/waiting.ts";
 import { NET } from "../../tests/support/needs.ts";
-import { replaced, turn } from "../../tests/support/testing.ts";
 import { InternalErrors } from "../messages.ts";
 import { HttpPort } from "./http.ts";
 

@@ -93,9 +93,3 @@ export function crampedDisk(...rooms: number[]) {
   });
   return { files, [Symbol.dispose]: () => replacement[Symbol.dispose]() };
 }
-
-// On their way: imports of others still name this file.
-export { Clock } from "./waiting.ts";
-export { numbered } from "./data.ts";
-export { listing, makeFifo, readerOf } from "./files.ts";
-export { failingAt } from "./replaced.ts";

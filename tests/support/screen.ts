@@ -6,7 +6,7 @@
 
 import { decode } from "../../lib/bytes.ts";
 import type { Sink, Terminal } from "../../lib/io.ts";
-import { MemoryStream } from "./fakes.ts";
+import { MemoryStream } from "./memory.ts";
 
 // deno-lint-ignore no-control-regex -- what a terminal obeys
 const SEQUENCE = /\x1B\[(\d*)([A-Z])|[^]/gu;

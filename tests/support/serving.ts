@@ -100,6 +100,3 @@ export function heardIn(lines: readonly string[]): Map<number, Heard> {
   }
   return all;
 }
-
-// On its way: imports of others still name this file.
-export { spawnCli } from "./processes.ts";
