@@ -15,6 +15,7 @@ import markup from "./page/page.html" with { type: "text" };
 import query from "./page/query.js" with { type: "text" };
 import record from "./page/record.js" with { type: "text" };
 import reply from "./page/reply.js" with { type: "text" };
+import rows from "./page/rows.js" with { type: "text" };
 import stream from "./page/stream.js" with { type: "text" };
 import styles from "./page/page.css" with { type: "text" };
 import text from "./page/text.js" with { type: "text" };
@@ -22,7 +23,21 @@ import totals from "./page/totals.js" with { type: "text" };
 import view from "./page/view.js" with { type: "text" };
 
 /** Each after those that it imports. */
-const MODULES = [text, record, query, view, dom, feed, log, clients, totals, reply, stream, main];
+const MODULES = [
+  text,
+  record,
+  query,
+  view,
+  dom,
+  feed,
+  rows,
+  log,
+  clients,
+  totals,
+  reply,
+  stream,
+  main,
+];
 
 /** In one scope, modules need neither imports nor exports. */
 const SCRIPT = tabbed(`\n"use strict";\n{\n${MODULES.map(bare).join("\n")}}\n`);

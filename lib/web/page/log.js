@@ -1,39 +1,37 @@
 /**
- * The log: rows, what is hidden and marked, and a place that stays while one reads.
+ * The log: what is drawn, what is found, and a place that stays while one reads.
  *
  * @module
  */
 
 import { $, element, setText } from "./dom.js";
 import { feedOf, MAX_REMEMBERED } from "./feed.js";
-import { hitsOf, matches, parseQuery } from "./query.js";
-import { colorOf, isMessage, wordsOf } from "./record.js";
-import { cut, gap, plural, span, withoutPiles } from "./text.js";
+import {
+  entries,
+  fill,
+  filter,
+  find,
+  isConcernedByFind,
+  isVisible,
+  limitRows,
+  log,
+  markLinked,
+  resetLabels,
+  rowOf,
+  setFilter,
+  setFind,
+  timeText,
+} from "./rows.js";
+import { gap, plural } from "./text.js";
 import { onChange, view } from "./view.js";
 
 const MAX_ROWS = MAX_REMEMBERED;
 /** While one reads, so much is kept of what a filter hides. */
 const MAX_HELD = 2 * MAX_ROWS;
-/** Characters that a row shows until it is opened. */
-const MAX_SHOWN = 2000;
-/** Of what comes at once, so much is shown: a flood of long rows would freeze the page. */
-const MAX_SHOWN_AT_ONCE = 60_000;
-const MIN_SHOWN = 300;
-const MAX_MARKS = 20;
-const MAX_OPEN_MARKS = 500;
-/** Hits beyond what a row shows, and how many characters are shown around them. */
-const MAX_EXCERPTS = 3;
-const EXCERPT_CHARACTERS = 60;
 const MIN_GAP_MS = 1000;
-const MAX_LABEL_WIDTH = 28;
-
-export const log = $("log");
-const entries = new WeakMap();
 
 /** Whose records are shown. */
 let shownFeed = feedOf("");
-let filter = parseQuery("");
-let find = parseQuery("");
 /** What the rows are made of while they stand still, because one reads or has paused. */
 let held;
 /** How many came since they began to. */
@@ -41,141 +39,9 @@ let belowCount = 0;
 /** Whether there is no room for what comes meanwhile. */
 let isHeldFull = false;
 export let isPaused = false;
-let labelWidth = 0;
 
 export function isFollowing() {
   return $("follow").checked;
-}
-
-// -- Rows --
-
-function isVisible(entry) {
-  return entry.note !== undefined || filter.terms.length === 0 || matches(filter, textOf(entry));
-}
-
-/** What is searched: what a row says, whole. */
-function textOf(entry) {
-  return `${entry.label} ${wordsOf(entry.record, { asHex: view.hex }).text}`;
-}
-
-function rowOf(entry) {
-  if (entry.note !== undefined) return element("div", "note", entry.note);
-  const { record } = entry;
-  const kind = !isMessage(record) ? " event" : record.event === "sent" ? " sent" : "";
-  const row = element("div", `row${kind}`);
-  const color = colorOf(record);
-  if (color) row.style.setProperty("--color", color);
-  entry.row = row;
-  entries.set(row, entry);
-  if (record.event !== "refused") widen(entry.label.length);
-  fill(row, entry);
-  return row;
-}
-
-/** Labels are a column as wide as the longest. */
-function widen(length) {
-  if (length <= labelWidth || length > MAX_LABEL_WIDTH) return;
-  labelWidth = length;
-  log.style.setProperty("--who", `${length + 1}ch`);
-}
-
-/** Writes what a row says, with what is found in it marked. */
-function fill(row, entry) {
-  const { record, isOpen, label } = entry;
-  const limit = isOpen ? Infinity : entry.limit ?? MAX_SHOWN;
-  const words = wordsOf(record, { limit, asHex: view.hex });
-  const isLong = words.length > (entry.limit ?? MAX_SHOWN);
-  const text = cut(withoutPiles(words.text), limit + 2);
-  const isHit = find.terms.length > 0 && matches(find, textOf(entry));
-  const who = element("span", "who");
-  const said = element("span", "said");
-  addMarked(who, label, isHit ? hitsOf(find, label, MAX_MARKS) : []);
-  addMarked(said, text, isHit ? hitsOf(find, text, isOpen ? MAX_OPEN_MARKS : MAX_MARKS) : []);
-  row.replaceChildren(timeOf(entry), " ", who, " ", said);
-  if (isLong && !isOpen) addExcerpts(row, entry, text.length);
-  if (isLong) row.append(" ", openerOf(entry, words.length));
-  row.classList.toggle("linked", entry === linked);
-  entry.isMarked = isHit;
-}
-
-function addMarked(parent, text, hits) {
-  let from = 0;
-  for (const [start, end] of hits) {
-    parent.append(text.slice(from, start), element("mark", "", text.slice(start, end)));
-    from = end;
-  }
-  parent.append(text.slice(from));
-}
-
-/** Hits beyond what is shown, with the words around them. */
-function addExcerpts(row, entry, shownLength) {
-  const query = find.terms.length > 0 && entry.row && matches(find, textOf(entry)) ? find : filter;
-  if (query.terms.length === 0) return;
-  const { text } = wordsOf(entry.record, { asHex: view.hex });
-  const beyond = hitsOf(query, text, Infinity).filter(([, end]) => end > shownLength);
-  for (const [start, end] of beyond.slice(0, MAX_EXCERPTS)) {
-    const before = withoutPiles(text.slice(Math.max(0, start - EXCERPT_CHARACTERS), start));
-    const after = withoutPiles(text.slice(end, end + EXCERPT_CHARACTERS));
-    const hit = withoutPiles(cut(text.slice(start, end), MAX_SHOWN));
-    const excerpt = element("span", "excerpt", ` … ${before}`);
-    excerpt.append(query === find ? element("mark", "", hit) : hit, `${after} …`);
-    row.append(excerpt);
-  }
-}
-
-function openerOf({ isOpen }, length) {
-  const opener = element("button", "opener", isOpen ? "Show less" : `${length} characters`);
-  opener.type = "button";
-  opener.setAttribute("aria-expanded", String(isOpen));
-  if (!isOpen) opener.title = "Show all of it";
-  return opener;
-}
-
-/** Opens a long row, or closes it. */
-export function toggleRow(row) {
-  const entry = entries.get(row);
-  entry.isOpen = !entry.isOpen;
-  fill(row, entry);
-  row.querySelector(".opener").focus({ preventScroll: true });
-}
-
-export function entryAt(node) {
-  const row = node.closest?.(".row");
-  return row && entries.get(row);
-}
-
-/** What is shown, in order. */
-export function shownRecords() {
-  return [...log.children].flatMap((row) => entries.get(row)?.record ?? []);
-}
-
-// -- Times --
-
-const LOCAL_TIME = new Intl.DateTimeFormat("sv", {
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-  fractionalSecondDigits: 3,
-});
-
-function timeOf({ record, timeMs }) {
-  const time = element("time");
-  time.dateTime = record.timestamp;
-  time.title = `${record.timestamp}: copy a link`;
-  if (view.time === "UTC") {
-    const [, date, clock, fraction] = /^(.*T)?(.*?)(\.\d+)?Z?$/.exec(record.timestamp);
-    time.append(
-      element("span", "date", date),
-      clock,
-      element("span", "fraction", `${fraction ?? ""}Z`),
-    );
-  } else time.append(timeText(timeMs));
-  return time;
-}
-
-function timeText(timeMs) {
-  if (view.time === "local") return LOCAL_TIME.format(timeMs).replace(",", ".");
-  return `${span(Math.max(0, Date.now() - timeMs) / 1000)} ago`;
 }
 
 /** How long ago changes each second, for the rows that are seen. */
@@ -221,8 +87,7 @@ function drawWaiting() {
   const added = waiting;
   waiting = [];
   const visible = added.filter(isVisible);
-  const limit = Math.max(MIN_SHOWN, Math.floor(MAX_SHOWN_AT_ONCE / visible.length));
-  if (limit < MAX_SHOWN) { for (const entry of visible) entry.limit = limit; }
+  limitRows(visible);
   if (held) addHeld(added, visible);
   else append(visible);
   if (!held) removeRows(log.childElementCount - MAX_ROWS);
@@ -248,7 +113,7 @@ export function redraw() {
   const place = held && placeNow();
   waiting = [];
   lastMs = undefined;
-  labelWidth = 0;
+  resetLabels();
   removeRows(Infinity);
   append((held ?? shownFeed.entries).filter(isVisible).slice(-MAX_ROWS));
   if (place) returnTo(place);
@@ -421,10 +286,10 @@ new ResizeObserver(() => {
 const marks = log.getElementsByTagName("mark");
 let current;
 
-function setFind(text) {
-  find = parseQuery(text);
+function showFound(text) {
+  setFind(text);
   sayProblem($("find"), find);
-  keepingPlace(() => refill((entry) => entry.isMarked || matches(find, textOf(entry))));
+  keepingPlace(() => refill(isConcernedByFind));
   current = undefined;
   if (marks.length > 0) goTo(nearest());
   showHits();
@@ -480,8 +345,6 @@ function sayProblem(field, { problem }) {
 
 // -- A record that a link leads to --
 
-let linked;
-
 /** What a link says of a record: many share a millisecond. */
 export function placeOf({ record }) {
   let sum = 0x811C9DC5;
@@ -494,12 +357,12 @@ export function placeOf({ record }) {
 /** Shows the record that a link leads to; whether it is remembered. */
 export function showLinked() {
   const [timestamp] = view.at.split("~");
-  linked = shownFeed.entries.find((entry) =>
+  const linked = shownFeed.entries.find((entry) =>
     entry.record?.timestamp === timestamp && placeOf(entry) === view.at
   );
+  markLinked(linked);
   if (!linked?.row) return false;
   setFollowing(false);
-  linked.row.classList.add("linked");
   linked.row.scrollIntoView({ block: "center" });
   return true;
 }
@@ -525,9 +388,9 @@ export function clearLog() {
 }
 
 onChange((changed) => {
-  if (changed.includes("find")) setFind(view.find);
+  if (changed.includes("find")) showFound(view.find);
   if (changed.includes("filter")) {
-    filter = parseQuery(view.filter);
+    setFilter(view.filter);
     sayProblem($("filter"), filter);
     redraw();
     if (held) recount();

@@ -8,18 +8,15 @@ import { choose, chooseNext, forgetAllGone, refreshPages } from "./clients.js";
 import { $, copy, element, say } from "./dom.js";
 import {
   clearLog,
-  entryAt,
   isFollowing,
-  log,
   placeOf,
   refreshTimes,
   setFollowing,
-  shownRecords,
   step,
   togglePause,
-  toggleRow,
 } from "./log.js";
 import { choiceOf, lineOf } from "./record.js";
+import { entryAt, log, shownRecords, toggleRow } from "./rows.js";
 import { clear, connect } from "./stream.js";
 import { plural } from "./text.js";
 import { change, linkTo, onChange, readAddress, view } from "./view.js";

@@ -14,9 +14,10 @@ import {
 } from "./clients.js";
 import { $, say, setText } from "./dom.js";
 import { entryOf, feedOf, forgetOthers, noteOf } from "./feed.js";
-import { isPaused, log, refreshFeed, showAdded, showFeed, showLinked } from "./log.js";
+import { isPaused, refreshFeed, showAdded, showFeed, showLinked } from "./log.js";
 import { isOfChoice } from "./record.js";
 import { showReply } from "./reply.js";
+import { log } from "./rows.js";
 import { forgetTotals, takeTotals } from "./totals.js";
 import { onChange, view } from "./view.js";
 
