@@ -37,15 +37,8 @@ import {
   type Network,
   type UnixSocket,
 } from "./lib/addresses.ts";
-import {
-  buildServer,
-  dialerOf,
-  editedIo,
-  type Opened,
-  openOutputs,
-  type ServerParts,
-  tlsOf,
-} from "./lib/build.ts";
+import { buildServer, type ServerParts } from "./lib/build.ts";
+import { dialerOf, editedIo, type Opened, openOutputs, tlsOf } from "./lib/open.ts";
 import { encode } from "./lib/bytes.ts";
 import { DescriptorReserve } from "./lib/descriptor_reserve.ts";
 import { shown } from "./lib/records/escape.ts";

@@ -11,8 +11,6 @@ import { Admission } from "./accept/admission.ts";
 import { HANDSHAKE_FAULTS } from "./accept/handshake_faults.ts";
 import { Handshakes } from "./accept/handshakes.ts";
 import { type Listening, onlyPortOf, portsOf, type StreamListening } from "./accept/listeners.ts";
-import type { NameTable } from "./accept/names.ts";
-import { Tls } from "./accept/tls.ts";
 import { type Network, Networks } from "./addresses.ts";
 import type { Config } from "./cli/options.ts";
 import { LF, NUL } from "./bytes.ts";
@@ -22,20 +20,17 @@ import { Clients } from "./clients/clients.ts";
 import { Datagrams } from "./clients/datagrams.ts";
 import { SharedInput } from "./clients/input.ts";
 import { Interactive, promptFor } from "./clients/interactive.ts";
-import { LineEditor } from "./clients/line_editor.ts";
 import { MAX_RELAYED_BYTES, Relay } from "./clients/relay.ts";
 import { parseReplyRule, Replies } from "./clients/replies.ts";
-import { Dialer } from "./clients/target.ts";
-import type { DescriptorReserve } from "./descriptor_reserve.ts";
 import { createDecodingFramer } from "./framing/encodings.ts";
 import type { Framer, Framing } from "./framing/framing.ts";
 import type { Io } from "./io.ts";
 import { type Deadline, Interval } from "./loop/deadlines.ts";
 import { type Multiplexer, Selector } from "./loop/selector.ts";
 import { TaskQueue } from "./loop/task_queue.ts";
-import { InternalErrors, type Messages, type Say } from "./messages.ts";
+import { InternalErrors } from "./messages.ts";
 import { LogWriter } from "./output/log_writer.ts";
-import { Output } from "./output/output.ts";
+import type { Output } from "./output/output.ts";
 import { LogDestinations } from "./output/destinations.ts";
 import { parsePattern } from "./patterns.ts";
 import { PathTemplate } from "./output/path_template.ts";
@@ -50,37 +45,18 @@ import { Stats } from "./stats.ts";
 import { metricsText } from "./web/metrics.ts";
 import type { SendToClients } from "./web/sending.ts";
 import { Web } from "./web/web.ts";
+import type { Opened } from "./open.ts";
 
 /** The most that one receive brings. Lines can become a hundred times as many bytes of log. */
 const READ_BYTES = { frames: 8 * 1024, reads: 64 * 1024 } as const;
 const MIN_READ_BYTES = 64;
 const HANDSHAKE_MS = 10_000;
-const DIAL_MS = 10_000;
 /** What a client may leave unread before it is no longer read itself. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 /** How many senders of datagrams can be answered by typing their address. */
 const MAX_CORRESPONDENTS = 1000;
 /** How often it is looked whether files are gone. */
 const LOOK_MS = 1000;
-
-/** What is opened before the parts are made. */
-export interface Opened {
-  readonly io: Io;
-  readonly messages: Messages;
-  /** Says what may contain a path, or what a client sent: in one line all the same. */
-  readonly say: Say;
-  /** Descriptors for when clients hold all others. */
-  readonly reserve: DescriptorReserve;
-  /** What the log is written to. */
-  readonly outputs: readonly Output[];
-  readonly listening: readonly Listening[];
-  readonly tls: Tls | undefined;
-  readonly names: NameTable;
-  /** Connects to the server that clients are forwarded to. */
-  readonly dialer: Dialer | undefined;
-  /** Edits the line that is typed, on a terminal. */
-  readonly editor: LineEditor | undefined;
-}
 
 /** The parts of a server that its loop works with. */
 export interface ServerParts {
@@ -106,28 +82,255 @@ export interface ServerParts {
 }
 
 export function buildServer(config: Config, opened: Opened): ServerParts {
-  const { io, editor, messages, say, outputs, listening, tls, names, dialer } = opened;
-  const streams = listening.filter((one) => one.kind === "stream");
-  const datagramSockets = listening.filter((one) => one.kind === "datagram");
-  const multiplexer: Multiplexer = config.multiplexer === "poll" ? new Poller() : new Selector();
-  const tasks = new TaskQueue(() => multiplexer.wake());
-  const stats = new Stats(performance.now(), datagramSockets.length > 0, () => lostOf(listening));
-  const internalErrors = new InternalErrors(say);
-  const makeFramer = framerOf(config);
-  const history = config.web && new History();
-  const destinations = destinationsOf(config, {
-    io,
-    outputs,
-    listening,
+  const { say } = opened;
+  const core = coreOf(config, opened);
+  const { multiplexer, tasks, stats, internalErrors } = core;
+  const recording = recordingOf(config, opened, core);
+  const { recorder, logWriter, ending } = recording;
+  const replies = repliesOf(config);
+  const admission = admissionOf(config, opened, core);
+  const isPlain = opened.tls === undefined;
+  const hints = new ClientHints({ isPlain, framing: hintedFraming(config), say });
+  const clients = clientsOf(config, opened, { core, recording, replies, admission, hints });
+  const handshakes = handshakesOf(config, admission);
+  const acceptor = acceptorOf(opened, { core, admission, handshakes, clients });
+  const datagrams = datagramsOf(config, opened, { core, recording, replies });
+  const interactive = interactiveOf(config, opened, { clients, datagrams, recorder });
+  const stdin = stdinOf(config, opened, multiplexer);
+  const report = () => say(stats.summary(clients.size, performance.now()));
+  const web = webOf(config, opened, { core, recording, admission, clients, interactive });
+  const periodic = periodicOf(config, logWriter, report);
+  return {
+    multiplexer,
+    tasks,
+    recorder,
+    logWriter,
+    admission,
+    handshakes,
+    acceptor,
+    clients,
+    datagrams,
+    interactive,
+    stdin,
+    web,
+    stats,
+    ending,
+    deadlines: [admission, ...clients.deadlines, hints, datagrams, ...periodic, ending],
     internalErrors,
-    now: () => timestamp.nowMs,
+    report,
+  };
+}
+
+// -- What all parts share --
+
+interface Core {
+  readonly multiplexer: Multiplexer;
+  readonly tasks: TaskQueue;
+  readonly stats: Stats;
+  readonly internalErrors: InternalErrors;
+}
+
+function coreOf({ multiplexer: kind }: Config, { say, listening }: Opened): Core {
+  const multiplexer = kind === "poll" ? new Poller() : new Selector();
+  const hearsDatagrams = listening.some((one) => one.kind === "datagram");
+  return {
+    multiplexer,
+    tasks: new TaskQueue(() => multiplexer.wake()),
+    stats: new Stats(performance.now(), hearsDatagrams, () => lostOf(listening)),
+    internalErrors: new InternalErrors(say),
+  };
+}
+
+function streamsOf(listening: readonly Listening[]): StreamListening[] {
+  return listening.filter((one) => one.kind === "stream");
+}
+
+/** Files are looked at now and then, and the summary is said. */
+function periodicOf({ statsMs }: Config, logWriter: LogWriter, report: () => void): Deadline[] {
+  const nowMs = performance.now();
+  const lookMs = logWriter.isFile ? LOOK_MS : 0;
+  return [
+    new Interval(lookMs, nowMs, () => logWriter.look(performance.now())),
+    new Interval(statsMs, nowMs, report),
+  ];
+}
+
+// -- Who comes in --
+
+function admissionOf(config: Config, { listening, say }: Opened, core: Core): Admission {
+  const { multiplexer, stats } = core;
+  return new Admission({
+    listeners: streamsOf(listening).map(({ socket }) => socket),
+    multiplexer,
+    maxConnections: config.maxConnections,
+    maxPerHost: config.maxPerHost,
+    allowed: networksOf(config.allow),
+    denied: networksOf(config.deny),
+    say,
+    onAcceptError: () => stats.acceptErrors++,
   });
+}
+
+function handshakesOf({ idleTimeoutMs, proxyFrom }: Config, admission: Admission): Handshakes {
+  return new Handshakes({
+    limitMs: Math.min(HANDSHAKE_MS, idleTimeoutMs || Infinity),
+    idleMs: idleTimeoutMs || Infinity,
+    proxies: networksOf(proxyFrom),
+    whyRefused: (peer) => admission.refusalOf(peer),
+  });
+}
+
+interface ForAcceptor {
+  readonly core: Core;
+  readonly admission: Admission;
+  readonly handshakes: Handshakes;
+  readonly clients: Clients;
+}
+
+function acceptorOf({ tls, listening }: Opened, parts: ForAcceptor): ConnectionAcceptor {
+  return new ConnectionAcceptor({
+    admission: parts.admission,
+    handshakes: parts.handshakes,
+    tls,
+    listening: streamsOf(listening),
+    ports: portsOf(listening),
+    tasks: parts.core.tasks,
+    clients: parts.clients,
+    stats: parts.core.stats,
+  });
+}
+
+// -- Who speaks --
+
+interface ForClients {
+  readonly core: Core;
+  readonly recording: Recording;
+  readonly replies: Replies | undefined;
+  readonly admission: Admission;
+  readonly hints: ClientHints;
+}
+
+function clientsOf(config: Config, { dialer, names }: Opened, parts: ForClients): Clients {
+  const { multiplexer, tasks, stats, internalErrors } = parts.core;
+  const { recorder, logWriter, watchedEnding, history, rawLog } = parts.recording;
+  const createFramer = framerOf(config);
+  const maxReadBytes = createFramer ? maxFrameBytes(parts.replies) : READ_BYTES.reads;
+  const { flushAfterMs } = config;
+  const relay = dialer &&
+    new Relay({ dialer, createFramer, maxReadBytes, flushAfterMs, multiplexer, tasks });
+  return new Clients({
+    hints: parts.hints,
+    names,
+    recorder,
+    stats,
+    isEchoing: config.echo,
+    replies: parts.replies,
+    greeting: config.greet,
+    relay,
+    maxLineBytes: config.maxLineBytes,
+    maxUnreadBytes: relay ? MAX_RELAYED_BYTES : MAX_UNREAD_BYTES,
+    createFramer,
+    ending: watchedEnding && { ending: watchedEnding, stepEnd: stepEndOf(framingOf(config)) },
+    input: history ?? rawLog ?? new SharedInput(maxReadBytes),
+    isReceivedIntoLog: rawLog !== undefined,
+    maxReadBytes,
+    multiplexer,
+    idleTimeoutMs: config.idleTimeoutMs,
+    flushAfterMs,
+    logWriter,
+    admission: parts.admission,
+    tasks,
+    internalErrors,
+  });
+}
+
+interface ForDatagrams {
+  readonly core: Core;
+  readonly recording: Recording;
+  readonly replies: Replies | undefined;
+}
+
+function datagramsOf(config: Config, opened: Opened, parts: ForDatagrams): Datagrams {
+  const { names, listening, say } = opened;
+  const { multiplexer, stats } = parts.core;
+  const { recorder, watchedEnding } = parts.recording;
+  const ports = listening.filter((one) => one.kind === "datagram");
+  const datagrams = new Datagrams({
+    recorder,
+    stats,
+    allowed: networksOf(config.allow),
+    denied: networksOf(config.deny),
+    names,
+    ports: portsOf(listening),
+    text: takesText(config) ? config : undefined,
+    replies: parts.replies,
+    ending: watchedEnding,
+    maxCorrespondents: config.interactive ? MAX_CORRESPONDENTS : 0,
+    paths: new Map(ports.map(({ socket, path = "" }) => [socket, path])),
+    multiplexer,
+    say,
+  });
+  for (const { socket } of ports) multiplexer.register(socket, POLLIN);
+  return datagrams;
+}
+
+interface ForInteractive {
+  readonly clients: Clients;
+  readonly datagrams: Datagrams;
+  readonly recorder: Recorder;
+}
+
+function interactiveOf(config: Config, opened: Opened, parts: ForInteractive): Interactive {
+  return new Interactive({
+    clients: parts.clients,
+    datagrams: parts.datagrams,
+    recorder: parts.recorder,
+    end: config.escapes ? "escapes" : config.crlf ? "crlf" : "lf",
+    say: opened.say,
+    said: () => opened.messages.taken(),
+    onChosen: (number) => opened.editor?.setPrompt(promptFor(number)),
+  });
+}
+
+/** What is typed, if it is read. */
+function stdinOf({ interactive }: Config, { io }: Opened, multiplexer: Multiplexer) {
+  if (!interactive) return;
+  const stdin = new Socket(io.stdin);
+  multiplexer.register(stdin, POLLIN);
+  return stdin;
+}
+
+function repliesOf({ replies }: Config): Replies | undefined {
+  return replies.length > 0 ? new Replies(replies.map(parseReplyRule)) : undefined;
+}
+
+/** The most that is read at once where it becomes frames: each may be a byte and have an answer. */
+function maxFrameBytes(replies: Replies | undefined): number {
+  const fitting = Math.trunc(MAX_UNREAD_BYTES / (replies?.maxOwnBytes || 1));
+  return Math.min(READ_BYTES.frames, Math.max(MIN_READ_BYTES, fitting));
+}
+
+// -- Records --
+
+interface Recording {
+  /** What the page shows, if there is one. */
+  readonly history: History | undefined;
+  readonly recorder: Recorder;
+  readonly logWriter: LogWriter;
+  readonly ending: Ending;
+  /** The same if what is recorded can end the server. */
+  readonly watchedEnding: Ending | undefined;
+  /** Where raw bytes are received at once: nothing else asks for them. */
+  readonly rawLog: LogDestinations["onlyLog"];
+}
+
+function recordingOf(config: Config, opened: Opened, core: Core): Recording {
+  const { io, messages } = opened;
+  const { multiplexer, internalErrors } = core;
+  const history = config.web && new History();
+  const destinations = destinationsOf(config, opened, internalErrors, () => timestamp.nowMs);
   const timestamp = new Timestamp(config.time, io.now(), destinations.formats);
-  const ending = new Ending({
-    until: config.until.map(parsePattern),
-    count: config.count,
-    limitMs: config.forMs || undefined,
-  }, performance.now());
+  const ending = endingOf(config);
   const watchedEnding = ending.isWatching ? ending : undefined;
   const recorder = new Recorder({
     ending: watchedEnding,
@@ -144,174 +347,21 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     said: () => messages.taken(),
     onFailure: () => multiplexer.wake(),
   });
-  const admission = new Admission({
-    listeners: streams.map(({ socket }) => socket),
-    multiplexer,
-    maxConnections: config.maxConnections,
-    maxPerHost: config.maxPerHost,
-    allowed: networksOf(config.allow),
-    denied: networksOf(config.deny),
-    say,
-    onAcceptError: () => stats.acceptErrors++,
-  });
   const rawLog = config.format === "raw" && !history ? destinations.onlyLog : undefined;
-  const replies = config.replies.length > 0
-    ? new Replies(config.replies.map(parseReplyRule))
-    : undefined;
-  const maxReadBytes = makeFramer ? maxFrameBytes(replies) : READ_BYTES.reads;
-  const relay = dialer && new Relay({
-    dialer,
-    createFramer: makeFramer,
-    maxReadBytes,
-    flushAfterMs: config.flushAfterMs,
-    multiplexer,
-    tasks,
-  });
-  const ports = portsOf(listening);
-  const hints = new ClientHints({
-    isPlain: tls === undefined,
-    framing: hintedFraming(config),
-    say,
-  });
-  const clients = new Clients({
-    hints,
-    names,
-    recorder,
-    stats,
-    isEchoing: config.echo,
-    replies,
-    greeting: config.greet,
-    relay,
-    maxLineBytes: config.maxLineBytes,
-    maxUnreadBytes: relay ? MAX_RELAYED_BYTES : MAX_UNREAD_BYTES,
-    createFramer: makeFramer,
-    ending: watchedEnding && { ending, stepEnd: stepEndOf(framingOf(config)) },
-    input: history ?? rawLog ?? new SharedInput(maxReadBytes),
-    isReceivedIntoLog: rawLog !== undefined,
-    maxReadBytes,
-    multiplexer,
-    idleTimeoutMs: config.idleTimeoutMs,
-    flushAfterMs: config.flushAfterMs,
-    logWriter,
-    admission,
-    tasks,
-    internalErrors,
-  });
-  const handshakes = new Handshakes({
-    limitMs: Math.min(HANDSHAKE_MS, config.idleTimeoutMs || Infinity),
-    idleMs: config.idleTimeoutMs || Infinity,
-    proxies: networksOf(config.proxyFrom),
-    whyRefused: (peer) => admission.refusalOf(peer),
-  });
-  const acceptor = new ConnectionAcceptor({
-    admission,
-    handshakes,
-    tls,
-    listening: streams,
-    ports,
-    tasks,
-    clients,
-    stats,
-  });
-  const datagrams = new Datagrams({
-    recorder,
-    stats,
-    allowed: networksOf(config.allow),
-    denied: networksOf(config.deny),
-    names,
-    ports,
-    text: takesText(config) ? config : undefined,
-    replies,
-    ending: watchedEnding,
-    maxCorrespondents: config.interactive ? MAX_CORRESPONDENTS : 0,
-    paths: new Map(datagramSockets.map(({ socket, path = "" }) => [socket, path])),
-    multiplexer,
-    say,
-  });
-  for (const { socket } of datagramSockets) multiplexer.register(socket, POLLIN);
-  const interactive = new Interactive({
-    clients,
-    datagrams,
-    recorder,
-    end: config.escapes ? "escapes" : config.crlf ? "crlf" : "lf",
-    say,
-    said: () => messages.taken(),
-    onChosen: (number) => editor?.setPrompt(promptFor(number)),
-  });
-  const stdin = config.interactive ? new Socket(io.stdin) : undefined;
-  if (stdin) multiplexer.register(stdin, POLLIN);
-  const report = () => say(stats.summary(clients.size, performance.now()));
-  const lookMs = logWriter.isFile ? LOOK_MS : 0;
-  const looks = new Interval(lookMs, performance.now(), () => logWriter.look(performance.now()));
-  const summaries = new Interval(config.statsMs, performance.now(), report);
-  const web = config.web && history &&
-    webOf(config, config.web, {
-      io,
-      say,
-      streams,
-      history,
-      clients,
-      admission,
-      logWriter,
-      stats,
-      internalErrors,
-      interactive,
-      tasks,
-      reserve: opened.reserve,
-    });
-  return {
-    multiplexer,
-    tasks,
-    recorder,
-    logWriter,
-    admission,
-    handshakes,
-    acceptor,
-    clients,
-    datagrams,
-    interactive,
-    stdin,
-    web,
-    stats,
-    ending,
-    deadlines: [admission, ...clients.deadlines, hints, datagrams, summaries, looks, ending],
-    internalErrors,
-    report,
-  };
+  return { history, recorder, logWriter, ending, watchedEnding, rawLog };
 }
 
-/** The most that is read at once where it becomes frames: each may be a byte and have an answer. */
-function maxFrameBytes(replies: Replies | undefined): number {
-  const fitting = Math.trunc(MAX_UNREAD_BYTES / (replies?.maxOwnBytes || 1));
-  return Math.min(READ_BYTES.frames, Math.max(MIN_READ_BYTES, fitting));
+function endingOf({ until, count, forMs }: Config): Ending {
+  const conditions = { until: until.map(parsePattern), count, limitMs: forMs || undefined };
+  return new Ending(conditions, performance.now());
 }
 
-// -- Records --
-
-/** Opens what the log is written to: with --tee two. */
-export function openOutputs(
+function destinationsOf(
   config: Config,
-  { stdout }: Io,
-  say: Say,
-  reserve: DescriptorReserve,
-): Output[] {
-  const { output, tee } = config;
-  const path = output === undefined ? undefined : new PathTemplate(output);
-  const outputs = [new Output({ stdout, path, rotate: rotationOf(config), say, reserve })];
-  if (tee) outputs.push(new Output({ stdout, path: undefined, rotate: undefined, say, reserve }));
-  return outputs;
-}
-
-interface Recorded {
-  readonly io: Io;
-  readonly outputs: readonly Output[];
-  readonly listening: readonly Listening[];
-  readonly internalErrors: InternalErrors;
-  readonly now: () => number;
-}
-
-function destinationsOf(config: Config, recorded: Recorded): LogDestinations {
-  const { io, outputs, listening, internalErrors, now } = recorded;
+  { io, outputs, listening }: Opened,
+  internalErrors: InternalErrors,
+  now: () => number,
+): LogDestinations {
   const template = config.output === undefined ? undefined : new PathTemplate(config.output);
   return new LogDestinations({
     outputs: outputs.map((output) => ({ output, format: formatOf(config, io, output) })),
@@ -380,46 +430,28 @@ function stepEndOf(framing: Framing | undefined): LastFrame["stepEnd"] {
 
 // -- The page --
 
-/** What the page shows, and who knows it. */
-interface Shown {
-  readonly io: Io;
-  readonly say: Say;
-  readonly streams: readonly StreamListening[];
-  readonly history: History;
-  readonly clients: Clients;
+interface ForWeb {
+  readonly core: Core;
+  readonly recording: Recording;
   readonly admission: Admission;
-  readonly logWriter: LogWriter;
-  readonly stats: Stats;
-  readonly internalErrors: InternalErrors;
+  readonly clients: Clients;
   readonly interactive: Interactive;
-  readonly tasks: TaskQueue;
-  readonly reserve: DescriptorReserve;
 }
 
-function webOf(
-  config: Config,
-  { host, port }: NonNullable<Config["web"]>,
-  shown: Shown,
-): Web {
-  const {
-    io,
-    say,
-    streams,
-    history,
-    clients,
-    admission,
-    logWriter,
-    stats,
-    internalErrors,
-    reserve,
-  } = shown;
+function webOf(config: Config, opened: Opened, parts: ForWeb): Web | undefined {
+  const { io, say, listening, reserve } = opened;
+  const { core, recording, admission, clients, interactive } = parts;
+  const { stats, tasks, internalErrors } = core;
+  const { history, logWriter } = recording;
+  if (!config.web || !history) return;
+  const { host, port } = config.web;
   const startMs = io.now();
   return new Web({
     host,
     port,
     hostNames: config.webHosts,
-    sendToClients: config.interactive ? senderOf(shown) : undefined,
-    example: exampleOf(streams),
+    sendToClients: config.interactive ? senderOf(interactive, tasks) : undefined,
+    example: exampleOf(streamsOf(listening)),
     history,
     now: () => io.now(),
     clients,
@@ -442,7 +474,7 @@ function webOf(
 }
 
 /** Has the loop send what comes by HTTP, which runs beside it: so it is dated and logged at once. */
-function senderOf({ interactive, tasks }: Shown): SendToClients {
+function senderOf(interactive: Interactive, tasks: TaskQueue): SendToClients {
   return (to, text, isLine) =>
     new Promise((resolve) => {
       const bytes = isLine ? interactive.bytesOf(text, false) : text;
@@ -459,38 +491,6 @@ function exampleOf(streams: readonly StreamListening[]): string {
 }
 
 // -- Values --
-
-export function tlsOf({ tlsCert, tlsKey, tlsClientCa }: Config): Tls | undefined {
-  if (tlsCert === undefined || tlsKey === undefined) return;
-  const files = { certFile: tlsCert, keyFile: tlsKey };
-  return new Tls(tlsClientCa === undefined ? files : { ...files, clientCaFile: tlsClientCa });
-}
-
-export function dialerOf({ forward, forwardCa }: Config): Dialer | undefined {
-  return forward && new Dialer(forward, DIAL_MS, forwardCa);
-}
-
-/** The streams of the process, on which a line is edited where they are a terminal. */
-export function editedIo(config: Config, io: Io): { io: Io; editor: LineEditor | undefined } {
-  const { terminal } = io;
-  if (!config.interactive || !terminal) return { io, editor: undefined };
-  const editor = new LineEditor(terminal, promptFor(undefined));
-  return {
-    editor,
-    io: {
-      ...io,
-      stdin: editor,
-      stdout: terminal.hasStdout ? editor.above(io.stdout) : io.stdout,
-      stderr: editor.above(io.stderr),
-    },
-  };
-}
-
-function rotationOf({ rotateSizeBytes, rotateKeep }: Config) {
-  return rotateSizeBytes === undefined
-    ? undefined
-    : { sizeBytes: rotateSizeBytes, keep: rotateKeep };
-}
 
 function networksOf(networks: readonly (Network | "unix")[]): Networks | undefined {
   return networks.length > 0 ? new Networks(networks) : undefined;
