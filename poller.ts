@@ -256,8 +256,15 @@ export type Source = ServerSocket | Socket | DatagramSocket;
  * @typeParam D What was registered.
  */
 export type PollEntry<S extends Source = Source, D = undefined> = [D] extends [undefined]
-  ? [source: S, events: number]
+  ? [source: S, events: number] & { readonly 2?: unknown }
   : [source: S, events: number, data: D];
+
+/**
+ * What may be registered with a source: anything, where nobody says of which type it is.
+ *
+ * @typeParam D Its type.
+ */
+export type PollData<D> = [D] extends [undefined] ? unknown : D;
 
 /** Connection to the state behind a source; the static blocks of the three classes supply it. */
 let listenerOf: (source: ServerSocket) => Endpoint;
@@ -955,7 +962,8 @@ export async function select<
  * ```
  *
  * @typeParam S Kind of source to watch.
- * @typeParam D What is registered with each source, besides.
+ * @typeParam D What is registered with each source, besides. Without it anything may be,
+ * and comes back as `unknown`.
  */
 export class Poller<S extends Source = Source, D = undefined> implements Disposable {
   readonly #registrations = new Map<Source, Registration<S, D>>();
@@ -1003,7 +1011,7 @@ export class Poller<S extends Source = Source, D = undefined> implements Disposa
    * @returns `undefined` if it is not registered.
    * @throws {TypeError} If `source` is not a source.
    */
-  dataOf(source: Source): D | undefined {
+  dataOf(source: Source): PollData<D> | undefined {
     endpointOf(source);
     return this.#registrations.get(source)?.data;
   }
@@ -1030,7 +1038,7 @@ export class Poller<S extends Source = Source, D = undefined> implements Disposa
   register(
     source: S,
     mask: number = POLLIN | POLLPRI,
-    ...data: undefined extends D ? [data?: D] : [data: D]
+    ...data: undefined extends D ? [data?: PollData<D>] : [data: D]
   ): void {
     this.#assertOpen();
     const endpoint = endpointOf(source);
@@ -1056,7 +1064,7 @@ export class Poller<S extends Source = Source, D = undefined> implements Disposa
    * @throws {RangeError} If `mask` is not in 0 to 0xFFFF.
    * @throws {Deno.errors.BadResource} If this poller is closed.
    */
-  modify(source: S, mask: number, ...data: [data?: D]): void {
+  modify(source: S, mask: number, ...data: [data?: PollData<D>]): void {
     const registration = this.#find("modify", source);
     assertEventMask(mask);
     if (data.length > 0) registration.data = data[0] as D;
