@@ -264,9 +264,12 @@ class LogServer implements Server {
     return isBusy;
   }
 
-  /** Serves those who are ready. A client's turn is a read a step, and ends by what it costs. */
+  /**
+   * Serves those who are ready, up to the last record. A client's turn is a read a step, and
+   * ends by what it costs.
+   */
   *#dispatch(ready: readonly [Source, number][]): Steps {
-    const { acceptor, datagrams, interactive, stdin, clients } = this.#parts;
+    const { acceptor, datagrams, interactive, stdin, clients, ending } = this.#parts;
     for (const [source, events] of ready) {
       if (source instanceof ServerSocket) acceptor.accept(source);
       else if (source instanceof DatagramSocket) datagrams.onReadable(source);
@@ -275,9 +278,11 @@ class LogServer implements Server {
         for (let left = TURN_BYTES; left > 0;) {
           const cost = clients.onReady(source, events);
           left = cost > 0 ? left - cost : 0;
+          if (ending.isReached) return;
           if (left > 0) yield;
         }
       }
+      if (ending.isReached) return;
       yield;
     }
   }
@@ -289,8 +294,17 @@ class LogServer implements Server {
     this.#isTypedTo = false;
   }
 
+  /** The end must come although nobody takes the log. */
   async #flush(): Promise<void> {
-    this.#parts.clients.lost(await this.#parts.logWriter.flush());
+    const { clients, logWriter, ending } = this.#parts;
+    if (ending.isReached) this.stop();
+    const leftMs = Math.max(0, ending.dueAtMs - performance.now());
+    const timer = leftMs < MAX_TIMER_MS ? setTimeout(() => this.stop(), leftMs) : undefined;
+    try {
+      clients.lost(await logWriter.flush());
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /**
@@ -309,9 +323,8 @@ class LogServer implements Server {
   }
 
   #work(steps: Steps, untilMs: number): "done" | "late" | "long" {
-    const { logWriter, ending } = this.#parts;
+    const { logWriter } = this.#parts;
     for (let count = 1; !steps.next().done; count++) {
-      if (ending.isReached) return "done";
       if (logWriter.isLong) return "long";
       if (count % STEPS_PER_LOOK === 0 && performance.now() >= untilMs) return "late";
     }

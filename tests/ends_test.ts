@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
+import { Failure } from "../main.ts";
 import { connectTo } from "./support/connections.ts";
 import { tempDir } from "./support/files.ts";
 import { spawnCli } from "./support/processes.ts";
@@ -110,10 +111,12 @@ for (
       await running.out.until("connected\n", 2);
       await writeAll(conn, encode(text));
       await ended(running);
-      assertEquals(running.out.lines.filter((line) => line.includes("#1 ")), [
+      assertEquals(running.out.lines, [
         "#1 127.0.0.1:PORT connected",
+        "#2 127.0.0.1:PORT connected",
         ...["one", "two", "three"].map((word) => `#1 127.0.0.1:PORT | ${word}`),
         `#1 127.0.0.1:PORT disconnected: ${bytes} bytes, 3 lines, 0.0 s (shutting down)`,
+        "#2 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (shutting down)",
       ]);
       assertEquals(running.server.unseen, []);
     },
@@ -239,3 +242,17 @@ Deno.test({
     assertEquals(await cli.ended(), 1);
   },
 });
+
+for (const [args, sent] of [[["--for", "0.3"], "a\n"], [["--until", "b"], "b\n"]] as const) {
+  Deno.test({
+    ...NET,
+    name: `${args[0]} ends with a failure when nobody takes the log, as a signal does`,
+    async fn() {
+      const stuck = { write: () => new Promise<number>(() => {}) };
+      await using running = await serve(["-q", ...args], { stdout: stuck });
+      using conn = await running.connect();
+      await writeAll(conn, encode(sent));
+      await assertRejects(() => running.server.finished, Failure, "nobody");
+    },
+  });
+}
