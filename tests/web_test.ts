@@ -12,9 +12,10 @@ async function serveWeb(...args: string[]) {
   const running = await serve(["--time", "none", "--web", "0", ...args], { now: Date.now });
   const { port } = running.server.webAddr!;
   const connect = () => Deno.connect({ hostname: "127.0.0.1", port });
-  const ask = async (request: string) => {
+  const ask = async (request: string, body?: Uint8Array) => {
     using conn = await connect();
     await writeAll(conn, encode(request));
+    if (body) await writeAll(conn, body);
     return await new Response(conn.readable).text();
   };
   return {
@@ -24,15 +25,17 @@ async function serveWeb(...args: string[]) {
     watch: (query?: string, id?: string) => Watcher.open({ connect }, query, id),
     /** Has the page's reply box send something. */
     post(body: unknown, headers: Record<string, string> = {}) {
-      const text = typeof body === "string" ? body : JSON.stringify(body);
+      const bytes = body instanceof Uint8Array
+        ? body
+        : encode(typeof body === "string" ? body : JSON.stringify(body));
       const lines = Object.entries({
         "Host": `localhost:${port}`,
         "Content-Type": "application/json",
-        "Content-Length": String(encode(text).length),
+        "Content-Length": String(bytes.length),
         "X-Earshot-Key": /#key=([\w-]+)/.exec(running.err.text)?.[1] ?? "",
         ...headers,
       }).map(([name, value]) => `${name}: ${value}\r\n`);
-      return ask(`POST /send HTTP/1.1\r\n${lines.join("")}\r\n${text}`);
+      return ask(`POST /send HTTP/1.1\r\n${lines.join("")}\r\n`, bytes);
     },
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   };
@@ -195,6 +198,8 @@ Deno.test({
       [400, { to: "1", text: "x" }],
       [400, { to: 1.5, text: "x" }],
       [400, { to: 1, text: 7 }],
+      [400, { to: 1, text: "half a \ud83d" }],
+      [400, Uint8Array.from(`{"to":1,"text":"\xff"}`, (one) => one.charCodeAt(0))],
       [400, { to: 1, text: "x", escapes: 1 }],
       [400, { to: 1, text: "\\q", escapes: true }],
       [400, { to: 1, text: "", escapes: true }],

@@ -86,7 +86,7 @@ function tooLong(): Outcome {
 }
 
 /** The body, unless it is too long. */
-async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
+async function bodyOf(request: IncomingMessage): Promise<Uint8Array | undefined> {
   if (Number(request.headers["content-length"] ?? 0) > MAX_BODY_BYTES) return;
   const chunks: Uint8Array[] = [];
   let length = 0;
@@ -95,23 +95,21 @@ async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
     if (length > MAX_BODY_BYTES) return;
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  return Buffer.concat(chunks);
 }
 
-function orderOf(body: string): Order | Outcome {
+function orderOf(body: Uint8Array): Order | Outcome {
   const wanted = `{"to":3 or "all","text":"...","escapes":false}`;
   const malformed = { status: 400, problem: `Not as expected: ${wanted}` } as const;
   let order: unknown;
   try {
-    order = JSON.parse(body);
+    order = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
   } catch {
     return malformed;
   }
   if (typeof order !== "object" || order === null) return malformed;
   const { to, text, escapes = false } = order as Record<string, unknown>;
-  if (!isAddressee(to) || typeof text !== "string" || typeof escapes !== "boolean") {
-    return malformed;
-  }
+  if (!isAddressee(to) || !isText(text) || typeof escapes !== "boolean") return malformed;
   try {
     return { to, bytes: escapes ? parseBytes(text) : encode(text), isLine: !escapes };
   } catch (error) {
@@ -121,4 +119,9 @@ function orderOf(body: string): Order | Outcome {
 
 function isAddressee(to: unknown): to is Addressee {
   return to === "all" || Number.isSafeInteger(to) && (to as number) > 0;
+}
+
+/** Whether it can be sent as it is: half a character would become another one. */
+function isText(text: unknown): text is string {
+  return typeof text === "string" && text.isWellFormed();
 }
