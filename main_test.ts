@@ -625,11 +625,26 @@ for (const multiplexer of MULTIPLEXERS) {
       running.server.reportStats();
       assertMatch(
         running.err.lines.at(-1)!,
-        /^stats: up \d+ s, connections 1 open 1 total 0 refused, 2 lines, 8 bytes, 0 cut, 0 accept errors, [\d.]+ lines\/s$/,
+        /^stats: up \d+ s, connections 1 open, 1 total, 0 refused, 2 lines, 8 bytes, 0 cut, 0 accept errors, [\d.]+ lines\/s$/,
       );
     },
   });
 }
+
+Deno.test({
+  ...NET,
+  name: "startServer() counts lines as cut that were too long, not those without an end",
+  async fn() {
+    await using running = await serve(["--max-line", "20", "--flush-after", "0.01"]);
+    using client = await running.connect();
+    await writeAll(client, encode("login: "));
+    await running.out.until("+ login: ");
+    await writeAll(client, encode("\nlonger than twenty bytes\nrest"));
+    await running.out.until("+ rest");
+    running.server.reportStats();
+    assertMatch(running.err.lines.at(-1)!, / 2 lines, 37 bytes, 1 cut, /);
+  },
+});
 
 Deno.test({
   ...NET,
@@ -1145,7 +1160,7 @@ Deno.test("startServer() accounts for every byte when clients, listener and outp
     }
     running.server.reportStats();
     const [, ...counts] =
-      /(\d+) open (\d+) total 0 refused, (\d+) lines?, (\d+) bytes?, .* (\d+) accept/
+      /(\d+) open, (\d+) total, 0 refused, (\d+) lines?, (\d+) bytes?, .* (\d+) accept/
         .exec(running.err.lines.at(-1)!)!;
     assertEquals(counts.map(Number), [0, streams.length, lines, bytes, listener.errors]);
   });

@@ -74,7 +74,7 @@ export class Stats {
     this.#last = { atMs: nowMs, lines };
     const upSeconds = Math.round((nowMs - this.#startedAtMs) / 1000);
     const heard = this.#hearsDatagrams ? `, ${plural(datagrams, "datagram")}` : "";
-    return `stats: up ${upSeconds} s, connections ${open} open ${connections} total ` +
+    return `stats: up ${upSeconds} s, connections ${open} open, ${connections} total, ` +
       `${refused} refused, ${plural(lines, "line")}, ${plural(bytes, "byte")}, ${cut} cut, ` +
       `${plural(acceptErrors, "accept error")}, ${linesPerSecond.toFixed(1)} lines/s${heard}`;
   }

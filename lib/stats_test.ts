@@ -12,7 +12,7 @@ Deno.test("Stats.summary() says what was counted", () => {
   stats.cut = 5;
   assertEquals(
     stats.summary(2, 3500),
-    "stats: up 3 s, connections 2 open 3 total 4 refused, 1 line, 1 byte, 5 cut, " +
+    "stats: up 3 s, connections 2 open, 3 total, 4 refused, 1 line, 1 byte, 5 cut, " +
       "0 accept errors, 0.4 lines/s",
   );
 });

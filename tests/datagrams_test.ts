@@ -234,7 +234,7 @@ Deno.test({
       const [, udp] = running.server.addrs as Deno.NetAddr[];
       using sender = udpSender(udp!.port);
       await sender.send("secret", "secret");
-      await untilStats(running, "0 open 0 total 2 refused, 0 lines, 0 bytes, ");
+      await untilStats(running, "0 open, 0 total, 2 refused, 0 lines, 0 bytes, ");
       assertEquals(running.out.text, "");
       assertMatch(running.err.text, / 0 datagrams\n$/);
     }

@@ -44,11 +44,13 @@ Deno.test({
 
 Deno.test({
   ...FILES,
-  name: "README and every page of docs/ can be reached from README",
+  name: "Every page of docs/ can be reached from README, and other files from these pages",
   fn() {
-    const linked = linksOf("README.md").map(({ path }) => path);
-    const pages = [...Deno.readDirSync(new URL("docs", ROOT))].map(({ name }) => `docs/${name}`);
-    assertEquals(pages.filter((page) => !linked.includes(page)), []);
+    const fromReadme = linksOf("README.md").map(({ path }) => path);
+    const fromPages = PAGES.filter((page) => fromReadme.includes(page)).flatMap(linksOf)
+      .map(({ path }) => path).filter((path) => !path.endsWith(".md"));
+    const files = [...Deno.readDirSync(new URL("docs", ROOT))].map(({ name }) => `docs/${name}`);
+    assertEquals(files.filter((file) => ![...fromReadme, ...fromPages].includes(file)), []);
   },
 });
 
@@ -84,6 +86,7 @@ Deno.test("wordsOf() takes a command apart as a shell does", () => {
     ...["--greet", String.raw`220 hi\r\n`, "--reply", 'a "b"=>c d', "-ox y", "a#b"],
   ]);
   assertEquals(wordsOf(" --quiet | jq ."), ["--quiet"]);
+  assertEquals(wordsOf(" --quiet 2> file"), ["--quiet"]);
 });
 
 Deno.test({

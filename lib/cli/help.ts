@@ -31,7 +31,7 @@ Usage: earshot [options], where sizes may end in k, M or G
 ${ALL.map(helpOf).join("")}
 Examples
   earshot --host 0.0.0.0 --port 5140                 hear a network's devices
-  earshot --quiet --format json | jq -r .message     feed another program
+  earshot --quiet --format json | jq .message        feed another program
   earshot -p 5140 --udp 5140 --framing syslog        receive syslog over TCP and UDP
   earshot -o all.log --rotate-size 10M --web 8080    keep a bounded log and watch it
   earshot --interactive --crlf --flush-after 0.2     talk with what has a prompt

@@ -214,10 +214,16 @@ export class Client implements FrameSink {
     if (ending?.ending.isReached) return;
     this.#records ??= recorder.child(this.subject);
     this.#records.frame(bytes, start, end, isWhole);
-    if (!isWhole && !this.#isInLine) stats.cut++;
+    if (!isWhole && !this.#isInLine && this.#isPiece(end - start)) stats.cut++;
     this.#isInLine = !isWhole;
     if (isWhole) this.#countLine();
     this.#reply(bytes, start, end, isWhole);
+  }
+
+  /** Whether so many bytes without an end are a piece of a line that is too long. */
+  #isPiece(length: number): boolean {
+    // A piece has up to 3 bytes fewer rather than split a character.
+    return length > this.#context.maxLineBytes - 4;
   }
 
   /** Answers a frame by the rules, at its end. */

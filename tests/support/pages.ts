@@ -105,7 +105,11 @@ export function wordsOf(line: string): string[] {
     /'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)|(\s+)|([|&;<>()#])|([^\s'"\\])/g,
   );
   for (const [, single, double, escaped, space, end, plain] of parts) {
-    if (end && (end !== "#" || word === undefined)) break;
+    if (end && (end !== "#" || word === undefined)) {
+      // As in `2> file`.
+      if (/[<>]/.test(end) && /^\d$/.test(word ?? "")) word = undefined;
+      break;
+    }
     if (space) {
       if (word !== undefined) words.push(word);
       word = undefined;

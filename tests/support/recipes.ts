@@ -27,6 +27,7 @@ const CANNOT_RUN: readonly [what: RegExp, why: string][] = [
   [/\b(docker|podman|kubectl)\b/, "needs a container engine"],
   [/\bssh\b|(?<!(allow|deny|from) )\b192\.0\.2\.|\bexample\.(org|com)\b/, "needs another machine"],
   [/\b(kcat|kafka\.ts)\b/, "needs a broker"],
+  [/\bredis-cli\b/, "needs its server"],
   [/\blnav\b/, "needs a terminal"],
   [/\/dev\/tty/, "needs the device"],
 ];
