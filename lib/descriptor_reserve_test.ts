@@ -11,18 +11,30 @@ function noDescriptor(): Error {
 Deno.test({
   ...PROC,
   name: "DescriptorReserve.lend() opens in the place of a spare one, and takes it back",
-  fn() {
-    using reserve = new DescriptorReserve();
-    const free = () => Array.from(Deno.readDirSync("/proc/self/fd")).length;
-    const before = free();
-    let failures = 2;
-    const opened = reserve.lend(() => {
-      if (failures-- > 0) throw noDescriptor();
-      return free();
-    });
-    assertEquals([opened, free()], [before - 2, before]);
+  async fn() {
+    // Descriptors are the whole process's, and other tests run in this one.
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--quiet", PROGRAM],
+      stderr: "inherit",
+    }).output();
+    const { before, within, after } = JSON.parse(new TextDecoder().decode(stdout));
+    assertEquals([within, after], [before - 2, before]);
   },
 });
+
+/** Counts descriptors before, within and after a loan whose opening fails twice. */
+const PROGRAM = `
+  import { DescriptorReserve } from "${import.meta.resolve("./descriptor_reserve.ts")}";
+  using reserve = new DescriptorReserve();
+  const held = () => Array.from(Deno.readDirSync("/proc/self/fd")).length;
+  const before = held();
+  let failures = 2;
+  const within = reserve.lend(() => {
+    if (failures-- > 0) throw Object.assign(new Error("none left"), { code: "EMFILE" });
+    return held();
+  });
+  console.log(JSON.stringify({ before, within, after: held() }));
+`;
 
 Deno.test({
   ...NET,

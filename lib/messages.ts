@@ -14,7 +14,7 @@ export type Say = (message: string) => void;
 /** What may wait to be written to stderr; the rest is dropped and counted. */
 const MAX_WAITING_BYTES = 64 * 1024;
 /** A reader of stderr that takes nothing for so long is not waited for. */
-const UNREAD_MS = 100;
+const UNREAD_MS = 500;
 
 /**
  * Messages for the operator. They are written beside the loop, so that a stderr
