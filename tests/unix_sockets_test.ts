@@ -53,6 +53,30 @@ Deno.test({
 
 Deno.test({
   ...UNIX,
+  name: "--reply says once that datagrams of a Unix socket have no answer, and records none",
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/log.sock`;
+    const args = ["--reply", "no=>", "--reply", "ok", "--time", "none"];
+    await using running = await serve(["--unix", `${path},type=datagram`, ...args]);
+    const sender = openSender();
+    await sender.send(encode("no"), to(path));
+    await running.out.until("no\n");
+    assertEquals(running.err.count("earshot: "), 0);
+    for (const text of ["one", "two"]) await sender.send(encode(text), to(path));
+    await running.out.until("two\n");
+    await running.err.until("earshot: ");
+    sender.close();
+    assertEquals(running.out.lines, ["unix | no", "unix | one", "unix | two"]);
+    assertEquals(
+      running.err.text.split("\n").slice(1),
+      ["earshot: Cannot answer a Unix datagram: Deno sends none by a socket that receives", ""],
+    );
+  },
+});
+
+Deno.test({
+  ...UNIX,
   name: "a server that has ended leaves no file of a Unix socket, and replaces a stale one",
   async fn() {
     using dir = tempDir();

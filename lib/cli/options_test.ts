@@ -325,6 +325,8 @@ const BAD: [args: string[], message: string][] = [
   [["-o", "log-%x.log"], `Cannot use --output "log-%x.log": "%x" ${FIELDS}`],
   [["-o", "50%.log"], `Cannot use --output "50%.log": "%." ${FIELDS}`],
   [["-o", "%h/"], `Cannot use --output "%h/": a file needs a name, such as %h.log`],
+  [["-o", "%h/.."], `Cannot use --output "%h/..": a file needs a name, such as %h.log`],
+  [["-o", "%h/."], `Cannot use --output "%h/.": a file needs a name, such as %h.log`],
   [["--tls-cert"], `Option "--tls-cert" needs a value: ${PEM}`],
   [["--tls-client-ca"], `Option "--tls-client-ca" needs a value: ${PEM}`],
   [["--backlog", "0"], `Cannot use --backlog "0": ${COUNT}`],

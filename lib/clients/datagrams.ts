@@ -70,6 +70,7 @@ export class Datagrams implements Deadline {
   /** Whether a datagram that was sent may fail yet, which the next receive would throw. */
   #mayHaveSendFault = false;
   #sendFaultSaidAtMs = -Infinity;
+  #wasUnansweredSaid = false;
   /** Sockets that are left alone during the pause. */
   readonly #paused = new Set<DatagramSocket>();
   readonly #pause: FaultPause;
@@ -180,9 +181,19 @@ export class Datagrams implements Deadline {
 
   /** Answers a datagram by the rules: the whole of it, however it was recorded. */
   #reply(sender: Sender, said: Uint8Array): void {
-    if (!hasAddress(sender.addr)) return;
     const answer = this.#options.replies?.answerTo(said, 0, said.length);
-    if (answer && answer.length > 0) this.#answer(sender, answer);
+    if (!answer || answer.length === 0) return;
+    if (sender.addr.transport === "udp") this.#answer(sender, answer);
+    else this.#sayUnanswered();
+  }
+
+  /** The receive that always waits has the socket to itself: Deno throws Busy. */
+  #sayUnanswered(): void {
+    if (this.#wasUnansweredSaid) return;
+    this.#wasUnansweredSaid = true;
+    this.#options.say(
+      "earshot: Cannot answer a Unix datagram: Deno sends none by a socket that receives",
+    );
   }
 
   /** A burst comes from one sender: what its records begin with is made once. */
@@ -264,11 +275,6 @@ interface Sender {
 function isSame(a: Deno.Addr, b: Deno.Addr): boolean {
   if ("hostname" in a && "hostname" in b) return a.port === b.port && a.hostname === b.hostname;
   return "path" in a && "path" in b && a.path === b.path;
-}
-
-/** Most senders to a Unix socket have none, and cannot be answered. */
-function hasAddress(addr: Deno.Addr): boolean {
-  return !("path" in addr) || Boolean(addr.path);
 }
 
 /** Where a datagram ends but for one LF, CRLF, NUL or LF NUL. */

@@ -56,7 +56,7 @@ export class PathTemplate {
   constructor(source: string) {
     this.source = source;
     this.#components = source.split("/").map(parseComponent);
-    const isNamed = this.#components.length < 2 || this.#components.at(-1)!.length > 0;
+    const isNamed = !/(^|\/)\.{0,2}$/.test(source);
     if (!isNamed && this.only === undefined) {
       throw new SyntaxError("a file needs a name, such as %h.log");
     }
