@@ -256,7 +256,7 @@ export type Source = ServerSocket | Socket | DatagramSocket;
  * @typeParam D What was registered.
  */
 export type PollEntry<S extends Source = Source, D = undefined> = [D] extends [undefined]
-  ? [source: S, events: number] & { readonly 2?: unknown }
+  ? [source: S, events: number] & { readonly 2?: PollData<D> }
   : [source: S, events: number, data: D];
 
 /**
@@ -264,7 +264,7 @@ export type PollEntry<S extends Source = Source, D = undefined> = [D] extends [u
  *
  * @typeParam D Its type.
  */
-export type PollData<D> = [D] extends [undefined] ? unknown : D;
+export type PollData<D> = unknown extends D ? D : [D] extends [undefined] ? unknown : D;
 
 /** Connection to the state behind a source; the static blocks of the three classes supply it. */
 let listenerOf: (source: ServerSocket) => Endpoint;

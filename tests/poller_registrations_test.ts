@@ -104,6 +104,9 @@ Deno.test("Poller of no type takes any data and gives it back as unknown", async
   assertEquals(poller.dataOf(source), "text");
   const pairs: [Source, number][] = await poller.poll();
   assertEquals(pairs.map(([one, events]) => [one, events]), [[source, POLLIN]]);
+  // deno-lint-ignore no-explicit-any
+  const any: Poller<any, any> = poller;
+  for (const [one, , data] of await any.poll()) assertEquals([one.id, data.length], [source.id, 4]);
 });
 
 Deno.test("Poller rejects by its types what would fail", () => {
