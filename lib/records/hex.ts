@@ -7,7 +7,14 @@
 import { type ByteBuffer, DEL, encode, LF, SPACE } from "../bytes.ts";
 import { plural } from "../messages.ts";
 import type { ConnectionEvent, Format, RunEvent, Sent, Subject, Target, Time } from "./records.ts";
-import { TextFormat, type TextOptions } from "./text.ts";
+import {
+  appendMark,
+  CUT_MARK,
+  SENT_MARK,
+  TextFormat,
+  type TextOptions,
+  WHOLE_MARK,
+} from "./text.ts";
 
 const ROW_BYTES = 16;
 const DIGITS = encode("0123456789abcdef");
@@ -69,28 +76,72 @@ export class HexFormat implements Format {
 }
 
 /** The hexline format: that of text, with bytes as pairs of digits without blanks. */
-export class HexLineFormat extends TextFormat {
-  /** Every byte that was sent, line ends too. */
-  override sent(out: ByteBuffer, label: Uint8Array, sent: Sent): void {
-    super.sent(out, label, { ...sent, lineBytes: sent.bytes.length });
+export class HexLineFormat implements Format {
+  readonly #text: TextFormat;
+
+  constructor(options: TextOptions) {
+    this.#text = new TextFormat(options);
   }
 
-  protected override appendBody(
+  setTime(time: Time, text: string): void {
+    this.#text.setTime(time, text);
+  }
+
+  label(subject: Subject): Uint8Array {
+    return this.#text.label(subject);
+  }
+
+  received(
     out: ByteBuffer,
+    label: Uint8Array,
     bytes: Uint8Array,
     start: number,
     end: number,
+    isWhole: boolean,
   ): void {
-    out.reserve(2 * (end - start));
-    const target = out.bytes;
-    let to = out.length;
-    for (let at = start; at < end; at++) {
-      const byte = bytes[at]!;
-      target[to++] = DIGITS[byte >> 4]!;
-      target[to++] = DIGITS[byte & 0xF]!;
-    }
-    out.length = to;
+    out.append(this.#text.stamp);
+    out.append(label);
+    appendPairs(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
   }
+
+  sentLabel(to: Target): Uint8Array {
+    return this.#text.sentLabel(to);
+  }
+
+  /** Every byte that was sent, line ends too. */
+  sent(out: ByteBuffer, label: Uint8Array, { bytes }: Sent): void {
+    out.append(this.#text.stamp);
+    out.append(label);
+    appendPairs(out, SENT_MARK, bytes, 0, bytes.length);
+  }
+
+  event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
+    this.#text.event(out, subject, event);
+  }
+
+  run(out: ByteBuffer, event: RunEvent): void {
+    this.#text.run(out, event);
+  }
+}
+
+function appendPairs(
+  out: ByteBuffer,
+  mark: number,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  appendMark(out, mark);
+  out.reserve(2 * (end - start) + 1);
+  const target = out.bytes;
+  let to = out.length;
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at]!;
+    target[to++] = DIGITS[byte >> 4]!;
+    target[to++] = DIGITS[byte & 0xF]!;
+  }
+  target[to++] = LF;
+  out.length = to;
 }
 
 /** Appends how many bytes there are, and their rows, the first of which is at `offset`. */

@@ -22,9 +22,9 @@ import {
 import { plural } from "../messages.ts";
 
 /** Between label and message, followed by a space: a whole line, a cut one, one that was sent. */
-const WHOLE_MARK = 0x7C;
-const CUT_MARK = 0x2B;
-const SENT_MARK = 0x3C;
+export const WHOLE_MARK = 0x7C;
+export const CUT_MARK = 0x2B;
+export const SENT_MARK = 0x3C;
 
 /** Readable on dark and on light ground. */
 const PALETTE = [32, 166, 71, 133, 37, 167, 97, 136] as const;
@@ -94,37 +94,17 @@ export class TextFormat implements Format {
   ): void {
     out.append(this.#stamp);
     out.append(label);
-    this.#appendMessage(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
+    appendMessage(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
   }
 
   sentLabel(to: Target): Uint8Array {
     return "clients" in to ? encode("* all ") : this.label(to);
   }
 
-  #appendMessage(
-    out: ByteBuffer,
-    mark: number,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-  ): void {
-    out.reserve(2);
-    out.bytes[out.length++] = mark;
-    out.bytes[out.length++] = SPACE;
-    this.appendBody(out, bytes, start, end);
-    out.reserve(1);
-    out.bytes[out.length++] = LF;
-  }
-
-  /** Appends how bytes are shown. */
-  protected appendBody(out: ByteBuffer, bytes: Uint8Array, start: number, end: number): void {
-    appendShown(out, bytes, start, end);
-  }
-
   sent(out: ByteBuffer, label: Uint8Array, { bytes, lineBytes }: Sent): void {
     out.append(this.#stamp);
     out.append(label);
-    this.#appendMessage(out, SENT_MARK, bytes, 0, lineBytes);
+    appendMessage(out, SENT_MARK, bytes, 0, lineBytes);
   }
 
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
@@ -147,6 +127,26 @@ export class TextFormat implements Format {
         return `${this.#name(subject)} ${farewell(event, this.#countsLines)}`;
     }
   }
+}
+
+function appendMessage(
+  out: ByteBuffer,
+  mark: number,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  appendMark(out, mark);
+  appendShown(out, bytes, start, end);
+  out.reserve(1);
+  out.bytes[out.length++] = LF;
+}
+
+/** Appends a mark and the space behind it. */
+export function appendMark(out: ByteBuffer, mark: number): void {
+  out.reserve(2);
+  out.bytes[out.length++] = mark;
+  out.bytes[out.length++] = SPACE;
 }
 
 /** A time without its date; the offset of a local time goes with that. */
