@@ -109,7 +109,7 @@ class ServerProcess {
       await sleep(20);
     }
     const [open, total, lines, bytes, errors] =
-      /(\d+) open (\d+) total .*, (\d+) lines?, (\d+) bytes?, .* (\d+) accept/
+      /(\d+) open, (\d+) total, .*, (\d+) lines?, (\d+) bytes?, .* (\d+) accept/
         .exec(this.#stderr.slice(this.#stderr.lastIndexOf("stats: ")))!.slice(1).map(Number);
     return { open: open!, total: total!, lines: lines!, bytes: bytes!, errors: errors! };
   }

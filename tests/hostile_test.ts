@@ -27,7 +27,7 @@ for (const multiplexer of MULTIPLEXERS) {
       await writeAll(client, encode("still there?\n"));
       await running.out.until("| still there?\n");
       running.server.reportStats();
-      const [, total, errors] = /open (\d+) total.* (\d+) accept errors?/
+      const [, total, errors] = /open, (\d+) total.* (\d+) accept errors?/
         .exec(running.err.lines.at(-1)!)!.map(Number);
       assertEquals(total! + errors!, 301);
     },
