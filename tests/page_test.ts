@@ -354,12 +354,12 @@ Deno.test({
     await using scene = await stage();
     const { browser, events } = scene;
     events.tick(4500);
-    await browser.until(pageHas("4500 records not shown"));
+    await browser.until(pageHas("4500 records skipped"));
     events.snapshot = () => ({ records: [], resumed: true, missed: 0 });
     events.drop();
     await browser.until(pageHas("connection lost"));
     await browser.until(pageHas("live at"));
     events.tick(10);
-    await browser.until(pageHas("4510 records not shown"));
+    await browser.until(pageHas("4510 records skipped"));
   },
 });

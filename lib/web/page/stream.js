@@ -147,7 +147,7 @@ function takeStats(stats) {
 /** Says whom the log is of, and what it lacks. */
 function showFacts() {
   const skipped = feed.skippedBefore + feed.skipped;
-  setText($("skipped"), skipped > 0 ? `${skipped} records not shown, the log has them` : "");
+  setText($("skipped"), skipped > 0 ? `${skipped} records skipped: the log has them` : "");
   $("chosen").hidden = $("leave").hidden = feed.choice === "";
   const { name, facts } = chosenClient();
   setText($("chip"), feed.choice === "" ? "All clients" : name);
