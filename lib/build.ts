@@ -22,7 +22,7 @@ import { SharedInput } from "./clients/input.ts";
 import { Interactive, promptFor } from "./clients/interactive.ts";
 import { MAX_RELAYED_BYTES, Relay } from "./clients/relay.ts";
 import { parseReplyRule, Replies } from "./clients/replies.ts";
-import { createDecodingFramer } from "./framing/encodings.ts";
+import { createDecodingFramer, isUtf16 } from "./framing/encodings.ts";
 import type { Framer, Framing } from "./framing/framing.ts";
 import type { Io } from "./io.ts";
 import { type Deadline, Interval } from "./loop/deadlines.ts";
@@ -230,7 +230,7 @@ function clientsOf(config: Config, { dialer, names }: Opened, parts: ForClients)
     maxLineBytes: config.maxLineBytes,
     maxUnreadBytes: relay ? MAX_RELAYED_BYTES : MAX_UNREAD_BYTES,
     createFramer,
-    ending: watchedEnding && { ending: watchedEnding, stepEnd: stepEndOf(framingOf(config)) },
+    ending: watchedEnding && { ending: watchedEnding, stepEnd: stepEndOf(config) },
     input: history ?? rawLog ?? new SharedInput(maxReadBytes),
     isReceivedIntoLog: rawLog !== undefined,
     maxReadBytes,
@@ -418,9 +418,11 @@ function framerOf(config: Config): (() => Framer) | undefined {
   return framing && (() => createDecodingFramer(framing, maxLineBytes, encoding));
 }
 
-/** Up to where at most one frame ends: marks and lengths may end one at any byte. */
-function stepEndOf(framing: Framing | undefined): LastFrame["stepEnd"] {
-  const lineEnd = framing === "newline" ? LF : framing === "nul" ? NUL : undefined;
+/** Up to where at most one frame ends: marks, lengths and UTF-16 may end one at any byte. */
+function stepEndOf(config: Config): LastFrame["stepEnd"] {
+  const framing = framingOf(config);
+  const ends = { newline: LF, nul: NUL } as Readonly<Record<string, number>>;
+  const lineEnd = isUtf16(config.encoding) ? undefined : ends[`${framing}`];
   return (bytes, at) => {
     if (framing === "none") return bytes.length;
     if (lineEnd === undefined) return at + 1;

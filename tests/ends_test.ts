@@ -125,6 +125,19 @@ for (
 
 Deno.test({
   ...NET,
+  name: "--count counts no byte behind the last line in UTF-16, whose line end has two",
+  async fn() {
+    const args = ["-t", "none", "--count", "2", "--encoding", "utf-16le"];
+    await using running = await serve(args);
+    using conn = await running.connect();
+    await writeAll(conn, encode([..."a\nb\nc\n"].join("\0") + "\0"));
+    await ended(running);
+    assertMatch(running.out.text, /disconnected: 8 bytes, 2 lines/);
+  },
+});
+
+Deno.test({
+  ...NET,
   name: "--count counts the pieces of a long line, and one without an end, as no line",
   async fn() {
     await using running = await serve(["-q", "-t", "none", "--count", "2", "--max-line", "4"]);
