@@ -8,7 +8,7 @@
 import { type ServerSocket, Socket, type Source } from "../../poller.ts";
 import { type Peer, peerOf } from "../addresses.ts";
 import type { Admission } from "./admission.ts";
-import type { Handshakes, Outcome } from "./handshakes.ts";
+import type { HandshakeOutcome, Handshakes } from "./handshakes.ts";
 import type { StreamListening } from "./listeners.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
 import { type DisconnectReason, NOT_ALLOWED } from "../records/records.ts";
@@ -105,7 +105,7 @@ export class ConnectionAcceptor {
     );
   }
 
-  #onOutcome(accepted: Accepted, acceptedAtMs: number, outcome: Outcome): void {
+  #onOutcome(accepted: Accepted, acceptedAtMs: number, outcome: HandshakeOutcome): void {
     const { admission, handshakes, clients } = this.#options;
     // A proxy's connection counts for the client that it is named to be, once that has arrived.
     const counted = handshakes.isProxy(accepted.peer) ? undefined : accepted.peer;
@@ -123,7 +123,7 @@ export class ConnectionAcceptor {
   #onArrived(
     accepted: Accepted,
     counted: Peer | undefined,
-    arrived: Outcome & { tag: "arrived" },
+    arrived: HandshakeOutcome & { tag: "arrived" },
   ): void {
     const { admission, clients } = this.#options;
     const { stream, peer, through, certificate } = arrived;

@@ -12,7 +12,7 @@ import type { Networks, Peer } from "../addresses.ts";
 import { HandshakeError, type HandshakeFault, SilentEnd } from "./handshake_faults.ts";
 import { MAX_PROXY_HEADER_BYTES, parseProxyHeader } from "./proxy_protocol.ts";
 import type { Tls } from "./tls.ts";
-import { closeQuietly } from "./wire.ts";
+import { closeQuietly } from "./tls_transport.ts";
 
 /** A connection as it was accepted. */
 export interface Accepted {
@@ -21,7 +21,7 @@ export interface Accepted {
 }
 
 /** What became of a connection; its stream is closed unless it arrived. */
-export type Outcome =
+export type HandshakeOutcome =
   /** A client. If it came through a proxy, `peer` is the address that this one names. */
   | {
     readonly tag: "arrived";
@@ -50,7 +50,7 @@ export type Outcome =
   | { readonly tag: "checked" };
 
 /** Takes what became of a connection. */
-export type Done = (outcome: Outcome) => void;
+export type Done = (outcome: HandshakeOutcome) => void;
 
 /** Settings of {@linkcode Handshakes}. */
 export interface HandshakeOptions {
@@ -117,7 +117,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
  */
 type Phase = "first byte" | "header" | "check" | "TLS";
 
-const CHECKED: Outcome = { tag: "checked" };
+const CHECKED: HandshakeOutcome = { tag: "checked" };
 
 /** One handshake. Its stream and peer change on the way. */
 class Handshake {
@@ -162,13 +162,13 @@ class Handshake {
     this.#finish(this.#phase === "check" ? CHECKED : late);
   }
 
-  #failed(reason: string, fault?: HandshakeFault): Outcome {
+  #failed(reason: string, fault?: HandshakeFault): HandshakeOutcome {
     const rest = { ...this.#through, reason, ...fault && { fault } };
     return { tag: "failed", peer: this.#peer, ...rest };
   }
 
   /** Frees what nobody will have. */
-  #finish(outcome: Outcome): void {
+  #finish(outcome: HandshakeOutcome): void {
     const isTaken = !this.#isOver && outcome.tag === "arrived";
     if (!isTaken) closeQuietly(outcome.tag === "arrived" ? outcome.stream : this.#stream);
     if (this.#isOver) return;
@@ -178,7 +178,7 @@ class Handshake {
   }
 
   /** Takes the header off the stream; resolves to the outcome if it was all that came. */
-  async #passHeader(): Promise<Outcome | undefined> {
+  async #passHeader(): Promise<HandshakeOutcome | undefined> {
     const header = await this.#readHeader().catch(() => "ended" as const);
     if (header === "ended") return CHECKED;
     if (header === "bad") return this.#failed("bad PROXY header", "bad PROXY header");
@@ -216,7 +216,7 @@ class Handshake {
     this.#limit(this.#options.limitMs);
   }
 
-  #refusal(): Outcome | undefined {
+  #refusal(): HandshakeOutcome | undefined {
     const reason = this.#options.whyRefused?.(this.#peer);
     if (reason === undefined) return undefined;
     return { tag: "refused", peer: this.#peer, ...this.#through, reason };
@@ -237,7 +237,7 @@ class Handshake {
     return true;
   }
 
-  async #passTls(tls: Tls | undefined): Promise<Outcome> {
+  async #passTls(tls: Tls | undefined): Promise<HandshakeOutcome> {
     this.#phase = "TLS";
     const arrived = {
       tag: "arrived",

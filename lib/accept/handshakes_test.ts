@@ -5,7 +5,12 @@ import type { ByteStream } from "../../poller.ts";
 import { Networks, parseNetwork, type Peer, peerOf } from "../addresses.ts";
 import { encode } from "../bytes.ts";
 import { makeCertificate } from "../../tests/support/certificates.ts";
-import { type Accepted, type HandshakeOptions, Handshakes, type Outcome } from "./handshakes.ts";
+import {
+  type Accepted,
+  type HandshakeOptions,
+  type HandshakeOutcome,
+  Handshakes,
+} from "./handshakes.ts";
 import type { Sink } from "../io.ts";
 import { connect, heldAt, listenLocal, tcpPair } from "../../tests/support/connections.ts";
 import { bytesOf } from "../../tests/support/data.ts";
@@ -37,8 +42,8 @@ interface Started {
   readonly client: Deno.TcpConn;
   readonly peer: Peer;
   readonly handshakes: Handshakes;
-  readonly outcomes: Outcome[];
-  readonly outcome: Promise<Outcome>;
+  readonly outcomes: HandshakeOutcome[];
+  readonly outcome: Promise<HandshakeOutcome>;
   [Symbol.dispose](): void;
 }
 
@@ -51,8 +56,8 @@ async function started(options: Partial<HandshakeOptions>, tls?: Tls): Promise<S
     ...options,
   });
   const peer = peerOf(pair.server.remoteAddr);
-  const { promise: outcome, resolve } = Promise.withResolvers<Outcome>();
-  const outcomes: Outcome[] = [];
+  const { promise: outcome, resolve } = Promise.withResolvers<HandshakeOutcome>();
+  const outcomes: HandshakeOutcome[] = [];
   handshakes.start({ stream: pair.server, peer }, tls, (outcome) => {
     outcomes.push(outcome);
     resolve(outcome);
@@ -78,9 +83,9 @@ async function started(options: Partial<HandshakeOptions>, tls?: Tls): Promise<S
   };
 }
 
-type Arrived = Extract<Outcome, { tag: "arrived" }>;
+type Arrived = Extract<HandshakeOutcome, { tag: "arrived" }>;
 
-function arrived(outcome: Outcome): Arrived {
+function arrived(outcome: HandshakeOutcome): Arrived {
   assertEquals(outcome.tag, "arrived");
   return outcome as Arrived;
 }
@@ -164,7 +169,10 @@ function arrivalOf(reads: Uint8Array[], fault?: Error): Accepted & { closed: () 
   return { stream, peer, closed: () => isClosed };
 }
 
-function outcomeOf(arrival: Accepted, options: Partial<HandshakeOptions> = {}): Promise<Outcome> {
+function outcomeOf(
+  arrival: Accepted,
+  options: Partial<HandshakeOptions> = {},
+): Promise<HandshakeOutcome> {
   const handshakes = new Handshakes({
     limitMs: 60_000,
     idleMs: Infinity,
@@ -528,7 +536,7 @@ Deno.test({
     {
       const patient = new Handshakes({ limitMs: 60_000, idleMs: Infinity, proxies: undefined });
       const [raw, stream] = await Promise.all([connect(listener), listener.accept()]);
-      const { promise, resolve } = Promise.withResolvers<Outcome>();
+      const { promise, resolve } = Promise.withResolvers<HandshakeOutcome>();
       patient.start({ stream, peer: peerOf(stream.remoteAddr) }, tls, resolve);
       using client = await Deno.startTls(raw, { hostname: "localhost", caCerts });
       await client.write(encode("heard"));

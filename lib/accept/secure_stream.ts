@@ -8,7 +8,7 @@ import type { TLSSocket } from "node:tls";
 import type { ByteStream } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
 import { tlsWords } from "./tls_faults.ts";
-import { FAREWELL_MS, ticked, type Wire } from "./wire.ts";
+import { FAREWELL_MS, ticked, type TlsTransport } from "./tls_transport.ts";
 
 const MAX_WRITE_BYTES = 64 * 1024;
 
@@ -25,13 +25,13 @@ type Input =
 export class SecureStream implements ByteStream {
   readonly remoteAddr?: Deno.Addr;
   readonly localAddr?: Deno.Addr;
-  readonly #wire: Wire;
+  readonly #wire: TlsTransport;
   readonly #socket: TLSSocket;
   /** Decrypted and not read yet. */
   #plain: Uint8Array = NO_BYTES;
   #input: Input = { tag: "open" };
 
-  constructor(wire: Wire, socket: TLSSocket) {
+  constructor(wire: TlsTransport, socket: TLSSocket) {
     const { remoteAddr, localAddr } = wire.below;
     if (remoteAddr) this.remoteAddr = remoteAddr;
     if (localAddr) this.localAddr = localAddr;

@@ -15,7 +15,7 @@ import { HandshakeError, SilentEnd } from "./handshake_faults.ts";
 import { SecureStream } from "./secure_stream.ts";
 import { certificateFaultOf, handshakeErrorOf } from "./tls_faults.ts";
 import { readTlsFiles, type TlsFiles, unusable } from "./tls_files.ts";
-import { Wire } from "./wire.ts";
+import { TlsTransport } from "./tls_transport.ts";
 
 /** What a handshake gives. */
 export interface Secured {
@@ -50,7 +50,7 @@ export class Tls {
    * then. There is no limit of time: whoever closes the stream ends the handshake.
    */
   async secure(stream: ByteStream): Promise<Secured> {
-    const wire = new Wire(stream);
+    const wire = new TlsTransport(stream);
     try {
       const socket = await shakeHands(this.#server, wire);
       const certificate = nameOf(socket);
@@ -97,7 +97,7 @@ function tryOut(server: Server): void {
 
 /** A handshake under way. */
 interface Attempt {
-  readonly wire?: Wire;
+  readonly wire?: TlsTransport;
   /** The server as this connection sees it: what it emits comes from this object. */
   readonly server: Server;
   readonly ended: PromiseWithResolvers<void>;
@@ -119,7 +119,7 @@ const JUDGED_HERE = { rejectUnauthorized: { value: undefined } };
  * So each connection comes to an object of its own, which inherits from the
  * server its settings and its listeners, and is their `this`.
  */
-function attemptOf(server: Server, wire?: Wire): Attempt {
+function attemptOf(server: Server, wire?: TlsTransport): Attempt {
   const attempt: Attempt = {
     ...wire && { wire },
     server: Object.create(server, JUDGED_HERE),
@@ -170,7 +170,7 @@ function fatalAlert(description: number): Uint8Array {
   return Uint8Array.of(...ALERT, FATAL, description);
 }
 
-async function shakeHands(server: Server, wire: Wire): Promise<TLSSocket> {
+async function shakeHands(server: Server, wire: TlsTransport): Promise<TLSSocket> {
   const attempt = attemptOf(server, wire);
   attempt.server.emit("connection", wire);
   feed(wire, attempt);
@@ -183,7 +183,7 @@ async function shakeHands(server: Server, wire: Wire): Promise<TLSSocket> {
  * Gives the handshake what comes, and not a read more: the next belongs to the
  * reader. A wire that is given up has failed, and the reason is on its way.
  */
-async function feed(wire: Wire, attempt: Attempt): Promise<void> {
+async function feed(wire: TlsTransport, attempt: Attempt): Promise<void> {
   try {
     await wire.listenedTo();
     while (!attempt.socket && !attempt.failure && !wire.isGivenUp) {

@@ -22,7 +22,7 @@ import type { DescriptorReserve } from "../descriptor_reserve.ts";
 import { Failure, reasonOf } from "../errors.ts";
 import { FaultPause } from "../loop/fault_pause.ts";
 import type { InternalErrors, Say } from "../messages.ts";
-import { Wire } from "./wire.ts";
+import { HttpTransport } from "./http_transport.ts";
 
 /** Connections at a time; the longest unanswered one makes room for another. */
 const MAX_CONNECTIONS = 128;
@@ -80,7 +80,7 @@ export class HttpPort {
   readonly #listener: Deno.TcpListener;
   readonly #server: Server;
   /** In the order in which they came. */
-  readonly #wires = new Set<Wire>();
+  readonly #wires = new Set<HttpTransport>();
   readonly #accepting: Promise<void>;
   #sweeper: ReturnType<typeof setInterval> | undefined;
   #endPause: (() => void) | undefined;
@@ -104,9 +104,9 @@ export class HttpPort {
     );
     this.#server.on("clientError", (error, wire) => {
       this.#budget.spend(WRONG_TOKENS);
-      refuse(wire as Wire, statusOf(error));
+      refuse(wire as HttpTransport, statusOf(error));
     });
-    this.#server.on("connect", (_request, wire) => refuse(wire as Wire, NOT_ALLOWED));
+    this.#server.on("connect", (_request, wire) => refuse(wire as HttpTransport, NOT_ALLOWED));
     this.#accepting = this.#accept();
   }
 
@@ -116,7 +116,7 @@ export class HttpPort {
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
-    const wire = request.socket as unknown as Wire;
+    const wire = request.socket as unknown as HttpTransport;
     // Behind a body a part of the next request may have come; the connection ends before it.
     if (wire.isAsked) return;
     wire.isAsked = true;
@@ -172,7 +172,7 @@ export class HttpPort {
 
   #admit(conn: Deno.TcpConn): void {
     if (this.#isClosed || !this.#hasRoom()) return conn.close();
-    const wire = new Wire(conn);
+    const wire = new HttpTransport(conn);
     this.#wires.add(wire);
     wire.on("error", () => {});
     wire.on("close", () => this.#forget(wire));
@@ -180,7 +180,7 @@ export class HttpPort {
     this.#server.emit("connection", wire);
   }
 
-  #forget(wire: Wire): void {
+  #forget(wire: HttpTransport): void {
     this.#wires.delete(wire);
     this.#reserve.refill();
     if (this.#wires.size > 0) return;
@@ -223,7 +223,7 @@ export class HttpPort {
     await Promise.all(wires.map((wire) => wire.freed));
   }
 
-  async #settled(wires: readonly Wire[]): Promise<void> {
+  async #settled(wires: readonly HttpTransport[]): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, FAREWELL_MS);
     Promise.all(wires.map((wire) => wire.freed)).then(() => resolve());
@@ -249,7 +249,7 @@ function statusOf(error: Error): string {
 }
 
 /** Answers in the place of a handler, unless one has begun to. */
-function refuse(wire: Wire, status: string): void {
+function refuse(wire: HttpTransport, status: string): void {
   if (wire.isAsked) return void wire.destroy();
   const head = `HTTP/1.1 ${status}\r\nx-content-type-options: nosniff\r\n`;
   wire.end(`${head}content-length: 0\r\nconnection: close\r\n\r\n`, () => wire.destroy());

@@ -11,7 +11,7 @@ import { encode } from "../bytes.ts";
 import { parseBytes } from "../patterns.ts";
 
 /** Whom something is for: all, or the client with a number. */
-export type Addressee = number | "all";
+export type Recipient = number | "all";
 
 /**
  * Sends to clients as if it had been typed, in the next round of the loop.
@@ -20,13 +20,13 @@ export type Addressee = number | "all";
  * @returns How many clients took it.
  */
 export type SendToClients = (
-  to: Addressee,
+  to: Recipient,
   text: Uint8Array,
   isLine: boolean,
 ) => Promise<number>;
 
 /** An answer: its status, and what is wrong in one line, or what came of it. */
-export type Outcome =
+export type SendResult =
   | { readonly status: 200; readonly clients: number }
   | { readonly status: 400 | 403 | 409 | 413 | 415; readonly problem: string };
 
@@ -37,7 +37,7 @@ const MAX_BODY_BYTES = 6 * MAX_TEXT_BYTES + 1024;
 const KEY_BYTES = 16;
 
 interface Order {
-  readonly to: Addressee;
+  readonly to: Recipient;
   readonly bytes: Uint8Array;
   readonly isLine: boolean;
 }
@@ -52,7 +52,7 @@ export class Sending {
   }
 
   /** Answers a request with a body; `isOwnOrigin` is whether it comes from the page, if it says. */
-  async answer(request: IncomingMessage, isOwnOrigin: boolean): Promise<Outcome> {
+  async answer(request: IncomingMessage, isOwnOrigin: boolean): Promise<SendResult> {
     const { headers } = request;
     if (!isOwnOrigin) return { status: 403, problem: "Not from this page" };
     if (!this.#isKey(headers["x-earshot-key"])) return { status: 403, problem: "Wrong key" };
@@ -71,7 +71,7 @@ export class Sending {
     return bytes.length === wanted.length && timingSafeEqual(bytes, wanted);
   }
 
-  async #obey({ to, bytes, isLine }: Order): Promise<Outcome> {
+  async #obey({ to, bytes, isLine }: Order): Promise<SendResult> {
     if (bytes.length === 0 && !isLine) return { status: 400, problem: "Nothing to send" };
     if (bytes.length > MAX_TEXT_BYTES) return tooLong();
     const clients = await this.#sendToClients(to, bytes, isLine);
@@ -81,7 +81,7 @@ export class Sending {
   }
 }
 
-function tooLong(): Outcome {
+function tooLong(): SendResult {
   return { status: 413, problem: `Longer than ${MAX_TEXT_BYTES} bytes` };
 }
 
@@ -98,7 +98,7 @@ async function bodyOf(request: IncomingMessage): Promise<Uint8Array | undefined>
   return Buffer.concat(chunks);
 }
 
-function orderOf(body: Uint8Array): Order | Outcome {
+function orderOf(body: Uint8Array): Order | SendResult {
   const wanted = `{"to":3 or "all","text":"...","escapes":false}`;
   const malformed = { status: 400, problem: `Not as expected: ${wanted}` } as const;
   let order: unknown;
@@ -109,7 +109,7 @@ function orderOf(body: Uint8Array): Order | Outcome {
   }
   if (typeof order !== "object" || order === null) return malformed;
   const { to, text, escapes = false } = order as Record<string, unknown>;
-  if (!isAddressee(to) || !isText(text) || typeof escapes !== "boolean") return malformed;
+  if (!isRecipient(to) || !isText(text) || typeof escapes !== "boolean") return malformed;
   try {
     return { to, bytes: escapes ? parseBytes(text) : encode(text), isLine: !escapes };
   } catch (error) {
@@ -117,7 +117,7 @@ function orderOf(body: Uint8Array): Order | Outcome {
   }
 }
 
-function isAddressee(to: unknown): to is Addressee {
+function isRecipient(to: unknown): to is Recipient {
   return to === "all" || Number.isSafeInteger(to) && (to as number) > 0;
 }
 

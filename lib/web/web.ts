@@ -14,7 +14,7 @@ import { KnownHosts, targetOf } from "./hosts.ts";
 import type { DescriptorReserve } from "../descriptor_reserve.ts";
 import { HttpPort } from "./http.ts";
 import { PAGE, PAGE_POLICY } from "./page.ts";
-import { type Outcome, Sending, type SendToClients } from "./sending.ts";
+import { Sending, type SendResult, type SendToClients } from "./sending.ts";
 
 export interface WebOptions extends Omit<EventStreamsOptions, "isInteractive"> {
   readonly host: string;
@@ -177,7 +177,7 @@ export class Web {
     const isOwn = origin === undefined || this.#hosts.isOwn(origin, host);
     // It fails if whoever asks leaves in the middle of it.
     sending.answer(request, isOwn).then(
-      (outcome) => void sendOutcome(response, outcome),
+      (outcome) => void sendResult(response, outcome),
       () => void response.destroy(),
     );
     return false;
@@ -204,7 +204,7 @@ function lastIdOf({ headers }: IncomingMessage): string | undefined {
   return typeof id === "string" && id !== "" ? id : undefined;
 }
 
-function sendOutcome(response: ServerResponse, outcome: Outcome): boolean {
+function sendResult(response: ServerResponse, outcome: SendResult): boolean {
   const { status } = outcome;
   return status === 200
     ? send(response, status, JSON.stringify({ clients: outcome.clients }), JSON_TYPE)

@@ -19,7 +19,7 @@ const READ_BYTES = 64 * 1024;
 export const FAREWELL_MS = 100;
 
 /** Carries the ciphertext between a stream and `node:tls`, where nobody would listen to a failure. */
-export class Wire extends Duplex {
+export class TlsTransport extends Duplex {
   readonly below: ByteStream;
   /** What was wrong with the first write that failed. */
   fault: unknown;

@@ -26,7 +26,7 @@ const LINGER_BYTES = 64 * 1024;
  */
 type Phase = "head" | "body" | "answering";
 
-export class Wire extends Duplex {
+export class HttpTransport extends Duplex {
   readonly acceptedAtMs = performance.now();
   /** Whether a request was read. */
   isAsked = false;
