@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Peer, peerOf } from "../addresses.ts";
 import { MAX_PROXY_HEADER_BYTES, parseProxyHeader, type ProxyHeader } from "./proxy_protocol.ts";
-import { listenLocal, readUpTo } from "../../tests/support/connections.ts";
+import { freePort, listenLocal, readUpTo } from "../../tests/support/connections.ts";
 import { bytesOf, latin1 } from "../../tests/support/data.ts";
 import { exists, tempDir } from "../../tests/support/files.ts";
 import { pick, type Random, withSeeds } from "../../tests/support/random.ts";
@@ -563,10 +563,9 @@ Deno.test({
   async fn() {
     using directory = tempDir();
     using listener = listenLocal();
-    const { port } = listener.addr;
-    // A port that is ours on one loopback address is free on the next.
-    await using _proxy = nginx(directory.path, `127.0.0.2:${port}`, port);
-    using client = await connectSoon(() => Deno.connect({ hostname: "127.0.0.2", port }));
+    const port = freePort();
+    await using _proxy = nginx(directory.path, `127.0.0.1:${port}`, listener.addr.port);
+    using client = await connectSoon(() => Deno.connect({ hostname: "127.0.0.1", port }));
     const bytes = await passedOn(client, "hello", listener);
     assertEquals(taken(bytes), { source: peerOf(client.localAddr), data: "hello" });
   },
