@@ -35,6 +35,9 @@ const HABITS: readonly [typed: RegExp, hint: string][] = [
   [/^--(expect|grep|match)$/, "--until ends when that was seen"],
   [/^--(log|log-?file|output-?file|file)$/, "use --output"],
   [/^--rotate$/, "use --rotate-size"],
+  [/^--(exec|sh-exec|lua-exec)$/, "earshot runs no program: --reply answers, --forward relays"],
+  [/^--ssl\b/, "use --tls-cert and --tls-key"],
+  [/^-C$|^--crlf-lines$/, "typed lines end in CR LF with --interactive --crlf"],
   [/^-\w*v|^--verbose$/, "who comes and goes is always recorded; -V prints the version"],
   [/^-\w*n/, "names are never looked up"],
   [/^--allow-(all|env|net|read|run|sys|write)/, "Deno's permissions go before main.ts"],
@@ -51,6 +54,8 @@ export function placeHint(text: string, next = ""): string | undefined {
   if (/^\d{2,}$/.test(text) && isPort(text)) return `use --port ${text}`;
   if (isIP(text)) return `use --host ${text}`;
   if (text === "*") return "use --host 0.0.0.0 for every IPv4 interface, --host :: for every one";
+  const [, kind, socatPort] = /^(TCP|UDP)[46]?-(?:LISTEN|L|RECV|RECVFROM):(\d+)/i.exec(text) ?? [];
+  if (kind) return `use --${kind.toUpperCase() === "UDP" ? "udp" : "port"} ${socatPort}`;
   const [, host, port] = /^([^:]+|\[.*\]):(\d+)$/.exec(text) ?? [];
   return host && `use --host ${host} --port ${port}`;
 }
@@ -74,7 +79,7 @@ function joinedHint(arg: string, options: readonly Named[]): string | undefined 
 
 function habitHint(arg: string, next = ""): string | undefined {
   const [, letters, digits] = /^-([lkvnpu]+)(\d*)$/.exec(arg) ?? [];
-  if (letters === undefined && !/^--|^-d$/.test(arg)) return undefined;
+  if (letters === undefined && !/^--|^-[dC]$/.test(arg)) return undefined;
   const [, hint] = HABITS.find(([typed]) => typed.test(arg)) ?? [];
   const port = digits || next;
   if (!hint || !letters || !isPort(port)) return hint;

@@ -320,6 +320,21 @@ const BAD: [args: string[], message: string][] = [
   [["--host", "5140"], `Cannot use --host "5140": use --port 5140`],
   [["--host", "[::]:80"], `Cannot use --host "[::]:80": use --host [::] --port 80`],
   [["-u"], `Option "--unix" needs a value: expected the path of a socket`],
+  [
+    ["-u", "5140"],
+    `Cannot use --unix "5140": it is for Unix sockets: use --udp 5140, or ./5140 for a file of that name`,
+  ],
+  [
+    ["TCP-LISTEN:1234,fork", "STDOUT"],
+    `Cannot use argument "TCP-LISTEN:1234,fork": use --port 1234`,
+  ],
+  [["UDP4-RECV:514"], `Cannot use argument "UDP4-RECV:514": use --udp 514`],
+  [
+    ["--sh-exec", "cat"],
+    `Unknown option "--sh-exec": earshot runs no program: --reply answers, --forward relays`,
+  ],
+  [["--ssl"], `Unknown option "--ssl": use --tls-cert and --tls-key`],
+  [["-C"], `Unknown option "-C": typed lines end in CR LF with --interactive --crlf`],
   [["-o", ""], `Option "--output" needs a value: expected the path of a file`],
   [["-o", "-f"], `Option "--output" needs a value: expected the path of a file`],
   [["-o", "log-%x.log"], `Cannot use --output "log-%x.log": "%x" ${FIELDS}`],

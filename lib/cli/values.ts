@@ -144,14 +144,18 @@ export const unixSocket: Kind<string | UnixSocket> = {
   read(text) {
     const [path = "", ...settings] = text.split(",");
     const given = Object.fromEntries(settings.map((setting) => setting.split("=", 2)));
-    const isWrong = ["", "@"].includes(path) || Object.keys(given).length < settings.length ||
+    // With nc, -u 5140 is a UDP port.
+    const isWrong = /^@?$|^\d+$/.test(path) || Object.keys(given).length < settings.length ||
       !settings.every((setting) => SOCKET_SETTING_REGEXP.test(setting));
     const { mode, type = "stream" } = given;
     if (isWrong || mode !== undefined && path.startsWith("@")) return undefined;
     if (settings.length === 0) return path;
     return { path, ...mode !== undefined && { mode: parseInt(mode, 8) }, type };
   },
-  hint: () => "expected a path or @name, and perhaps ,mode=0660 or ,type=datagram behind it",
+  hint: (text) =>
+    /^\d+$/.test(text)
+      ? `it is for Unix sockets: use --udp ${text}, or ./${text} for a file of that name`
+      : "expected a path or @name, and perhaps ,mode=0660 or ,type=datagram behind it",
 };
 
 const SOCKET_SETTING_REGEXP = /^(mode=0?[0-7]{3}|type=(stream|datagram))$/;
