@@ -83,6 +83,11 @@ export class LogFile implements Sink, Disposable {
     return cutBytes;
   }
 
+  /** Takes the last `tornBytes` out, of a record that will never be whole. */
+  cut(tornBytes: number): void {
+    this.#sizeBytes! -= this.#cut(tornBytes);
+  }
+
   #cut(count: number): number {
     // Nobody can read a file any more whose handle is stale: what was torn is written again.
     if (this.#state === "stale") return count;

@@ -242,6 +242,26 @@ for (const isInline of [true, false]) {
 
 Deno.test({
   ...FILES,
+  name: "Output.stop() leaves whole records in a file whose disk stays full",
+  async fn() {
+    using dir = tempDir();
+    using clock = new Clock();
+    using _disk = crampedDisk(10);
+    const { output } = outputTo({ path: `${dir.path}/log` });
+    using _output = output;
+    const writing = output.write(encode("line 1\nline 2\nline 3\n"), true);
+    writing.catch(() => {});
+    await clock.pass(10);
+    assertEquals(reads(`${dir.path}/log`), "line 1\nlin");
+    output.stop();
+    await clock.pass(1500);
+    await assertRejects(() => writing, Failure, "what was not written is lost");
+    assertEquals(reads(`${dir.path}/log`), "line 1\n");
+  },
+});
+
+Deno.test({
+  ...FILES,
   name: "Output.reopen() does not say that a disk works which is still full",
   async fn() {
     using dir = tempDir();

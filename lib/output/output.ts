@@ -141,7 +141,7 @@ export class Output implements Disposable {
       } catch (error) {
         if (codeOf(error) === "ESTALE" && this.#isStaleNow()) continue;
         this.#onFault(error);
-        if (!this.#mustReopen) await this.#pause();
+        if (!this.#mustReopen) await this.#pauseWithin(bytes, sent);
         if (this.#mustReopen) sent = this.#reopenWithin(bytes, sent);
       }
     }
@@ -217,6 +217,16 @@ export class Output implements Disposable {
     this.#fault = { name: this.#name, reason: reasonOf(error) };
   }
 
+  /** A file that is given up ends with a whole record. */
+  async #pauseWithin(bytes: Uint8Array, sent: number): Promise<void> {
+    try {
+      await this.#pause();
+    } catch (error) {
+      this.#file?.cut(tornBytesOf(bytes, sent));
+      throw error;
+    }
+  }
+
   async #pause(): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, this.#isStopping ? LAST_RETRY_MS : RETRY_MS);
@@ -269,16 +279,15 @@ export class Output implements Disposable {
 
   /** Opens the file anew within a write that failed: the new one begins with a whole record. */
   #reopenWithin(bytes: Uint8Array, sent: number): number {
-    const start = bytes.subarray(0, sent).lastIndexOf(LF) + 1;
-    const from = sent - this.#reopenNow(sent - start);
-    if (from === start) this.#file?.makeRoom(bytes.length - from);
-    return from;
+    const tornBytes = tornBytesOf(bytes, sent);
+    const cutBytes = this.#reopenNow(tornBytes);
+    if (cutBytes === tornBytes) this.#file?.makeRoom(bytes.length - sent + cutBytes);
+    return sent - cutBytes;
   }
 
   /** The same for a file that is gone; throws if there cannot be a new one yet. */
   #renewWithin(file: LogFile, bytes: Uint8Array, sent: number): number {
-    const start = bytes.subarray(0, sent).lastIndexOf(LF) + 1;
-    return sent - this.#renew(file, sent - start);
+    return sent - this.#renew(file, tornBytesOf(bytes, sent));
   }
 
   #renew(file: LogFile, tornBytes = 0): number {
@@ -347,6 +356,11 @@ export class Output implements Disposable {
     clearTimeout(this.#patience);
     this.#files?.[Symbol.dispose]();
   }
+}
+
+/** How much of a record that is not whole is at the end of what was sent. */
+function tornBytesOf(bytes: Uint8Array, sent: number): number {
+  return sent - bytes.subarray(0, sent).lastIndexOf(LF) - 1;
 }
 
 /** Makes ready what `path` names; asks for the permissions that will be needed. */
