@@ -230,7 +230,7 @@ class LogServer implements Server {
   async #serve(): Promise<void> {
     const { admission } = this.#parts;
     try {
-      while (!this.#isOver && !admission.failure) await this.#round(this.#msToNextDeadline());
+      while (!this.#isOver && !admission.failure) await this.#round(Infinity);
       this.stop();
       await this.#drain();
       if (admission.failure) throw admission.failure;
@@ -245,9 +245,11 @@ class LogServer implements Server {
   }
 
   /** One round: whoever is ready is served, what is due is done, then the log is written. */
-  async #round(timeoutMs: number): Promise<boolean> {
+  async #round(limitMs: number): Promise<boolean> {
     const { multiplexer, recorder, logWriter, tasks } = this.#parts;
     const polledAtMs = performance.now();
+    const dueAtMs = this.#dueAtMs;
+    const timeoutMs = Math.min(limitMs, msUntil(dueAtMs, polledAtMs));
     const ready = this.#unfinished ? [] : await multiplexer.poll(timeoutMs);
     const serving = this.#unfinished ?? this.#dispatch(ready);
     const startMs = performance.now();
@@ -259,7 +261,7 @@ class LogServer implements Server {
     this.#unfinished = isFinished ? undefined : serving;
     if (!tasks.isEmpty) await this.#run(tasks.run());
     // Due by the time before the poll: whoever spoke while the process stood still has been read.
-    if (this.#dueAtMs <= polledAtMs) await this.#run(this.#doWhatIsDue(polledAtMs));
+    if (dueAtMs <= polledAtMs) await this.#run(this.#doWhatIsDue(polledAtMs));
     await this.#flush();
     return isBusy;
   }
@@ -298,7 +300,8 @@ class LogServer implements Server {
   async #flush(): Promise<void> {
     const { clients, logWriter, ending } = this.#parts;
     if (ending.isReached) this.stop();
-    const leftMs = Math.max(0, ending.dueAtMs - performance.now());
+    const isTimed = ending.dueAtMs < Infinity;
+    const leftMs = isTimed ? Math.max(0, ending.dueAtMs - performance.now()) : Infinity;
     const timer = leftMs < MAX_TIMER_MS ? setTimeout(() => this.stop(), leftMs) : undefined;
     try {
       clients.lost(await logWriter.flush());
@@ -347,12 +350,6 @@ class LogServer implements Server {
     let dueAtMs = Infinity;
     for (const deadline of this.#parts.deadlines) dueAtMs = Math.min(dueAtMs, deadline.dueAtMs);
     return dueAtMs;
-  }
-
-  #msToNextDeadline(): number {
-    const dueAtMs = this.#dueAtMs;
-    if (dueAtMs === Infinity) return Infinity;
-    return Math.min(MAX_TIMER_MS, Math.max(0, Math.ceil(dueAtMs - performance.now())));
   }
 
   stop(): void {
@@ -457,6 +454,12 @@ class LogServer implements Server {
     this.stop();
     await this.finished.catch(() => {});
   }
+}
+
+/** How long to wait for what is due then; `Infinity` for ever. */
+function msUntil(dueAtMs: number, nowMs: number): number {
+  if (dueAtMs === Infinity) return Infinity;
+  return Math.min(MAX_TIMER_MS, Math.max(0, Math.ceil(dueAtMs - nowMs)));
 }
 
 function addrOf(socket: ServerSocket | DatagramSocket): Deno.Addr {

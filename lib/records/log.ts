@@ -107,7 +107,8 @@ export class Log implements RecordSink {
 
   /** The last `count` bytes that wait, in place. */
   last(count: number): Uint8Array {
-    return this.#filling.filled.subarray(-count);
+    const { bytes, length } = this.#filling;
+    return bytes.subarray(length - count, length);
   }
 
   /** Bytes that wait to be taken. */
