@@ -73,10 +73,11 @@ export interface Upstream {
 
 /** How a read went: `more` if more may have arrived, `failed` if nothing can be read any more. */
 export type ReadResult =
-  | { readonly tag: "more" | "read"; readonly bytes: number }
-  | { readonly tag: "nothing" | "ended" }
+  | { readonly tag: "more" | "read" | "nothing" | "ended" }
   | { readonly tag: "failed"; readonly reason: DisconnectReason };
 
+const MORE = { tag: "more" } as const;
+const READ = { tag: "read" } as const;
 const NOTHING = { tag: "nothing" } as const;
 const ENDED = { tag: "ended" } as const;
 
@@ -158,18 +159,25 @@ export class Client implements FrameSink {
     if (count === 0) return ENDED;
     this.bytes += count;
     stats.bytes += count;
-    return this.#take(count) ?? { tag: count < maxBytes ? "read" : "more", bytes: count };
+    return this.#take(count) ?? (count < maxBytes ? READ : MORE);
   }
 
   /** Records what was received, and sends it back if that is asked for. */
   #take(count: number): ReadResult | undefined {
     const { input, isEchoing, hints } = this.#context;
+    if (this.#isForLogOnly && !hints.wants(this, count)) return;
     const bytes = input.last(count);
     const fault = this.#record(bytes);
     hints.heard(this, bytes);
     if (fault) return { tag: "failed", reason: { tag: "unframable", fault } };
     if (isEchoing) this.answer(bytes);
     this.upstream?.send(bytes);
+  }
+
+  /** Whether nobody but the log, which has it already, is to have what was read. */
+  get #isForLogOnly(): boolean {
+    const { isReceivedIntoLog, isEchoing, replies, ending } = this.#context;
+    return isReceivedIntoLog && !isEchoing && !replies && !ending && !this.upstream;
   }
 
   #record(bytes: Uint8Array) {

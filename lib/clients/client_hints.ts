@@ -48,6 +48,11 @@ export class ClientHints implements Deadline {
     this.#mayLackEnds = options.framing !== undefined;
   }
 
+  /** Whether it would look at the last `count` bytes of a client. */
+  wants(client: Speaker, count: number): boolean {
+    return this.#mayLackEnds || this.#mayBeTls && client.bytes === count;
+  }
+
   /** Looks at what a client has said; `bytes` were its last. */
   heard(client: Speaker, bytes: Uint8Array): void {
     if (this.#mayBeTls && client.bytes === bytes.length && isTlsHello(bytes)) {

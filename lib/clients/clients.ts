@@ -124,13 +124,15 @@ export class Clients implements Audience, ClientOwner {
 
   #read(client: Client): number {
     const { logWriter } = this.#options;
+    const { bytes } = client;
     const waitingBytes = logWriter.waitingBytes;
     const result = client.read();
     this.#onRead(client, result);
     if (result.tag !== "more" && result.tag !== "read") return 0;
     const loggedBytes = logWriter.waitingBytes - waitingBytes;
-    client.adaptRead(result.bytes, loggedBytes);
-    return result.tag === "more" ? Math.max(result.bytes, loggedBytes >> 1) : 0;
+    const readBytes = client.bytes - bytes;
+    client.adaptRead(readBytes, loggedBytes);
+    return result.tag === "more" ? Math.max(readBytes, loggedBytes >> 1) : 0;
   }
 
   #onRead(client: Client, result: ReadResult): void {

@@ -52,7 +52,7 @@ export class LogDestinations implements Destinations {
         ? new Routes({ template, log, isLocal, port, now })
         : undefined;
       const sinkOf = (subject: Subject | undefined) => routes ? routes.sinkOf(subject) : log;
-      return { format, log, sinkOf, outlet: { records: routes ?? whole(log), output } };
+      return { format, log, sinkOf, outlet: { records: routes ?? log, output } };
     });
     this.outlets = made.map(({ outlet }) => outlet);
     this.#calls = calls ? [calls] : [];
@@ -81,13 +81,4 @@ export class LogDestinations implements Destinations {
 
 function noticesFormat(): Format {
   return new TextFormat({ isColored: false, countsLines: false });
-}
-
-function whole(log: Log): Outlet["records"] {
-  return {
-    get length() {
-      return log.length;
-    },
-    takeParts: () => log.length > 0 ? [{ bytes: log.take() }] : [],
-  };
 }

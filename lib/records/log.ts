@@ -116,6 +116,11 @@ export class Log implements RecordSink {
     return this.#filling.length;
   }
 
+  /** Gives the records away in one part, if there are any. */
+  takeParts(): readonly { readonly bytes: Uint8Array }[] {
+    return this.length > 0 ? [{ bytes: this.take() }] : [];
+  }
+
   /** Gives the records away; they stay as they are until the next call. */
   take(): Uint8Array {
     const full = this.#filling;
