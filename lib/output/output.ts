@@ -1,19 +1,19 @@
 /**
- * Where records go: stdout, or files that are opened anew and rotated. It waits
+ * Writes all of the log, to stdout or to files, however long that takes. It waits
  * while a disk is full, but gives up a pipe that is closed.
  *
  * @module
  */
 
-import { LF } from "../bytes.ts";
 import type { DescriptorReserve } from "../descriptor_reserve.ts";
 import { codeOf, Failure, reasonOf } from "../errors.ts";
 import type { Sink } from "../io.ts";
 import type { Say } from "../messages.ts";
-import { type LogFile, mayRead } from "./log_file.ts";
-import { makeFolder, OpenFiles } from "./open_files.ts";
+import { InterruptibleWait } from "./interruptible_wait.ts";
+import { LogFiles } from "./log_files.ts";
 import type { PathTemplate } from "./path_template.ts";
-import { demandRotation, demandRotationIn, type Rotation, Rotator } from "./rotation.ts";
+import type { Rotation } from "./rotation.ts";
+import { Watchdog } from "./watchdog.ts";
 
 /** How long write() waits before it tries again. */
 const RETRY_MS = 1000;
@@ -21,7 +21,6 @@ const RETRY_MS = 1000;
 const LAST_RETRY_MS = 100;
 /** A reader that takes nothing for so long holds up the log, and the end of the server. */
 const PATIENCE_MS = 1000;
-const PATIENCE_TICKS = 10;
 
 /** What a slow reader is offered at least: a page of a pipe. */
 const MIN_OFFER_BYTES = 4 * 1024;
@@ -52,12 +51,12 @@ export interface OutputOptions {
 export class Output implements Disposable {
   readonly #say: Say;
   readonly #stdout: Sink;
-  readonly #files: OpenFiles | undefined;
-  /** Of the one file, if there is only one. */
-  readonly #onlyPath: string | undefined;
-  /** What is written to now, and its file if it is open. */
+  readonly #files: LogFiles | undefined;
+  /** Runs while a write of a server that ends makes no progress. */
+  readonly #watchdog = new Watchdog(PATIENCE_MS, () => this.#giveUp());
+  readonly #wait = new InterruptibleWait();
+  /** What is written to now. */
   #name = "stdout";
-  #file: LogFile | undefined;
   /** What is offered to the sink at once. */
   #offerBytes = Infinity;
   #writtenBytes = 0;
@@ -65,35 +64,14 @@ export class Output implements Disposable {
   #startedAtMs = Infinity;
   /** Why a write of the round under way has failed, if one has. */
   #fault: { readonly name: string; readonly reason: string } | undefined;
-  #mustReopen = false;
-  /** Whom to tell that it was done. */
-  #onReopened: () => void = () => {};
-  /** Whether it was said that an old file stays open. */
-  #isAstray = false;
   #isWriting = false;
   #isStopping = false;
-  /** Ends what write() waits for: with an error for good, without one a pause. */
-  #interrupt: ((error?: Error) => void) | undefined;
-  /** Runs while a write of a server that ends makes no progress. */
-  #patience: ReturnType<typeof setTimeout> | undefined;
 
   /** @throws {Failure} If files cannot be opened, or may not be rotated. */
-  constructor(options: OutputOptions) {
-    const { stdout, path, say } = options;
+  constructor({ stdout, path, rotate, say, reserve }: OutputOptions) {
     this.#say = say;
     this.#stdout = stdout;
-    this.#files = path && openFiles(path, options);
-    this.#onlyPath = path?.only;
-    if (this.#onlyPath !== undefined) this.#openAtStart(this.#onlyPath);
-  }
-
-  #openAtStart(path: string): void {
-    try {
-      this.#file = this.#files!.at(path);
-      this.#name = path;
-    } catch (error) {
-      throw new Failure(`Cannot write to ${path}: ${reasonOf(error)}`);
-    }
+    this.#files = path && new LogFiles({ path, rotate, say, reserve });
   }
 
   get isFile(): boolean {
@@ -122,49 +100,36 @@ export class Output implements Disposable {
     for (const [i, { path, bytes }] of parts.entries()) {
       // One hop to another thread is a turn of the loop; more of them would only cost.
       const isHopping = !isInline && (i === parts.length - 1 || bytes.length >= BULK_BYTES);
-      await this.#writePart(path ?? this.#onlyPath, bytes, !isHopping);
+      await this.#writePart(path ?? this.#files?.onlyPath, bytes, !isHopping);
     }
     this.#end();
   }
 
   async #writePart(path: string | undefined, bytes: Uint8Array, isInline: boolean): Promise<void> {
+    const files = this.#files;
     this.#name = path ?? "stdout";
-    this.#file = undefined;
-    this.#restartPatience();
+    this.#restartWatchdog();
     for (let sent = 0; sent < bytes.length;) {
       try {
-        if (path !== undefined) sent = this.#prepare(path, bytes, sent);
+        if (path !== undefined) sent = files!.prepare(path, bytes, sent);
         const writing = this.#writeSome(bytes, sent, isInline);
-        const count = typeof writing === "number" ? writing : await this.#interruptible(writing);
+        const count = typeof writing === "number" ? writing : await this.#wait.until(writing);
         this.#onProgress(count);
         sent += count;
       } catch (error) {
-        if (codeOf(error) === "ESTALE" && this.#isStaleNow()) continue;
+        if (files?.noticeStale(error)) continue;
         this.#onFault(error);
-        if (!this.#mustReopen) await this.#pauseWithin(bytes, sent);
-        if (this.#mustReopen) sent = this.#reopenWithin(bytes, sent);
+        if (!files?.isReopenRequested) await this.#pauseWithin(bytes, sent);
+        if (files?.isReopenRequested) sent = files.reopenWithin(bytes, sent);
       }
     }
   }
 
-  /** False if that was no cure a moment ago. */
-  #isStaleNow(): boolean {
-    return this.#file?.becomeStale() ?? false;
-  }
-
-  /** Has the file of a write ready; returns from where on it has to be written. */
-  #prepare(path: string, bytes: Uint8Array, sent: number): number {
-    this.#file = this.#files!.at(path);
-    if (this.#file.isGone(performance.now())) sent = this.#renewWithin(this.#file, bytes, sent);
-    if (sent === 0) this.#file.makeRoom(bytes.length);
-    return sent;
-  }
-
   #end(): void {
     this.#isWriting = false;
-    if (this.#isStopping) clearTimeout(this.#patience);
+    if (this.#isStopping) this.#watchdog.stop();
     if (this.#fault !== undefined) this.#recover(this.#fault.name);
-    if (this.#mustReopen) this.#reopenNow();
+    if (this.#files?.isReopenRequested) this.#files.reopen();
     if (!this.#files) this.#stdout.endRound?.();
   }
 
@@ -176,7 +141,7 @@ export class Output implements Disposable {
 
   #writeSome(bytes: Uint8Array, sent: number, isInline: boolean): number | Promise<number> {
     const offer = bytes.subarray(sent, Math.min(sent + this.#offerBytes, bytes.length));
-    const sink = this.#file ?? this.#stdout;
+    const sink = this.#files?.current ?? this.#stdout;
     this.#startedAtMs = performance.now();
     // A sink that is slow would stop the loop.
     return isInline && sink.writeInline && this.#offerBytes >= bytes.length
@@ -184,21 +149,13 @@ export class Output implements Disposable {
       : sink.write(offer);
   }
 
-  /** Waits for `work` or an interrupt. Not by a race: that would leave reactions behind. */
-  #interruptible(work: Promise<number>): Promise<number> {
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
-    this.#interrupt = (error) => error && reject(error);
-    work.then(resolve, reject);
-    return promise;
-  }
-
   #onProgress(count: number): void {
     const tookMs = performance.now() - this.#startedAtMs;
     this.#startedAtMs = Infinity;
     this.#writtenBytes += count;
-    this.#file?.grow(count);
+    this.#files?.current?.grow(count);
     if (!this.#isStopping) this.#adaptOffer(count, tookMs);
-    this.#restartPatience();
+    this.#restartWatchdog();
   }
 
   /** The slower the sink, the smaller the steps in which it is seen to go on. */
@@ -220,21 +177,10 @@ export class Output implements Disposable {
   /** A file that is given up ends with a whole record. */
   async #pauseWithin(bytes: Uint8Array, sent: number): Promise<void> {
     try {
-      await this.#pause();
+      await this.#wait.pause(this.#isStopping ? LAST_RETRY_MS : RETRY_MS);
     } catch (error) {
-      this.#file?.cut(tornBytesOf(bytes, sent));
+      this.#files?.cut(bytes, sent);
       throw error;
-    }
-  }
-
-  async #pause(): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, this.#isStopping ? LAST_RETRY_MS : RETRY_MS);
-    this.#interrupt = (error) => error ? reject(error) : resolve();
-    try {
-      await promise;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -254,58 +200,9 @@ export class Output implements Disposable {
    */
   reopen(onReopened: () => void = () => {}): void {
     if (!this.#files) return;
-    this.#mustReopen = true;
-    this.#onReopened = onReopened;
-    if (this.#isWriting) this.#interrupt?.();
-    else this.#reopenNow();
-  }
-
-  /** Returns how many bytes of a torn record were taken out of the file that is written to. */
-  #reopenNow(tornBytes = 0): number {
-    this.#mustReopen = false;
-    let cutBytes = 0;
-    let isWell = true;
-    for (const file of [...this.#files!]) {
-      try {
-        cutBytes += this.#files!.reopen(file, file === this.#file ? tornBytes : 0);
-      } catch (error) {
-        isWell = false;
-        this.#sayStays(file, error);
-      }
-    }
-    if (isWell) this.#onReopened();
-    return cutBytes;
-  }
-
-  /** Opens the file anew within a write that failed: the new one begins with a whole record. */
-  #reopenWithin(bytes: Uint8Array, sent: number): number {
-    const tornBytes = tornBytesOf(bytes, sent);
-    const cutBytes = this.#reopenNow(tornBytes);
-    if (cutBytes === tornBytes) this.#file?.makeRoom(bytes.length - sent + cutBytes);
-    return sent - cutBytes;
-  }
-
-  /** The same for a file that is gone; throws if there cannot be a new one yet. */
-  #renewWithin(file: LogFile, bytes: Uint8Array, sent: number): number {
-    return sent - this.#renew(file, tornBytesOf(bytes, sent));
-  }
-
-  #renew(file: LogFile, tornBytes = 0): number {
-    try {
-      const cutBytes = this.#files!.reopen(file, tornBytes);
-      this.#say(`earshot: ${file.path} was gone and is made anew`);
-      this.#isAstray = false;
-      return cutBytes;
-    } catch (error) {
-      if (!file.stay()) throw error;
-      if (!this.#isAstray) this.#sayStays(file, error);
-      return 0;
-    }
-  }
-
-  #sayStays({ path }: LogFile, error: unknown): void {
-    this.#say(`earshot: Cannot write to ${path}: ${reasonOf(error)}; the old file stays open`);
-    this.#isAstray = true;
+    this.#files.requestReopen(onReopened);
+    if (this.#isWriting) this.#wait.interrupt();
+    else this.#files.reopen();
   }
 
   /** Looks whether files are gone, and makes them anew; every second is often enough. */
@@ -313,9 +210,9 @@ export class Output implements Disposable {
     // A write looks by itself.
     if (!this.#files || this.#isWriting) return;
     try {
-      for (const file of [...this.#files].filter((file) => file.isGone(nowMs))) {
+      for (const file of this.#files.gone(nowMs)) {
         this.#name = file.path;
-        this.#renew(file);
+        this.#files.renew(file);
         if (this.#fault) this.#recover(this.#fault.name);
       }
     } catch (error) {
@@ -330,66 +227,23 @@ export class Output implements Disposable {
     if (this.#isStopping) return;
     this.#isStopping = true;
     this.#offerBytes = MIN_OFFER_BYTES;
-    this.#restartPatience();
-    this.#interrupt?.();
+    this.#restartWatchdog();
+    this.#wait.interrupt();
   }
 
-  #restartPatience(): void {
-    if (!this.#isStopping || !this.#isWriting) return;
-    clearTimeout(this.#patience);
-    this.#waitOn(PATIENCE_TICKS);
-  }
-
-  /** Waits in ticks, so that a stall of this process does not count as a second of its reader. */
-  #waitOn(ticks: number): void {
-    const next = ticks > 1 ? () => this.#waitOn(ticks - 1) : () => this.#giveUp();
-    this.#patience = setTimeout(next, PATIENCE_MS / PATIENCE_TICKS);
+  #restartWatchdog(): void {
+    if (this.#isStopping && this.#isWriting) this.#watchdog.restart();
   }
 
   #giveUp(): void {
     const reason = this.#fault?.reason ?? "nobody takes it";
     const message = `Cannot write to ${this.#name}: ${reason}; what was not written is lost`;
-    this.#interrupt?.(new Failure(message));
+    this.#wait.interrupt(new Failure(message));
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#patience);
+    this.#watchdog.stop();
     this.#files?.[Symbol.dispose]();
-  }
-}
-
-/** How much of a record that is not whole is at the end of what was sent. */
-function tornBytesOf(bytes: Uint8Array, sent: number): number {
-  return sent - bytes.subarray(0, sent).lastIndexOf(LF) - 1;
-}
-
-/** Makes ready what `path` names; asks for the permissions that will be needed. */
-function openFiles(
-  path: PathTemplate,
-  { rotate: rotation, say, reserve }: OutputOptions,
-): OpenFiles {
-  const { only, folder, source } = path;
-  if (only === undefined) prepareFolder(folder, source);
-  if (rotation && only === undefined) demandRotationIn(folder, source);
-  else if (rotation && only !== undefined) demandRotation(only, rotation.keep);
-  return new OpenFiles({
-    rotator: rotation && new Rotator(rotation, say, reserve),
-    reserve,
-    mayLook: mayRead(only ?? folder),
-    makesFolders: only === undefined,
-  });
-}
-
-/** What lies below it is written later, when nobody can be asked any more. */
-function prepareFolder(folder: string, source: string): void {
-  const { state } = Deno.permissions.requestSync({ name: "write", path: folder });
-  if (state !== "granted") {
-    throw new Failure(`Cannot write to ${source}: run again with --allow-write`);
-  }
-  try {
-    makeFolder(folder);
-  } catch (error) {
-    throw new Failure(`Cannot write to ${source}: ${reasonOf(error)}`);
   }
 }
 
