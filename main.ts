@@ -228,15 +228,20 @@ class LogServer implements Server {
   }
 
   async #serve(): Promise<void> {
-    const { admission } = this.#parts;
     try {
-      while (!this.#isOver && !admission.failure) await this.#round(Infinity);
+      while (!this.#isOver && !this.#failure) await this.#round(Infinity);
       this.stop();
       await this.#drain();
-      if (admission.failure) throw admission.failure;
+      if (this.#failure) throw this.#failure;
     } finally {
       await this.#close();
     }
+  }
+
+  /** Why it cannot go on, if it cannot: what is left to do is done all the same. */
+  get #failure(): unknown {
+    const { admission, logWriter } = this.#parts;
+    return admission.failure ?? logWriter.failure;
   }
 
   get #isOver(): boolean {
@@ -363,7 +368,7 @@ class LogServer implements Server {
   async #drain(): Promise<void> {
     const { admission, handshakes, tasks, clients, recorder, logWriter, stats, ending } =
       this.#parts;
-    if (!ending.isReached) await this.#readWhatHasArrived();
+    await this.#readWhatHasArrived();
     admission.close();
     recorder.setTime(this.#opened.io.now());
     handshakes.endAll(SHUTTING_DOWN);
@@ -374,16 +379,17 @@ class LogServer implements Server {
     await this.#flush();
     await logWriter.settled();
     const missing = ending.sentence(stats.heard, performance.now());
-    if (missing !== undefined) this.#opened.say(`earshot: ${missing}`);
+    if (missing !== undefined && !logWriter.failure) this.#opened.say(`earshot: ${missing}`);
   }
 
   /** Until nothing comes, at most a second. */
   async #readWhatHasArrived(): Promise<void> {
-    const { admission, ending } = this.#parts;
+    const { admission, ending, logWriter } = this.#parts;
+    const isWanted = () => !ending.isReached && !logWriter.isLost;
     const untilMs = performance.now() + DRAIN_MS;
     // The wake-up of stop() may end the first poll before anything is seen.
     let typingRounds = 2;
-    for (let quiet = 0; quiet < 2 && performance.now() < untilMs && !ending.isReached;) {
+    for (let quiet = 0; quiet < 2 && performance.now() < untilMs && isWanted();) {
       quiet = await this.#round(quiet > 0 ? LAST_LOOK_MS : 0) ? 0 : quiet + 1;
       if (quiet > 0) admission.close();
       // Another program may type without an end.
@@ -396,7 +402,7 @@ class LogServer implements Server {
     this.#isStopping = true;
     const { handshakes, tasks, clients, logWriter, stdin, web } = this.#parts;
     handshakes.endAll(SHUTTING_DOWN);
-    // What is recorded after a failure goes nowhere.
+    // What is recorded after an error of ours goes nowhere.
     for (const _ of tasks.run()) logWriter.discard();
     for (const _ of clients.disconnectAll({ tag: "shutdown" })) logWriter.discard();
     stdin?.close();

@@ -7,7 +7,8 @@ import { FILES, IPV6, PROC, UDP, UNIX } from "./support/needs.ts";
 import { Capture } from "./support/capture.ts";
 import { connectTo } from "./support/connections.ts";
 import { noSpace } from "./support/disks.ts";
-import { exists, tempDir } from "./support/files.ts";
+import { exists, makeFifo, readerOf, tempDir } from "./support/files.ts";
+import { GatedOutput } from "./support/gated_output.ts";
 import { spawnCli } from "./support/processes.ts";
 import { replaced } from "./support/replaced.ts";
 import { serve } from "./support/serving.ts";
@@ -350,6 +351,68 @@ Deno.test({
     assertEquals(await cli.ended(), 1);
     assert(Deno.readTextFileSync(path).endsWith("| one\n"));
     assertEquals(cli.err.count("earshot: Cannot write to stdout: broken pipe\n"), 1);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "--tee brings into the file what waited when nobody takes stdout at the end",
+  async fn() {
+    using dir = tempDir();
+    const stdout = new GatedOutput();
+    const args = ["-t", "none", "-o", `${dir.path}/log`, "--tee"];
+    await using running = await serve(args, { stdout });
+    using conn = await connectTo(running.port);
+    await stdout.size();
+    await writeAll(conn, encode("one\ntwo"));
+    running.server.stop();
+    await assertRejects(() => running.server.finished, Failure, "Cannot write to stdout: nobody");
+    assertEquals(filesIn(dir.path)["log"]!.slice(1), [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT | one",
+      "#1 127.0.0.1:PORT + two",
+      "#1 127.0.0.1:PORT disconnected: 7 bytes, 2 lines, 0.0 s (shutting down)",
+      "* stopped: 2 lines of 1 client",
+    ]);
+  },
+});
+
+Deno.test({
+  ...FILES,
+  name: "--tee tells the file how everybody left when stdout has failed",
+  async fn() {
+    using dir = tempDir();
+    const write = () => Promise.reject(new Deno.errors.BrokenPipe("Broken pipe (os error 32)"));
+    const args = ["-t", "none", "-o", `${dir.path}/log`, "--tee"];
+    await using running = await serve(args, { stdout: { write } });
+    using _conn = await connectTo(running.port);
+    const { finished } = running.server;
+    await assertRejects(() => finished, Failure, "Cannot write to stdout: broken pipe");
+    assertEquals(filesIn(dir.path)["log"]!.slice(1), [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (shutting down)",
+      "* stopped: 0 lines of 1 client",
+    ]);
+  },
+});
+
+Deno.test({
+  ...UNIX,
+  name: "--tee goes on with stdout when nobody reads the FIFO that is its file",
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/fifo`;
+    makeFifo(path);
+    const reader = readerOf(path);
+    await using running = await serve(["-t", "none", "-o", path, "--tee"]);
+    reader[Symbol.dispose]();
+    using _conn = await connectTo(running.port);
+    const { finished } = running.server;
+    await assertRejects(() => finished, Failure, `Cannot write to ${path}: broken pipe`);
+    assertEquals(running.out.lines, [
+      "#1 127.0.0.1:PORT connected",
+      "#1 127.0.0.1:PORT disconnected: 0 bytes, 0 lines, 0.0 s (shutting down)",
+    ]);
   },
 });
 

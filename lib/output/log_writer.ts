@@ -51,7 +51,7 @@ export interface LogWriterOptions {
   readonly say: Say;
   /** Settles when what was said is written, or nobody reads it. */
   readonly said: () => Promise<void>;
-  /** A write beside the loop has failed, which shows at the next flush. */
+  /** An output has failed, perhaps in a write beside the loop. */
   readonly onFailure: () => void;
 }
 
@@ -60,8 +60,10 @@ export class LogWriter {
   readonly #talkers = new Talkers();
   /** How many were heard since the last write. */
   #heard = 0;
-  /** The write of the last round, until it is known to be done. */
-  #writing: Promise<void> | undefined;
+  /** The write of the last round beside the loop, until it is known to be done. */
+  #writing: Promise<unknown> | undefined;
+  /** Outlets that nobody will ever take anything from, and why. */
+  readonly #failures = new Map<Outlet, unknown>();
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
@@ -97,13 +99,14 @@ export class LogWriter {
   /**
    * Writes the records of a round. With few talkers and much to write, the next
    * round is read meanwhile; with many, the wait is the turn of the loop that keeps
-   * them equal.
+   * them equal. What is for an output that has failed is forgotten.
    *
    * @returns How long nobody was listened to, in milliseconds.
    */
   async flush(): Promise<number> {
-    const { isRaw, onFailure } = this.#options;
+    const { isRaw } = this.#options;
     const startedAtMs = performance.now();
+    if (this.isLost) this.discard();
     if (this.#noticeBytes > 0) await this.#sayNotices();
     if (this.#writing) await this.settled();
     const bytes = this.waitingBytes;
@@ -113,18 +116,28 @@ export class LogWriter {
       // Records of a flood are made while those before are written; raw bytes need not be made.
       const isInline = areFew ? isRaw || !isBulk : !isBulk && this.#heard < FEW_IN_ROUND;
       this.#heard = 0;
-      this.#writing = this.#write(isInline);
-      // Wakes the loop on failure; otherwise it is noticed only when a client sends.
-      if (areFew && isBulk) this.#writing.catch(onFailure);
-      else await this.settled();
+      const writing = this.#write(isInline);
+      if (areFew && isBulk) this.#writing = writing;
+      else await writing;
     }
     return performance.now() - startedAtMs;
   }
 
-  #write(isInline: boolean): Promise<void> {
+  #write(isInline: boolean): Promise<unknown> {
     const { outlets } = this.#options;
-    const write = ({ records, output }: Outlet) => output.writeParts(records.takeParts(), isInline);
-    return outlets.length === 1 ? write(outlets[0]!) : writeAll(outlets.map(write));
+    if (outlets.length === 1) return this.#writeTo(outlets[0]!, isInline);
+    return Promise.all(outlets.map((outlet) => this.#writeTo(outlet, isInline)));
+  }
+
+  /** An output that fails leaves the others their records. */
+  async #writeTo(outlet: Outlet, isInline: boolean): Promise<void> {
+    try {
+      const parts = outlet.records.takeParts();
+      if (!this.#failures.has(outlet)) await outlet.output.writeParts(parts, isInline);
+    } catch (error) {
+      this.#failures.set(outlet, error);
+      this.#options.onFailure();
+    }
   }
 
   async #sayNotices(): Promise<void> {
@@ -134,13 +147,23 @@ export class LogWriter {
     if (isMuch) await said();
   }
 
-  /** Settles when all that was flushed is written; rejects if it could not be. */
+  /** Settles when all that was flushed is written, or {@linkcode failure} says why not. */
   async settled(): Promise<void> {
     await this.#writing;
     this.#writing = undefined;
   }
 
-  /** Forgets what waits: after a failure it goes nowhere. */
+  /** Why the first output that has failed did so; `undefined` while all is well. */
+  get failure(): unknown {
+    return this.#failures.size > 0 ? [...this.#failures.values()][0] : undefined;
+  }
+
+  /** Whether no output is left that takes anything. */
+  get isLost(): boolean {
+    return this.#failures.size === this.#options.outlets.length;
+  }
+
+  /** Forgets what waits: it goes nowhere. */
   discard(): void {
     for (const { records } of this.#options.outlets) records.takeParts();
     this.#options.notices?.take();
@@ -182,13 +205,6 @@ export class LogWriter {
   /** What has got through so far. */
   get writtenBytes(): number {
     return this.#options.outlets.reduce((sum, { output }) => sum + output.writtenBytes, 0);
-  }
-}
-
-/** Waits for all, though one has failed: what the others take is not lost. */
-async function writeAll(writing: readonly Promise<void>[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(writing)) {
-    if (outcome.status === "rejected") throw outcome.reason;
   }
 }
 

@@ -1,10 +1,10 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { encode, NO_BYTES } from "../bytes.ts";
 import { Log } from "../records/log.ts";
 import { RawFormat } from "../records/raw.ts";
 import { upTo } from "../../tests/support/data.ts";
 import { turn } from "../../tests/support/waiting.ts";
-import { LogWriter, type LogWriterOptions } from "./log_writer.ts";
+import { LogWriter, type LogWriterOptions, type Outlet } from "./log_writer.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -15,34 +15,39 @@ interface Write {
   settle(error?: Error): void;
 }
 
+/** An outlet with records of `log`, whose writes wait until the test settles them. */
+function outletOf(log: Log, writes: Write[]): Outlet {
+  return {
+    records: {
+      get length() {
+        return log.length;
+      },
+      takeParts: () => [{ bytes: log.take() }],
+    },
+    output: {
+      isFile: false,
+      writtenBytes: 0,
+      trouble: () => undefined,
+      reopen: () => {},
+      look: () => {},
+      stop: () => {},
+      writeParts(parts, isInline) {
+        const { promise, resolve, reject } = Promise.withResolvers<void>();
+        const settle = (error?: Error) => error ? reject(error) : resolve();
+        writes.push({ bytes: parts[0]!.bytes.length, isInline, settle });
+        return promise;
+      },
+    },
+  };
+}
+
 /** A writer whose writes wait until the test settles them. */
 function writerWith(options: Partial<LogWriterOptions> = {}) {
   const log = new Log(new RawFormat());
   const notices = new Log(new RawFormat());
   const [writes, said, failures]: [Write[], string[], string[]] = [[], [], []];
   const writer = new LogWriter({
-    outlets: [{
-      records: {
-        get length() {
-          return log.length;
-        },
-        takeParts: () => [{ bytes: log.take() }],
-      },
-      output: {
-        isFile: false,
-        writtenBytes: 0,
-        trouble: () => undefined,
-        reopen: () => {},
-        look: () => {},
-        stop: () => {},
-        writeParts(parts, isInline) {
-          const { promise, resolve, reject } = Promise.withResolvers<void>();
-          const settle = (error?: Error) => error ? reject(error) : resolve();
-          writes.push({ bytes: parts[0]!.bytes.length, isInline, settle });
-          return promise;
-        },
-      },
-    }],
+    outlets: [outletOf(log, writes)],
     notices,
     isRaw: false,
     say: (message) => said.push(message),
@@ -125,14 +130,47 @@ Deno.test("LogWriter.flush() writes nothing when nothing was said", async () => 
   assertEquals(writes, []);
 });
 
-Deno.test("LogWriter wakes its owner when a write in the background fails, and rejects next", async () => {
+Deno.test("LogWriter wakes its owner when a write in the background fails, and knows why", async () => {
   const { writer, writes, log, failures } = writerWith();
   log(BULK);
   await writer.flush();
-  writes[0]!.settle(new Deno.errors.BrokenPipe("Broken pipe"));
+  assertEquals([writer.failure, writer.isLost], [undefined, false]);
+  const error = new Deno.errors.BrokenPipe("Broken pipe");
+  writes[0]!.settle(error);
   await turn();
-  assertEquals(failures, ["failed"]);
-  await assertRejects(() => writer.settled(), Deno.errors.BrokenPipe);
+  assertEquals([failures, writer.failure, writer.isLost], [["failed"], error, true]);
+  await writer.settled();
+});
+
+Deno.test("LogWriter.flush() forgets records and notices when no output takes them", async () => {
+  const { writer, writes, said, log, notice } = writerWith();
+  log(SMALL);
+  const flushing = writer.flush();
+  writes[0]!.settle(new Deno.errors.BrokenPipe("Broken pipe"));
+  await flushing;
+  log(SMALL);
+  notice("gone\n");
+  await writer.flush();
+  assertEquals([writes.length, writer.waitingBytes, said], [1, 0, []]);
+});
+
+Deno.test("LogWriter.flush() writes on to the output that lives when the other has failed", async () => {
+  const logs = [new Log(new RawFormat()), new Log(new RawFormat())];
+  const [broken, living]: [Write[], Write[]] = [[], []];
+  const { writer } = writerWith({
+    outlets: [outletOf(logs[0]!, broken), outletOf(logs[1]!, living)],
+  });
+  const error = new Deno.errors.BrokenPipe("Broken pipe");
+  for (const round of upTo(3)) {
+    for (const log of logs) append(log, new Uint8Array(SMALL));
+    const flushing = writer.flush();
+    if (round === 0) broken[0]!.settle(error);
+    assertEquals(await isOver(flushing), false);
+    living[round]!.settle();
+    await flushing;
+  }
+  assertEquals([broken.length, living.length, writer.waitingBytes], [1, 3, 0]);
+  assertEquals([writer.failure, writer.isLost], [error, false]);
 });
 
 Deno.test("LogWriter.flush() says how long nobody was listened to", async () => {
