@@ -13,7 +13,12 @@ import type { ByteStream } from "../../poller.ts";
 import { reasonOf } from "../errors.ts";
 import { HandshakeError, SilentEnd } from "./handshake_faults.ts";
 import { SecureStream } from "./secure_stream.ts";
-import { certificateFaultOf, handshakeErrorOf } from "./tls_faults.ts";
+import {
+  type CertificateFault,
+  certificateFaultOf,
+  handshakeErrorOf,
+  NOT_VERIFIED,
+} from "./tls_faults.ts";
 import { readTlsFiles, type TlsFiles, unusable } from "./tls_files.ts";
 import { TlsTransport } from "./tls_transport.ts";
 
@@ -75,7 +80,7 @@ function serverOf(files: TlsFiles): Server {
       // that the connection had. A negative one is never started.
       handshakeTimeout: -1,
     });
-    listenForEnds(server);
+    listenForEnds(server, ca === undefined ? undefined : new Set());
     tryOut(server);
     return server;
   } catch (error) {
@@ -129,11 +134,16 @@ function attemptOf(server: Server, wire?: TlsTransport): Attempt {
   return attempt;
 }
 
-function listenForEnds(server: Server): void {
+/** `verified` has the certificates that clients have shown; `undefined` if they need none. */
+function listenForEnds(server: Server, verified: Set<string> | undefined): void {
   server.on("secureConnection", function (this: Server, socket: TLSSocket) {
     const attempt = attempts.get(this)!;
-    if (socket.authorizationError) refuse(attempt, socket);
-    else accept(attempt, socket);
+    const fault = verified && certificateFault(socket, verified);
+    if (socket.getProtocol() === "TLSv1.3") {
+      attempt.wire?.holdTickets(verified ? "for ever" : "back");
+    }
+    if (fault) refuse(attempt, socket, fault);
+    else attempt.socket = socket;
     attempt.ended.resolve();
   });
   server.on("tlsClientError", function (this: Server, error: Error) {
@@ -143,9 +153,20 @@ function listenForEnds(server: Server): void {
   });
 }
 
-function accept(attempt: Attempt, socket: TLSSocket): void {
-  attempt.socket = socket;
-  if (socket.getProtocol() === "TLSv1.3") attempt.wire?.keepTickets();
+/**
+ * Why the client's certificate is refused, if it is. A session that is resumed brings that
+ * of its first handshake, which nobody verifies again, and every server of this process
+ * takes the tickets of all: so it must have been verified by the present authorities.
+ */
+function certificateFault(
+  socket: TLSSocket,
+  verified: Set<string>,
+): CertificateFault | undefined {
+  const { raw, fingerprint256 = "" } = socket.getPeerCertificate() ?? {};
+  const code = socket.authorizationError;
+  if (code) return certificateFaultOf(String(code), raw);
+  if (!socket.isSessionReused()) verified.add(fingerprint256);
+  return verified.has(fingerprint256) ? undefined : NOT_VERIFIED;
 }
 
 /**
@@ -153,9 +174,7 @@ function accept(attempt: Attempt, socket: TLSSocket): void {
  * is not written yet, so that an alert may stand in its place; with 1.3 the client takes
  * the handshake for done, and nothing but close_notify can follow.
  */
-function refuse(attempt: Attempt, socket: TLSSocket): void {
-  const der = socket.getPeerCertificate()?.raw;
-  const { words, alert } = certificateFaultOf(String(socket.authorizationError), der);
+function refuse(attempt: Attempt, socket: TLSSocket, { words, alert }: CertificateFault): void {
   attempt.failure ??= new HandshakeError("certificate refused", words);
   socket.on("error", () => {});
   if (socket.getProtocol() === "TLSv1.2") attempt.wire?.sayInstead(fatalAlert(alert));

@@ -83,6 +83,12 @@ const NOT_FOR_CLIENTS = {
 };
 const CERTIFICATE_UNKNOWN = 46;
 
+/** A session is resumed whose certificate the authorities have not seen. */
+export const NOT_VERIFIED: CertificateFault = {
+  words: "resumed session, whose client certificate these authorities have not verified",
+  alert: CERTIFICATE_UNKNOWN,
+};
+
 /** `code` is what the verification said of the certificate, whose bytes are `der`. */
 export function certificateFaultOf(code: string, der: Uint8Array | undefined): CertificateFault {
   switch (code) {

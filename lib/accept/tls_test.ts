@@ -803,6 +803,62 @@ Deno.test({
   },
 });
 
+/** A connection of openssl's client that waits for the end; resolves to what became of it. */
+async function securedWith(tls: Tls, args: readonly string[]) {
+  using listener = listenLocal();
+  await using client = new Deno.Command("openssl", {
+    args: ["s_client", "-connect", `127.0.0.1:${listener.addr.port}`, "-quiet", ...args],
+    stdin: "piped",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  try {
+    const { stream, certificate } = await tls.secure(await listener.accept());
+    stream.close!();
+    return certificate;
+  } catch (error) {
+    return (error as Error).message;
+  } finally {
+    await client.status;
+    await client.stdin.close().catch(() => {});
+  }
+}
+
+Deno.test({
+  ...TLS,
+  name: "Tls.secure() gives a client that it refuses no session to come back with",
+  async fn() {
+    using dir = tempDir();
+    const session = `${dir.path}/session`;
+    const { cert, key } = makeClientCertificate(dir.path, certificates().stranger, "/CN=x");
+    for (const version of ["-tls1_2", "-tls1_3"]) {
+      const args = [version, "-cert", cert, "-key", key, "-sess_out", session];
+      const reason = await securedWith(newTls(true), args);
+      assertEquals(reason, "client certificate of an unknown authority");
+      assertThrows(() => Deno.statSync(session), Deno.errors.NotFound);
+    }
+  },
+});
+
+Deno.test({
+  ...TLS,
+  name: "Tls.reload() has no session resumed whose certificate it has not verified",
+  async fn() {
+    using dir = tempDir();
+    const { server, authority, stranger, client } = certificates();
+    const clientCaFile = fileOf(`${dir.path}/ca.pem`, textOf(authority.cert));
+    const tls = new Tls({ certFile: server.cert, keyFile: server.key, clientCaFile });
+    const shown = ["-tls1_2", "-cert", client.cert, "-key", client.key];
+    const session = `${dir.path}/session`;
+    assertEquals(await securedWith(tls, [...shown, "-sess_out", session]), "sensor 7");
+    assertEquals(await securedWith(tls, [...shown, "-sess_in", session]), "sensor 7");
+
+    fileOf(clientCaFile, textOf(stranger.cert));
+    tls.reload();
+    assertMatch(await securedWith(tls, [...shown, "-sess_in", session]) ?? "", /^resumed session/);
+  },
+});
+
 Deno.test({
   ...TLS,
   name: "Tls.secure() says that the client does not trust the certificate",
