@@ -11,14 +11,10 @@ import { Duplex } from "node:stream";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { ByteStream } from "../../poller.ts";
 import { reasonOf } from "../errors.ts";
+import { type CertificateFault, ClientCertificates, nameIn } from "./client_certificates.ts";
 import { HandshakeError, SilentEnd } from "./handshake_faults.ts";
 import { SecureStream } from "./secure_stream.ts";
-import {
-  type CertificateFault,
-  certificateFaultOf,
-  handshakeErrorOf,
-  NOT_VERIFIED,
-} from "./tls_faults.ts";
+import { handshakeErrorOf } from "./tls_faults.ts";
 import { readTlsFiles, type TlsFiles, unusable } from "./tls_files.ts";
 import { TlsTransport } from "./tls_transport.ts";
 
@@ -58,7 +54,8 @@ export class Tls {
     const wire = new TlsTransport(stream);
     try {
       const socket = await shakeHands(this.#server, wire);
-      const certificate = nameOf(socket);
+      const der = certificateOf(socket);
+      const certificate = der && nameIn(der);
       const secured = { stream: new SecureStream(wire, socket) };
       return certificate === undefined ? secured : { ...secured, certificate };
     } catch (error) {
@@ -80,7 +77,7 @@ function serverOf(files: TlsFiles): Server {
       // that the connection had. A negative one is never started.
       handshakeTimeout: -1,
     });
-    listenForEnds(server, ca === undefined ? undefined : new Set());
+    listenForEnds(server, ca === undefined ? undefined : new ClientCertificates());
     tryOut(server);
     return server;
   } catch (error) {
@@ -134,16 +131,17 @@ function attemptOf(server: Server, wire?: TlsTransport): Attempt {
   return attempt;
 }
 
-/** `verified` has the certificates that clients have shown; `undefined` if they need none. */
-function listenForEnds(server: Server, verified: Set<string> | undefined): void {
+/** `certificates` judges those of clients, if they need one. */
+function listenForEnds(server: Server, certificates: ClientCertificates | undefined): void {
   server.on("secureConnection", function (this: Server, socket: TLSSocket) {
     const attempt = attempts.get(this)!;
-    const fault = verified && certificateFault(socket, verified);
-    if (socket.getProtocol() === "TLSv1.3") {
-      attempt.wire?.holdTickets(verified ? "for ever" : "back");
-    }
+    const fault = certificates?.whyRefused({
+      code: String(socket.authorizationError ?? ""),
+      der: certificateOf(socket),
+      isResumed: socket.isSessionReused(),
+    });
     if (fault) refuse(attempt, socket, fault);
-    else attempt.socket = socket;
+    else accept(attempt, socket);
     attempt.ended.resolve();
   });
   server.on("tlsClientError", function (this: Server, error: Error) {
@@ -153,20 +151,14 @@ function listenForEnds(server: Server, verified: Set<string> | undefined): void 
   });
 }
 
-/**
- * Why the client's certificate is refused, if it is. A session that is resumed brings that
- * of its first handshake, which nobody verifies again, and every server of this process
- * takes the tickets of all: so it must have been verified by the present authorities.
- */
-function certificateFault(
-  socket: TLSSocket,
-  verified: Set<string>,
-): CertificateFault | undefined {
-  const { raw, fingerprint256 = "" } = socket.getPeerCertificate() ?? {};
-  const code = socket.authorizationError;
-  if (code) return certificateFaultOf(String(code), raw);
-  if (!socket.isSessionReused()) verified.add(fingerprint256);
-  return verified.has(fingerprint256) ? undefined : NOT_VERIFIED;
+function accept(attempt: Attempt, socket: TLSSocket): void {
+  attempt.socket = socket;
+  if (socket.getProtocol() === "TLSv1.3") attempt.wire?.keepTickets();
+}
+
+/** Without a certificate the object is empty, which its type does not say. */
+function certificateOf(socket: TLSSocket): Uint8Array | undefined {
+  return (socket.getPeerCertificate() as { raw?: Uint8Array }).raw;
 }
 
 /**
@@ -218,16 +210,4 @@ function endOf(error: unknown): HandshakeError {
   if (error instanceof HandshakeError) return error;
   const isReset = error instanceof Deno.errors.ConnectionReset;
   return new HandshakeError("closed", isReset ? "reset by peer" : reasonOf(error));
-}
-
-/** The name of a client: the common name of its certificate, or else the first alternative. */
-function nameOf(socket: TLSSocket): string | undefined {
-  // Without a certificate the object is empty, which its type does not say.
-  const { subject, subjectaltname } = socket.getPeerCertificate() as Partial<
-    ReturnType<TLSSocket["getPeerCertificate"]>
-  >;
-  const names = [subject?.CN ?? []].flat().filter(Boolean);
-  if (names.length > 0) return names.join(", ");
-  // A value that has a comma stands in quotes.
-  return /^(?:"[^"]*"|[^,"])+/.exec(subjectaltname ?? "")?.[0];
 }

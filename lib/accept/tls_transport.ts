@@ -31,7 +31,7 @@ export class TlsTransport extends Duplex {
   #buffer = new Uint8Array(SMALL_READ_BYTES);
   #writing: Promise<void> | undefined;
   #hasWritten = false;
-  #keeps: "nothing" | "the next write" | "tickets" | "all" = "nothing";
+  #keeps: "nothing" | "the next write" | "all" = "nothing";
   /** What goes in front of the next write. */
   #kept = NO_BYTES;
 
@@ -75,18 +75,18 @@ export class TlsTransport extends Duplex {
   }
 
   /**
-   * Holds back the tickets of the session, the only thing that a server of TLS 1.3 says
-   * unasked after the handshake, until there is something to read, or for ever. A client
-   * that only sends leaves them unread, so that its close() would be a reset, which drops
-   * what it has not sent yet.
+   * Keeps the tickets of the session, the only thing that a server of TLS 1.3 says
+   * unasked after the handshake, until there is something to read. A client that only
+   * sends leaves them unread, so that its close() would be a reset, which drops what
+   * it has not sent yet.
    */
-  holdTickets(how: "back" | "for ever"): void {
-    this.#keeps = how === "back" ? "the next write" : "tickets";
+  keepTickets(): void {
+    this.#keeps = "the next write";
   }
 
   /** From now on all that is written is meant to be read. */
   keepNothing(): void {
-    if (this.#keeps === "the next write") this.#keeps = "nothing";
+    this.#keeps = "nothing";
   }
 
   /** Says this instead of all that `node:tls` has not said yet, and will. */
@@ -98,13 +98,7 @@ export class TlsTransport extends Duplex {
   override _write(chunk: Uint8Array, _encoding: string, done: () => void): void {
     if (this.fault !== undefined || this.#keeps === "all") return done();
     if (this.#keeps === "the next write") return this.#keep(chunk, done);
-    if (this.#keeps === "tickets") return this.#writeAlerts(chunk, done);
     this.#start(chunk).then(done);
-  }
-
-  #writeAlerts(chunk: Uint8Array, done: () => void): void {
-    this.#keeps = "nothing";
-    this.#start(alertsOf(chunk)).then(done);
   }
 
   #keep(chunk: Uint8Array, done: () => void): void {
@@ -172,17 +166,6 @@ export class TlsTransport extends Duplex {
     this.isGivenUp = true;
     closeQuietly(this.below);
   }
-}
-
-/** An alert of TLS 1.3, encrypted. A ticket is longer. */
-const ALERT_BYTES = 24;
-
-/** Those of the records that are alerts: close_notify may come together with tickets. */
-function alertsOf(chunk: Uint8Array): Uint8Array {
-  const records = [...new RecordSplitter().split(chunk)];
-  return new Uint8Array(
-    records.filter(({ length }) => length <= ALERT_BYTES).flatMap((r) => [...r]),
-  );
 }
 
 /** Closes a stream that may have been closed before, to end a handshake. */
