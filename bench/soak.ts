@@ -1,278 +1,160 @@
 /**
- * Soak test: thousands of clients come and go, well and badly behaved, and at
- * the end the server must have logged all they said, and hold no more memory and
- * no more descriptors than after the warm-up. Linux only, for /proc.
+ * Soak test: everything at once, for half an hour. Clients come and go, well and
+ * badly behaved, over TCP, TLS, UDP, a Unix socket and through `--forward`, while
+ * files rotate, SIGHUP opens them anew, and pages are watched. What the well-behaved
+ * said must be in the log, once, and neither memory nor descriptors may grow. Linux
+ * only, for /proc.
  *
  * ```sh
  * deno task soak
- * deno task soak --minutes 60 --clients 2000 --format text
+ * deno task soak --minutes 2 --scale 0.5 --multiplexer select
  * ```
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { createConnection } from "node:net";
+import { checkFiles } from "./soak/files.ts";
+import { Load } from "./soak/load.ts";
+import { seed } from "./soak/random.ts";
+import { sleep } from "./soak/servers.ts";
+import { setStage, type Stage } from "./soak/stage.ts";
+import {
+  counts,
+  exactly,
+  experiences,
+  leftOpen,
+  remarks,
+  Table,
+  tableOf,
+  type Verdict,
+} from "./soak/table.ts";
+import { udpDrops } from "./soak/udp.ts";
 
-const flags = parseArgs(Deno.args, {
-  string: ["minutes", "clients", "format", "multiplexer", "seed"],
-  default: { minutes: "2", clients: "1000", format: "json", multiplexer: "poll", seed: "1" },
-});
-const minutes = Number(flags.minutes);
-const clients = Number(flags.clients);
-const format = String(flags.format);
+const USAGE = `Usage: deno task soak [options]
 
-/** V8's young generation, and pages once touched, are the base: they stay. */
-const WARM_UP_SHARE = 0.3;
-const SETTLE_SECONDS = 30;
-const MAX_GROWTH_KB = 5 * 1024;
+  --minutes <n>         how long, 30 by default
+  --scale <n>           how many clients; with 1, the default, all takes about half a core
+  --multiplexer <kind>  poll, the default, or select
+  --seed <n>            of what clients do
 
-/** Numbers from 0 to below `limit`, the same at every run (mulberry32). */
-let state = Number(flags.seed);
-function random(limit: number): number {
-  state = state + 0x6D2B79F5 | 0;
-  let t = Math.imul(state ^ state >>> 15, 1 | state);
-  t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-  return ((t ^ t >>> 14) >>> 0) % limit;
+A row every 30 s: RSS, heap and descriptors of the three servers (plain, TLS, forward), their CPU,
+connections, visits of clients that behave, lines logged, lines checked, what was lost, doubled or
+damaged, and what else went wrong. Ctrl-C ends it early, with the verdicts.
+`;
+
+const SAMPLE_SECONDS = 5;
+const SAMPLES_PER_ROW = 6;
+const SETTLE_SECONDS = 40;
+
+interface Options {
+  readonly minutes: number;
+  readonly scale: number;
+  readonly multiplexer: string;
 }
 
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+function print(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
-function print(line: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+function parseOptions(args: string[]): Options | undefined {
+  const flags = parseArgs(args, {
+    string: ["minutes", "scale", "multiplexer", "seed"],
+    boolean: ["help"],
+    default: { minutes: "30", scale: "1", multiplexer: "poll", seed: "1" },
+  });
+  seed(Number(flags.seed));
+  const [minutes, scale] = [Number(flags.minutes), Number(flags.scale)];
+  if (flags.help || !(minutes > 0) || !(scale > 0)) return undefined;
+  return { minutes, scale, multiplexer: String(flags.multiplexer) };
 }
 
-/** The server as a process; its log is read as it comes. */
-class ServerProcess {
-  readonly #child: Deno.ChildProcess;
-  readonly #reading: Promise<unknown>;
-  #stderr = "";
-  /** Line records, and those of them that are whole. */
-  records = 0;
-  /** Messages to wait for, which tell that all before them was heard. */
-  readonly #awaited = new Map<string, () => void>();
+/** Says whether it is over, at the end of the time or by Ctrl-C. */
+function startClock(minutes: number): () => boolean {
+  let endsAtMs = performance.now() + minutes * 60_000;
+  Deno.addSignalListener("SIGINT", () => endsAtMs = 0);
+  return () => performance.now() >= endsAtMs;
+}
 
-  constructor() {
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args: [
-        ...["run", "--quiet", "--allow-net", new URL("../main.ts", import.meta.url).pathname],
-        ...["--port", "0", "--time", "none", "--format", format],
-        ...["--max-connections", `${2 * clients}`, "--multiplexer", String(flags.multiplexer)],
-      ],
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    this.#reading = Promise.all([this.#readLog(), this.#readMessages()]);
-  }
-
-  async #readLog(): Promise<void> {
-    const isLine = format === "json" ? /"event":"line"/ : /^#\d+ \S+ [|+] /;
-    let rest = "";
-    for await (const text of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) {
-        if (format === "json") JSON.parse(line);
-        if (isLine.test(line)) this.records++;
-        const [mark] = /mark-\d+/.exec(line) ?? [];
-        if (mark) this.#awaited.get(mark)?.();
-      }
-    }
-  }
-
-  async #readMessages(): Promise<void> {
-    for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) {
-      this.#stderr += text;
-    }
-  }
-
-  async port(): Promise<number> {
-    while (true) {
-      const [, port] = /listening on 127\.0\.0\.1:(\d+) /.exec(this.#stderr) ?? [];
-      if (port) return Number(port);
-      await sleep(20);
-    }
-  }
-
-  /** Settles when a line with `mark` is in the log. */
-  async heard(mark: string): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#awaited.set(mark, resolve);
-    await promise;
-    this.#awaited.delete(mark);
-  }
-
-  async stats() {
-    const count = this.#stderr.split("stats: ").length;
-    this.#child.kill("SIGUSR2");
-    while (this.#stderr.split("stats: ").length === count || !this.#stderr.endsWith("\n")) {
-      await sleep(20);
-    }
-    const [open, total, lines, bytes, errors] =
-      /(\d+) open, (\d+) total, .*, (\d+) lines?, (\d+) bytes?, .* (\d+) accept/
-        .exec(this.#stderr.slice(this.#stderr.lastIndexOf("stats: ")))!.slice(1).map(Number);
-    return { open: open!, total: total!, lines: lines!, bytes: bytes!, errors: errors! };
-  }
-
-  get rssKb(): number {
-    const status = Deno.readTextFileSync(`/proc/${this.#child.pid}/status`);
-    return Number(/VmRSS:\s+(\d+)/.exec(status)![1]);
-  }
-
-  get descriptors(): number {
-    return [...Deno.readDirSync(`/proc/${this.#child.pid}/fd`)].length;
-  }
-
-  async stop(): Promise<number> {
-    this.#child.kill("SIGTERM");
-    const { code } = await this.#child.status;
-    await this.#reading;
-    return code;
-  }
-
-  get messages(): string[] {
-    return this.#stderr.split("\n").filter((line) => line.startsWith("earshot: "));
+/** Samples and rows until it is over. */
+async function watchServers(stage: Stage, table: Table, isOver: () => boolean): Promise<void> {
+  for (let count = 1; !isOver(); count++) {
+    await sleep(1000 * SAMPLE_SECONDS);
+    table.sample();
+    for (const ledger of Object.values(stage.ledgers)) ledger.giveUp();
+    if (count % SAMPLES_PER_ROW > 0) continue;
+    print(await table.row().catch((error) => `(no row: ${error})`));
   }
 }
 
-const server = new ServerProcess();
-const port = await server.port();
-const sent = { connections: 0, bytes: 0, lines: 0 };
-let lastMark = 0;
-
-/** One visit of a client. All that it sends is accounted for, whatever its end. */
-async function visit(): Promise<void> {
-  const kind = random(100);
-  if (kind < 12) return await visitAndReset();
-  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
-  sent.connections++;
-  if (kind < 30) return await sleep(random(5000)); // silent
-  if (kind < 45) await drip(conn);
-  else if (kind < 50) await burst(conn);
-  else await talk(conn);
-  if (random(2) === 0) return;
-  await conn.closeWrite();
-  while (await conn.read(new Uint8Array(1024)) !== null);
+async function openConnections(servers: Stage["servers"]): Promise<number> {
+  const metrics = await Promise.all(servers.map((server) => server.metrics()));
+  return metrics.reduce((sum, of) => sum + of("connections"), 0);
 }
 
-async function send(conn: Deno.Conn, text: string): Promise<void> {
-  const bytes = new TextEncoder().encode(text);
-  sent.bytes += bytes.length;
-  sent.lines += text.split("\n").length - 1;
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
-}
-
-/** Half lines and whole ones, with pauses; the last may have no end. */
-async function talk(conn: Deno.Conn): Promise<void> {
-  for (let i = random(20); i > 0; i--) {
-    await send(conn, "half a line, ");
-    if (random(3) === 0) await sleep(random(300));
-    await send(conn, `and the rest ${"é\x1B\u2028x".repeat(random(30))}\n`);
-  }
-  if (random(2) === 0) {
-    await send(conn, "no end");
-    sent.lines++;
-  }
-}
-
-async function drip(conn: Deno.Conn): Promise<void> {
-  for (let i = random(50); i > 0; i--) {
-    await send(conn, "d");
-    await sleep(random(100));
-  }
-  await send(conn, "\n");
-}
-
-async function burst(conn: Deno.Conn): Promise<void> {
-  for (let i = random(10); i > 0; i--) {
-    await send(conn, `${"b".repeat(random(200))}\n`.repeat(random(1000)));
-  }
-  // One long line without end, which is cut.
-  if (random(4) > 0) return;
-  await send(conn, "long".repeat(50_000));
-  sent.lines++;
-}
-
-/** With nothing sent at once; else when all was heard, for what a reset overtakes is lost. */
-async function visitAndReset(): Promise<void> {
-  const { promise: closed, resolve } = Promise.withResolvers<void>();
-  const conn = createConnection(port, "127.0.0.1");
-  conn.on("error", () => {});
-  conn.on("close", () => resolve());
-  await new Promise<void>((resolve) => conn.once("connect", resolve));
-  sent.connections++;
-  if (random(2) === 0) {
-    const mark = `mark-${++lastMark}`;
-    const text = `a line\n${mark}\n`;
-    const heard = server.heard(mark);
-    sent.bytes += text.length;
-    sent.lines += 2;
-    conn.write(text);
-    await heard;
-  }
-  conn.resetAndDestroy();
-  await closed;
-}
-
-async function load(seconds: number): Promise<void> {
-  const untilMs = performance.now() + seconds * 1000;
-  await Promise.all(Array.from({ length: clients }, async () => {
-    await sleep(random(1000));
-    while (performance.now() < untilMs) {
-      try {
-        await visit();
-      } catch (error) {
-        // This machine's ports are used up: those that were closed are kept for a minute.
-        if (!(error instanceof Deno.errors.AddrNotAvailable)) throw error;
-        await sleep(1000);
-      }
-    }
-  }));
-}
-
-/** Waits until the server has seen all clients leave, and memory comes back no further. */
-async function settle(goalKb: number) {
-  for (let seconds = 0; seconds < SETTLE_SECONDS; seconds++) {
+/** Waits until all clients have left; returns how many have not. */
+async function settle({ servers }: Stage): Promise<number> {
+  for (let seconds = 1;; seconds++) {
     await sleep(1000);
-    const { open } = await server.stats();
-    if (open === 0 && seconds >= 9 && server.rssKb <= goalKb) break;
+    const open = await openConnections(servers).catch(() => NaN);
+    if (open === 0 || seconds >= SETTLE_SECONDS) return open;
   }
-  return { rssKb: server.rssKb, descriptors: server.descriptors };
 }
 
-const startedAtMs = performance.now();
-await load(60 * minutes * WARM_UP_SHARE);
-const base = await settle(0);
-await load(60 * minutes * (1 - WARM_UP_SHARE));
-const peakKb = server.rssKb;
-const end = await settle(base.rssKb + MAX_GROWTH_KB);
-const stats = await server.stats();
-const code = await server.stop();
-
-const checks: [name: string, expected: number, actual: number, isRight: boolean][] = [
-  ["connections", sent.connections, stats.total + stats.errors, false],
-  ["lines", sent.lines, stats.lines, false],
-  ["bytes", sent.bytes, stats.bytes, false],
-  ["open at the end", 0, stats.open, false],
-  ["descriptors", base.descriptors, end.descriptors, false],
-  ["exit status", 0, code, false],
-  ["messages", 0, server.messages.length, false],
-  ["RSS, KB", base.rssKb, end.rssKb, end.rssKb <= base.rssKb + MAX_GROWTH_KB],
-];
-print(
-  `${((performance.now() - startedAtMs) / 1000).toFixed(0)} s, ${clients} clients at once, ` +
-    `${server.records} records, RSS at the end of the load ${peakKb} KB`,
-);
-print(`${"".padEnd(20)}${"expected".padStart(14)}${"actual".padStart(14)}`);
-let hasFailed = false;
-for (const [name, expected, actual, isRight] of checks) {
-  const isFine = isRight || expected === actual;
-  hasFailed ||= !isFine;
-  print(
-    `${name.padEnd(20)}${`${expected}`.padStart(14)}${`${actual}`.padStart(14)}${
-      isFine ? "" : "  WRONG"
-    }`,
-  );
+async function stop({ servers, ledgers }: Stage): Promise<Verdict[]> {
+  const verdicts: Verdict[] = [];
+  for (const server of servers) {
+    server.kill("SIGTERM");
+    verdicts.push(exactly(`${server.name}: exit status`, 0, await server.ended()));
+  }
+  for (const ledger of Object.values(ledgers)) ledger.giveUp(true);
+  return verdicts;
 }
-for (const message of server.messages) print(message);
-Deno.exit(hasFailed ? 1 : 0);
+
+async function soak(stage: Stage, { minutes, scale }: Options): Promise<readonly Verdict[]> {
+  const isOver = startClock(minutes);
+  const load = new Load(stage, scale, isOver);
+  const table = new Table(stage, load);
+  const atStart = stage.servers.map((server) => server.sample());
+  print(table.header);
+  try {
+    await Promise.all([load.run(), watchServers(stage, table, isOver)]);
+  } catch (error) {
+    print(remarks(stage, load).join("\n"));
+    throw error;
+  }
+  const open = exactly("connections left open", 0, await settle(stage));
+  const left = leftOpen(stage.servers, atStart);
+  const drops = await udpDrops(stage.ports.udp);
+  const statuses = await stop(stage);
+  const files = await checkFiles([stage.logs, stage.moved], stage.ledgers);
+  const verdicts = [
+    ...table.trends(),
+    open,
+    ...left,
+    ...counts(stage, files, drops),
+    ...experiences(load),
+    ...statuses,
+  ];
+  print(`\n${tableOf(verdicts)}\n`);
+  for (const remark of remarks(stage, load)) print(`- ${remark}`);
+  return verdicts;
+}
+
+async function main(args: string[]): Promise<number> {
+  const options = parseOptions(args);
+  if (!options) {
+    print(USAGE);
+    return args.includes("--help") ? 0 : 2;
+  }
+  const folder = await Deno.makeTempDir({ prefix: "earshot-soak-" });
+  const stage = await setStage(folder, options.minutes, options.multiplexer);
+  try {
+    const verdicts = await soak(stage, options);
+    return verdicts.every(([, , , isFine]) => isFine) ? 0 : 1;
+  } finally {
+    for (const server of stage.servers) server.kill("SIGKILL");
+    stage.target.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));
