@@ -141,6 +141,45 @@ Deno.test({
   },
 });
 
+Deno.test({
+  ...BROWSER,
+  name: "page keeps what quiet clients said when a flood fills it, and says what it keeps",
+  async fn() {
+    await using scene = await stage((events) => [
+      events.record(2, "error: out of paper"),
+      ...events.lines(1, 10, "before"),
+    ]);
+    const { browser, events } = scene;
+    assert(!await browser.value(pageHas("the newest of each client")));
+    for (let i = 0; i < 5; i++) events.say(...events.lines(1, 1000, `flood ${i}`));
+    events.say(events.record(2, "error: still no paper"));
+    await browser.until(logHas("still no paper"));
+    assertEquals(await browser.value(`${LOG}.childElementCount`), 2000);
+    assert(await browser.value(`${LOG}.firstElementChild.innerText.endsWith("out of paper")`));
+    assert(!await browser.value(logHas("before")));
+    await browser.until(pageHas("2000 records, the newest of each client"));
+    await browser.type("searchbox", "Filter", "error");
+    await browser.until(pageHas("2 matching"));
+    await browser.type("searchbox", "Filter", "");
+    await browser.click("button", "Clear");
+    await browser.until(pageHas("0 records"));
+    assert(!await browser.value(pageHas("the newest of each client")));
+  },
+});
+
+Deno.test({
+  ...BROWSER,
+  name: "page forgets the oldest when more clients spoke than it remembers records",
+  async fn() {
+    await using scene = await stage();
+    const { browser, events } = scene;
+    events.say(...Array.from({ length: 3000 }, (_, i) => events.record(i + 1, `once ${i + 1}`)));
+    await browser.until(`${LOG}.lastElementChild.innerText.endsWith("once 3000")`);
+    assertEquals(await browser.value(`${LOG}.childElementCount`), 2000);
+    assert(await browser.value(`${LOG}.firstElementChild.innerText.endsWith("once 1001")`));
+  },
+});
+
 // -- Still while one reads --
 
 Deno.test({

@@ -276,7 +276,7 @@ Deno.test({
       "#1 127.0.0.1:50001\nto :5141\ncertificate gateway.example\n" +
         "connected since 2026-11-28T21:00:00Z",
     );
-    await browser.click("button", /^udp switch:514 .*3 lines, 9 B silent 1 min$/);
+    await browser.click("button", /^udp switch:514 3 lines, 9 B · 192.0.2.7 silent 1 min$/);
     await browser.until(`location.hash === "#host=192.0.2.7"`);
     await browser.until(pageHas("192.0.2.7:514 · 3 lines"));
     await untilTrue(() => events.queries.at(-1) === "?host=192.0.2.7");

@@ -248,13 +248,8 @@ function show(client) {
   const { item, parts, key, isGone } = client;
   const { button, name, path, figures, rate } = parts;
   const [label, ...address] = nameOf(client).split(" ");
-  const host = client.name === undefined ? "" : ` ${client.host ?? client.path}`;
-  if (name.textContent !== `${nameOf(client)}${host}`) {
-    name.replaceChildren(
-      element("b", "", label),
-      ` ${address.join(" ")}`,
-      element("span", "host", shownText(host).text),
-    );
+  if (name.textContent !== nameOf(client)) {
+    name.replaceChildren(element("b", "", label), ` ${address.join(" ")}`);
   }
   item.classList.toggle("gone", isGone);
   button.setAttribute("aria-pressed", String(key === view.choice));
@@ -271,8 +266,9 @@ function nameOf(client) {
   return `${label} ${shownText(addressOf(client)).text}`;
 }
 
-function figuresOf({ lines = 0, bytes = 0, to, certificate }) {
+function figuresOf({ name, host, path, lines = 0, bytes = 0, to, certificate }) {
   const figures = [`${plural(lines, "line")}, ${size(bytes)}`];
+  if (name !== undefined) figures.push(shownText(host ?? path ?? "").text);
   if (to !== undefined) figures.push(`:${to}`);
   if (certificate !== undefined) figures.push(shownText(certificate).text);
   return figures.join(" · ");

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isOfChoice, labelOf } from "./record.js";
+import { choiceOf, isOfChoice, labelOf } from "./record.js";
 
 export const MAX_REMEMBERED = 2000;
 const MAX_CHARACTERS = 16 * 1024 * 1024;
@@ -32,6 +32,27 @@ function sizeOf({ record }) {
   return (record?.message ?? record?.message_base64 ?? "").length;
 }
 
+function whoseIs({ record }) {
+  return record ? choiceOf(record) : "";
+}
+
+function tally(amounts, entry, amount) {
+  const whose = whoseIs(entry);
+  amounts.set(whose, (amounts.get(whose) ?? 0) + amount);
+}
+
+/** The most that each may have so that all have no more than the limit: max-min fairness. */
+function fairShare(amounts, limit) {
+  const rising = [...amounts].sort((a, b) => a - b);
+  let left = limit;
+  for (const [i, amount] of rising.entries()) {
+    const share = left / (rising.length - i);
+    if (amount > share) return share;
+    left -= amount;
+  }
+  return Infinity;
+}
+
 /** The records of one choice. */
 export class Feed {
   entries = [];
@@ -39,7 +60,8 @@ export class Feed {
   id;
   skipped = 0;
   skippedBefore = 0;
-  #characters = 0;
+  /** Whether older ones were forgotten. */
+  isFull = false;
 
   constructor(choice) {
     this.choice = choice;
@@ -47,16 +69,29 @@ export class Feed {
 
   push(entries) {
     this.entries.push(...entries);
-    for (const entry of entries) this.#characters += sizeOf(entry);
-    let first = Math.max(0, this.entries.length - MAX_REMEMBERED);
-    for (let i = 0; i < first; i++) this.#characters -= sizeOf(this.entries[i]);
-    while (this.#characters > MAX_CHARACTERS) this.#characters -= sizeOf(this.entries[first++]);
-    if (first > 0) this.entries.splice(0, first);
+    this.#forget(() => 1, MAX_REMEMBERED);
+    this.#forget(sizeOf, MAX_CHARACTERS);
+  }
+
+  /** Forgets the oldest of those who said most: a flood leaves what others have said. */
+  #forget(measure, limit) {
+    let excess = this.entries.reduce((sum, entry) => sum + measure(entry), -limit);
+    if (excess <= 0) return;
+    const amounts = new Map();
+    for (const entry of this.entries) tally(amounts, entry, measure(entry));
+    const share = fairShare(amounts.values(), limit);
+    this.entries = this.entries.filter((entry) => {
+      entry.isForgotten = excess > 0 && amounts.get(whoseIs(entry)) > share;
+      if (!entry.isForgotten) return true;
+      excess -= measure(entry);
+      tally(amounts, entry, -measure(entry));
+    });
+    this.isFull = true;
   }
 
   replace(entries) {
     this.entries = [];
-    this.#characters = 0;
+    this.isFull &&= entries.length > 0;
     this.push(entries);
   }
 

@@ -90,7 +90,7 @@ function drawWaiting() {
   limitRows(visible);
   if (held) addHeld(added, visible);
   else append(visible);
-  if (!held) removeRows(log.childElementCount - MAX_ROWS);
+  if (!held) trimRows();
   keepUp();
   showNotes();
 }
@@ -121,13 +121,28 @@ export function redraw() {
   showNotes();
 }
 
-/** Takes rows away from the top, and what holds them. */
+/** Makes room: first go rows of what is forgotten, which need not be at the top. */
+function trimRows() {
+  for (let row = log.firstElementChild; row && log.childElementCount > MAX_ROWS;) {
+    const next = row.nextElementSibling;
+    if (entries.get(row)?.isForgotten) removeRow(row);
+    row = next;
+  }
+  removeRows(log.childElementCount - MAX_ROWS);
+}
+
+/** Takes rows away from the top. */
 function removeRows(count) {
   for (let row = log.firstElementChild; row && count > 0; row = log.firstElementChild, count--) {
-    const entry = entries.get(row);
-    if (entry) entry.row = undefined;
-    row.remove();
+    removeRow(row);
   }
+}
+
+/** Takes a row away, and what holds it. */
+function removeRow(row) {
+  const entry = entries.get(row);
+  if (entry) entry.row = undefined;
+  row.remove();
 }
 
 function refill(isConcerned) {
@@ -374,6 +389,7 @@ export function showNotes() {
   if (isPaused) notes.push("paused");
   const rows = log.getElementsByClassName("row").length;
   notes.push(filter.terms.length > 0 ? `${rows} matching` : plural(rows, "record"));
+  if (shownFeed.isFull && shownFeed.choice === "") notes.push("the newest of each client");
   setText($("notes"), notes.join(", "));
   $("below").hidden = !held || belowCount === 0 && isAtEnd();
   setText($("below"), belowCount === 0 ? "To the end" : `${belowCount} new below`);
