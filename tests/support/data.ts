@@ -7,6 +7,11 @@
 /** One character a byte, so that bytes can be compared as text. */
 export function latin1(bytes: Uint8Array): string {
   let text = "";
+  if (bytes.length < 64) {
+    // A call with so many arguments takes longer than the few characters.
+    for (const byte of bytes) text += String.fromCharCode(byte);
+    return text;
+  }
   for (let at = 0; at < bytes.length; at += 8192) {
     text += String.fromCharCode(...bytes.subarray(at, at + 8192));
   }

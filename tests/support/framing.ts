@@ -63,9 +63,13 @@ export function nameOf(framing: Framing): string {
   return `between:${JSON.stringify([latin1(framing.start), latin1(framing.end)])}`;
 }
 
+/** Where reads are copied to: an allocation for each took a third of the time of these tests. */
+const SCRATCH = new Uint8Array(8192);
+
 /** Pushes a copy that is overwritten afterwards: a framer must not keep its input. */
 export function push(framer: Framer, read: Uint8Array, sink: FrameSink): FrameFault | undefined {
-  const bytes = read.slice();
+  SCRATCH.set(read);
+  const bytes = SCRATCH.subarray(0, read.length);
   const reason = framer.push(bytes, sink);
   bytes.fill(0x21);
   return reason;
@@ -88,7 +92,7 @@ export function framesOf(framing: Framing, maxBytes: number, reads: readonly Uin
 /** The input in one read, byte by byte, and in two reads cut everywhere. */
 export function* everySplit(input: Uint8Array): Generator<Uint8Array[]> {
   yield [input];
-  yield Array.from(input, (byte) => Uint8Array.of(byte));
+  yield Array.from(input, (_, at) => input.subarray(at, at + 1));
   for (let at = 1; at < input.length; at++) yield [input.subarray(0, at), input.subarray(at)];
 }
 
@@ -186,9 +190,14 @@ export function assertFrames(
   expected: readonly Frame[],
   ...about: unknown[]
 ): void {
-  if (JSON.stringify(actual) !== JSON.stringify(expected)) {
-    assertEquals(actual, expected, JSON.stringify(about));
-  }
+  if (!areSame(actual, expected)) assertEquals(actual, expected, JSON.stringify(about));
+}
+
+function areSame(actual: readonly Frame[], expected: readonly Frame[]): boolean {
+  return actual.length === expected.length && actual.every(([text, mark], i) => {
+    const [expectedText, expectedMark] = expected[i]!;
+    return text === expectedText && mark === expectedMark;
+  });
 }
 
 /** The input is given up in the read that shows the fault: what had come is given, no more. */
