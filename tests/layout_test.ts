@@ -85,3 +85,20 @@ Deno.test({
     for (const { path } of LIB) visit(path, []);
   },
 });
+
+Deno.test({
+  ...READ,
+  name: "Each file of tests is in one file of tests/together",
+  fn() {
+    const together = modulesOf("tests/together/").flatMap(({ imports }) => imports);
+    assertEquals(together.toSorted(), testsOf("").toSorted());
+  },
+});
+
+/** The files of tests below a folder. */
+function testsOf(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory }) => {
+    if (isDirectory) return /^[.]|^coverage$/.test(name) ? [] : testsOf(`${folder}${name}/`);
+    return name.endsWith("_test.ts") ? [`${folder}${name}`] : [];
+  });
+}

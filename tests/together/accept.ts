@@ -1,0 +1,14 @@
+import "../../lib/accept/accept_errors_test.ts";
+import "../../lib/accept/acceptor_test.ts";
+import "../../lib/accept/admission_test.ts";
+import "../../lib/accept/handshakes_test.ts";
+import "../../lib/accept/listeners_test.ts";
+import "../../lib/accept/lost_clients_test.ts";
+import "../../lib/accept/names_test.ts";
+import "../../lib/accept/proxy_protocol_test.ts";
+import "../../lib/accept/tls_files_test.ts";
+import "../../lib/accept/tls_records_test.ts";
+import "../../lib/accept/tls_test.ts";
+import "../../tests/accept_test.ts";
+import "../../tests/proxies_test.ts";
+import "../../tests/tls_server_test.ts";

@@ -1,0 +1,1 @@
+import "../../tests/page_log_test.ts";

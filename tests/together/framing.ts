@@ -1,0 +1,9 @@
+import "../../lib/framing/encodings_test.ts";
+import "../../lib/framing/framing_test.ts";
+import "../../lib/framing/partial_frame_test.ts";
+import "../../lib/records/escape_test.ts";
+import "../../lib/records/history_test.ts";
+import "../../lib/records/log_test.ts";
+import "../../lib/records/recorder_test.ts";
+import "../../lib/records/timestamp_test.ts";
+import "../../lib/records/utf8_test.ts";

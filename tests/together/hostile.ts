@@ -1,0 +1,1 @@
+import "../../tests/hostile_test.ts";

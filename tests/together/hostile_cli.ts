@@ -1,0 +1,1 @@
+import "../../tests/hostile_cli_test.ts";

@@ -1,0 +1,11 @@
+import "../../tests/datagrams_test.ts";
+import "../../tests/devices_test.ts";
+import "../../tests/doors_test.ts";
+import "../../tests/embedding_test.ts";
+import "../../tests/forward_test.ts";
+import "../../tests/interactive_test.ts";
+import "../../tests/replies_test.ts";
+import "../../tests/routes_test.ts";
+import "../../tests/senders_test.ts";
+import "../../tests/unix_sockets_test.ts";
+import "../../tests/web_test.ts";
