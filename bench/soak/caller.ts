@@ -60,7 +60,10 @@ export class Caller {
     if (this.#answers >= this.#awaited) this.#onAnswered();
   }
 
-  /** Settles when it is on its way, or the connection has ended. */
+  /**
+   * Settles when it is on its way, or the connection has ended. Nothing may not be
+   * written: in Deno an empty write to a TLS socket never calls back.
+   */
   write(data: string | Uint8Array): Promise<void> {
     return new Promise((resolve) => {
       if (this.#socket.destroyed) return resolve();

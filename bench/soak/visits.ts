@@ -27,7 +27,10 @@ export class Complaints {
   /** Runs one visit, and takes down why it failed. */
   async during(visit: () => Promise<string | undefined>): Promise<void> {
     this.visits++;
-    const reason = await visit().catch((error) => String(error));
+    const limit = Promise.withResolvers<string>();
+    const timer = setTimeout(() => limit.resolve("did not come to an end"), VISIT_LIMIT_MS);
+    const reason = await Promise.race([visit().catch((error) => String(error)), limit.promise]);
+    clearTimeout(timer);
     if (reason === undefined) return;
     if (reason === UNANSWERED) this.unanswered++;
     else this.broken++;
@@ -36,6 +39,8 @@ export class Complaints {
 }
 
 const UNANSWERED = "not answered in time";
+/** The longest visit is a quiet one, of 70 s. */
+const VISIT_LIMIT_MS = 180_000;
 let visits = 0;
 
 /** The account of one visit, and the connection that it is about. */
@@ -68,7 +73,7 @@ class Visit {
     if (isAsked) this.#asked++;
     const text = `${line}${request}${end}`;
     if (pauseMs === 0) return await this.#caller.write(text);
-    const half = random(text.length);
+    const half = 1 + random(text.length - 1);
     await this.#caller.write(text.slice(0, half));
     await sleep(pauseMs);
     await this.#caller.write(text.slice(half));
