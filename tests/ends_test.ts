@@ -138,6 +138,18 @@ Deno.test({
 
 Deno.test({
   ...NET,
+  name: "--count echoes what was read up to the last line, and nothing behind it",
+  async fn() {
+    await using running = await serve(["-q", "--echo", "--count", "2"]);
+    using conn = await running.connect();
+    await writeAll(conn, encode("one\ntwo\nthree\n"));
+    await ended(running);
+    assertEquals(await new Response(conn.readable).text(), "one\ntwo\n");
+  },
+});
+
+Deno.test({
+  ...NET,
   name: "--count counts the pieces of a long line, and one without an end, as no line",
   async fn() {
     await using running = await serve(["-q", "-t", "none", "--count", "2", "--max-line", "4"]);

@@ -166,8 +166,12 @@ export class Client implements FrameSink {
   #take(count: number): ReadResult | undefined {
     const { input, isEchoing, hints } = this.#context;
     if (this.#isForLogOnly && !hints.wants(this, count)) return;
-    const bytes = input.last(count);
-    const fault = this.#record(bytes);
+    const received = input.last(count);
+    const receivedBytes = this.bytes;
+    const fault = this.#record(received);
+    // Behind the last record nothing counts as read.
+    const unreadBytes = receivedBytes - this.bytes;
+    const bytes = unreadBytes > 0 ? received.subarray(0, -unreadBytes) : received;
     hints.heard(this, bytes);
     if (fault) return { tag: "failed", reason: { tag: "unframable", fault } };
     if (isEchoing) this.answer(bytes);
