@@ -39,26 +39,44 @@ const MODULES = [
   main,
 ];
 
-/** In one scope, modules need neither imports nor exports. */
-const SCRIPT = tabbed(`\n"use strict";\n{\n${MODULES.map(bare).join("\n")}}\n`);
-const STYLES = tabbed(`\n${styles}`);
-
 /** What a browser is sent. */
-export const PAGE = tabbed(markup)
-  .replace("<style></style>", () => `<style>${STYLES}</style>`)
-  .replace("<script></script>", () => `<script>${SCRIPT}</script>`);
+export interface LivePage {
+  readonly html: string;
+  /** Nothing but the page's own script and style, and the server's events. */
+  readonly policy: string;
+}
 
-/** Nothing but the page's own script and style, and the server's events. */
-export const PAGE_POLICY = [
-  "default-src 'none'",
-  `script-src ${hashOf(SCRIPT)}`,
-  `style-src ${hashOf(STYLES)}`,
-  "connect-src 'self'",
-  "img-src data:",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join("; ");
+let made: LivePage | undefined;
+
+/** The page, made when it is first asked for: most servers have none, and it takes milliseconds. */
+export function livePage(): LivePage {
+  return made ??= makePage();
+}
+
+function makePage(): LivePage {
+  // In one scope, modules need neither imports nor exports.
+  const script = tabbed(`\n"use strict";\n{\n${MODULES.map(bare).join("\n")}}\n`);
+  const style = tabbed(`\n${styles}`);
+  return {
+    html: tabbed(markup)
+      .replace("<style></style>", () => `<style>${style}</style>`)
+      .replace("<script></script>", () => `<script>${script}</script>`),
+    policy: policyOf(script, style),
+  };
+}
+
+function policyOf(script: string, style: string): string {
+  return [
+    "default-src 'none'",
+    `script-src ${hashOf(script)}`,
+    `style-src ${hashOf(style)}`,
+    "connect-src 'self'",
+    "img-src data:",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join("; ");
+}
 
 /** Without imports and exports, and doc comments of a line, which are for readers of the source. */
 function bare(module: string): string {

@@ -13,7 +13,7 @@ import { EventStreams, type EventStreamsOptions } from "./event_stream.ts";
 import { KnownHosts, targetOf } from "./hosts.ts";
 import type { DescriptorReserve } from "../descriptor_reserve.ts";
 import { HttpPort } from "./http.ts";
-import { PAGE, PAGE_POLICY } from "./page.ts";
+import { type LivePage, livePage } from "./page.ts";
 import { Sending, type SendResult, type SendToClients } from "./sending.ts";
 
 export interface WebOptions extends Omit<EventStreamsOptions, "isInteractive"> {
@@ -94,7 +94,8 @@ export class Web {
 
   *#makeRoutes(): Generator<[string, Route]> {
     const { metrics } = this.#options;
-    yield ["/", { methods: READING, answer: ({ response }) => sendPage(response) }];
+    const page = livePage();
+    yield ["/", { methods: READING, answer: ({ response }) => sendPage(response, page) }];
     yield ["/events", { methods: READING, answer: (asked) => this.#sendEvents(asked) }];
     yield ["/clients", {
       methods: READING,
@@ -211,13 +212,10 @@ function sendResult(response: ServerResponse, outcome: SendResult): boolean {
     : send(response, status, `${outcome.problem}\n`);
 }
 
-function sendPage(response: ServerResponse): boolean {
-  return send(response, 200, PAGE_BYTES, "text/html; charset=utf-8", {
-    "content-security-policy": PAGE_POLICY,
-  });
+function sendPage(response: ServerResponse, { html, policy }: LivePage): boolean {
+  const headers = { "content-security-policy": policy };
+  return send(response, 200, html, "text/html; charset=utf-8", headers);
 }
-
-const PAGE_BYTES = encode(PAGE);
 
 /** Sends an answer; to HEAD, `node:http` sends its headers alone. */
 function send(

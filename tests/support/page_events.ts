@@ -5,7 +5,7 @@
  */
 
 import { encode } from "../../lib/bytes.ts";
-import { PAGE, PAGE_POLICY } from "../../lib/web/page.ts";
+import { livePage } from "../../lib/web/page.ts";
 
 export type Members = Record<string, unknown>;
 
@@ -51,8 +51,9 @@ export class PageEvents implements AsyncDisposable {
   async #answer(request: Request): Promise<Response> {
     const url = new URL(request.url);
     if (url.pathname === "/") {
-      const headers = { "content-type": "text/html", "content-security-policy": PAGE_POLICY };
-      return new Response(PAGE, { headers });
+      const { html, policy } = livePage();
+      const headers = { "content-type": "text/html", "content-security-policy": policy };
+      return new Response(html, { headers });
     }
     const body = request.method === "POST" ? await request.json() : undefined;
     this.asked.push({ url, ...body && { body } });
