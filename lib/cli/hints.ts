@@ -18,6 +18,8 @@ interface Named {
 
 const MAX_EDITS = 2;
 
+const RUNS_NOTHING = "earshot runs no program: --reply answers, --forward relays";
+
 /** Habits of nc and of Deno. Of letters that are joined the first that fits is enough. */
 const HABITS: readonly [typed: RegExp, hint: string][] = [
   [/^-\w*[lk]|^--(listen|keep-open)$/, "earshot always listens, for many clients"],
@@ -35,13 +37,21 @@ const HABITS: readonly [typed: RegExp, hint: string][] = [
   [/^--(expect|grep|match)$/, "--until ends when that was seen"],
   [/^--(log|log-?file|output-?file|file)$/, "use --output"],
   [/^--rotate$/, "use --rotate-size"],
-  [/^--(exec|sh-exec|lua-exec)$/, "earshot runs no program: --reply answers, --forward relays"],
-  [/^--ssl\b/, "use --tls-cert and --tls-key"],
+  [/^-c$|^--(exec|sh-exec|lua-exec)$/, RUNS_NOTHING],
+  [/^--(bind|addr|address|bind-addr(ess)?|listen-addr(ess)?)(=|$)/, "use --host"],
+  [/^--ssl\b|^--tls(=|$)/, "use --tls-cert and --tls-key"],
   [/^-C$|^--crlf-lines$/, "typed lines end in CR LF with --interactive --crlf"],
   [/^-\w*v|^--verbose$/, "who comes and goes is always recorded; -V prints the version"],
   [/^-\w*n/, "names are never looked up"],
   [/^--allow-(all|env|net|read|run|sys|write)/, "Deno's permissions go before main.ts"],
 ];
+
+/** Says what the argument `text` may have been meant for, between `before` and `next`. */
+export function argumentHint(text: string, before = "", next = ""): string | undefined {
+  const place = placeHint(text, next);
+  // With nc, -e has a value: the program to run.
+  return place ?? (/^-\w*e$/.test(before) ? RUNS_NOTHING : undefined);
+}
 
 /**
  * Says how to name a place to listen that stands where nc takes it, or where a host belongs;
@@ -79,7 +89,7 @@ function joinedHint(arg: string, options: readonly Named[]): string | undefined 
 
 function habitHint(arg: string, next = ""): string | undefined {
   const [, letters, digits] = /^-([lkvnpu]+)(\d*)$/.exec(arg) ?? [];
-  if (letters === undefined && !/^--|^-[dC]$/.test(arg)) return undefined;
+  if (letters === undefined && !/^--|^-[dCc]$/.test(arg)) return undefined;
   const [, hint] = HABITS.find(([typed]) => typed.test(arg)) ?? [];
   const port = digits || next;
   if (!hint || !letters || !isPort(port)) return hint;

@@ -334,6 +334,17 @@ const BAD: [args: string[], message: string][] = [
     `Unknown option "--sh-exec": earshot runs no program: --reply answers, --forward relays`,
   ],
   [["--ssl"], `Unknown option "--ssl": use --tls-cert and --tls-key`],
+  [["--tls"], `Unknown option "--tls": use --tls-cert and --tls-key`],
+  [["--bind", "0.0.0.0"], `Unknown option "--bind": use --host`],
+  ...[["-e", "CMD"], ["-p", "0", "-e", "/bin/cat"], ["-qe", "CMD", "-p", "0"]].map((
+    args,
+  ): [string[], string] => [
+    args,
+    `Cannot use argument "${args.find((arg) => /CMD|cat/.test(arg))}": ` +
+    "earshot runs no program: --reply answers, --forward relays",
+  ]),
+  [["-e", "1234"], `Cannot use argument "1234": use --port 1234`],
+  [["--echo", "CMD"], `Cannot use argument "CMD": only options are taken`],
   [["-C"], `Unknown option "-C": typed lines end in CR LF with --interactive --crlf`],
   [["-o", ""], `Option "--output" needs a value: expected the path of a file`],
   [["-o", "-f"], `Option "--output" needs a value: expected the path of a file`],
@@ -368,6 +379,10 @@ const BAD: [args: string[], message: string][] = [
   [["--flush-after", "x"], `Cannot use --flush-after "x": ${SECONDS}`],
   [["--stats", "soon"], `Cannot use --stats "soon": ${SECONDS}`],
   [["-p", "80,443"], `Cannot use --port "80,443": use --port 80 --port 443`],
+  [["-p", "0.0.0.0:25151"], `Cannot use --port "0.0.0.0:25151": use --host 0.0.0.0 --port 25151`],
+  [["-p", "[::]:514"], `Cannot use --port "[::]:514": use --host :: --port 514`],
+  [["-p", "localhost:80"], `Cannot use --port "localhost:80": use --host localhost --port 80`],
+  [["-p", "1.2.3.4:65536"], `Cannot use --port "1.2.3.4:65536": ${PORT}`],
   [["--udp", "5000:5010"], `Cannot use --udp "5000:5010": use 5000-5010`],
   [["-i", "5m"], `Cannot use --idle-timeout "5m": it is in seconds, use 300`],
   [["--max-line", "10MB"], `Cannot use --max-line "10MB": use 10M`],

@@ -7,7 +7,7 @@
 import { isIPv4 } from "node:net";
 import { parseArgs } from "@std/cli/parse-args";
 import type { MulticastGroup } from "../addresses.ts";
-import { optionHint, placeHint } from "./hints.ts";
+import { argumentHint, optionHint } from "./hints.ts";
 import { type Option, UsageError } from "./option.ts";
 import { ALL, BY_LETTER, BY_NAME, type Config, HELP, OPTIONS, VERSION } from "./options.ts";
 import { assertCompatible } from "./rules.ts";
@@ -102,11 +102,12 @@ function canonical(args: readonly string[]): { words: string[]; problem: string 
 }
 
 function* wordsOf(rest: string[]): Generator<Word> {
-  for (let arg; (arg = rest.shift()) !== undefined;) {
+  let before = "";
+  for (let arg; (arg = rest.shift()) !== undefined; before = arg) {
     if (arg === "--") return yield* rest.map((word) => stray(word));
     if (arg.startsWith("--")) yield long(arg, rest);
     else if (/^-./s.test(arg)) yield* letters(arg, rest);
-    else yield stray(arg, rest[0]);
+    else yield stray(arg, before, rest[0]);
   }
 }
 
@@ -126,8 +127,8 @@ function* letters(arg: string, rest: string[]): Generator<Word> {
   yield bind(last, value?.replace(/^=/, ""), rest);
 }
 
-function stray(arg: string, next?: string): Word {
-  const hint = placeHint(arg, next) ?? "only options are taken";
+function stray(arg: string, before?: string, next?: string): Word {
+  const hint = argumentHint(arg, before, next) ?? "only options are taken";
   return { problem: `Cannot use argument "${arg}": ${hint}` };
 }
 

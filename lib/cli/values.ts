@@ -64,6 +64,9 @@ export const ports: Kind<readonly number[]> = {
     if (several.length > 0) return `use ${several.map((one) => `--${option} ${one}`).join(" ")}`;
     const [, from, to] = /^(\d{1,5})(?:-|:|\.\.)(\d{1,5})$/.exec(text) ?? [];
     if (from && to && !text.includes("-")) return `use ${from}-${to}`;
+    const [, host = "", digits = ""] = PLACE_REGEXP.exec(text) ?? [];
+    const bare = address.read(host);
+    if (bare && port.read(digits) !== undefined) return `use --host ${bare} --${option} ${digits}`;
     if (Number(from) === 0) return "a range begins at 1 at least, 0 is any free port";
     if (Number(from) > Number(to)) return `a range goes upwards: ${to}-${from}`;
     if (Number(to) - Number(from) >= MAX_RANGE_PORTS) return "a range has at most 1,000 ports";
@@ -75,14 +78,14 @@ export const ports: Kind<readonly number[]> = {
 export const udpPorts: Kind<readonly (number | MulticastGroup)[]> = {
   expected: `${ports.expected}, or a multicast group such as 239.1.2.3:5000 or [ff02::fb]:5353`,
   read(text) {
-    const [, host = "", digits = ""] = GROUP_REGEXP.exec(text) ?? [];
+    const [, host = "", digits = ""] = PLACE_REGEXP.exec(text) ?? [];
     if (host === "") return ports.read(text);
     const [group = "", groupPort] = [address.read(host), port.read(digits)];
     if (!isMulticast(group) || groupPort === undefined) return undefined;
     return [{ group, port: groupPort, interfaces: [] }];
   },
   hint(text, option) {
-    const [, host = "", digits] = GROUP_REGEXP.exec(text) ?? [];
+    const [, host = "", digits] = PLACE_REGEXP.exec(text) ?? [];
     const isAddress = host !== "" && address.read(host) !== undefined;
     if (isAddress) return `that is no multicast group: use --host ${host} --udp ${digits}`;
     return isMulticast(text)
@@ -91,7 +94,8 @@ export const udpPorts: Kind<readonly (number | MulticastGroup)[]> = {
   },
 };
 
-const GROUP_REGEXP = /^([^:]+|\[.*\]):(\d+)$/;
+/** An address, in brackets if it is one of IPv6, and a port. */
+const PLACE_REGEXP = /^([^:]+|\[.*\]):(\d+)$/;
 
 /** A number of bytes from 1, also in k, M or G of 1024; `maxText` is `max` as a user writes it. */
 export function size(max: number, maxText: string): Kind<number> {
