@@ -47,8 +47,9 @@ export function openOutputs(
 ): Output[] {
   const { output, tee } = config;
   const path = output === undefined ? undefined : new PathTemplate(output);
-  const outputs = [new Output({ stdout, path, rotate: rotationOf(config), say, reserve })];
-  if (tee) outputs.push(new Output({ stdout, path: undefined, rotate: undefined, say, reserve }));
+  const shared = { stdout, hasLines: config.format !== "raw", say, reserve };
+  const outputs = [new Output({ ...shared, path, rotate: rotationOf(config) })];
+  if (tee) outputs.push(new Output({ ...shared, path: undefined, rotate: undefined }));
   return outputs;
 }
 

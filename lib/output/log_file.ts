@@ -5,17 +5,21 @@
  */
 
 import { closeSync as closeFd, constants, openSync as openFd } from "node:fs";
+import { LF } from "../bytes.ts";
 import { codeOf } from "../errors.ts";
 import { PIPE_BYTES, type Sink } from "../io.ts";
 import { FILE_MODE, type Rotator } from "./rotation.ts";
 
 /** Between two looks whether a file is still there: a look costs as much as two writes. */
 const LOOK_MS = 50;
+const LINE_END = new Uint8Array([LF]);
 
 export interface LogFileOptions {
   readonly rotator: Rotator | undefined;
   /** Whether `--allow-read` lets it look what lies at its path. */
   readonly mayLook: boolean;
+  /** Whether all that is written to it are lines; raw bytes are none. */
+  readonly hasLines: boolean;
 }
 
 /** What tells a file from another of the same name. */
@@ -38,12 +42,28 @@ export class LogFile implements Sink, Disposable {
   #state: "fresh" | "used" | "gone" | "stale" = "fresh";
 
   /** Opens it; throws what the system says. */
-  constructor(path: string, { rotator, mayLook }: LogFileOptions) {
+  constructor(path: string, { rotator, mayLook, hasLines }: LogFileOptions) {
     this.path = path;
     this.#rotator = rotator;
     this.#mayLook = mayLook;
     this.#file = openLog(path, mayLook);
     this.#inspect();
+    if (hasLines && this.#isOfAnotherRun) this.#endLine();
+  }
+
+  /** Whether it has something that this process has not written, as far as one may look. */
+  get #isOfAnotherRun(): boolean {
+    if (!this.#identity || this.#sizeBytes === 0) return false;
+    return Number(this.#file.statSync().mtime) < performance.timeOrigin;
+  }
+
+  /** What a crash has left of a record has the line to itself. */
+  #endLine(): void {
+    try {
+      if (lastByteOf(this.path) !== LF) this.#sizeBytes! += this.#file.writeSync(LINE_END);
+    } catch {
+      // It may be written but not read, or the disk is full.
+    }
   }
 
   #inspect(): void {
@@ -205,6 +225,14 @@ function sizeOf(file: Deno.FsFile): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+function lastByteOf(path: string): number | undefined {
+  using file = Deno.openSync(path);
+  file.seekSync(-1, Deno.SeekMode.End);
+  const target = new Uint8Array(1);
+  file.readSync(target);
+  return target[0];
 }
 
 /** The identity of a regular file. */

@@ -56,6 +56,46 @@ Deno.test({
   },
 });
 
+for (
+  const [left, hasLines, begin] of [
+    ["whole\ntorn", true, "whole\ntorn\n"],
+    ["whole\n", true, "whole\n"],
+    ["", true, ""],
+    // Raw bytes have no lines of ours.
+    ["bytes", false, "bytes"],
+  ] as const
+) {
+  Deno.test({
+    ...FILES,
+    name: `Output begins on a line of its own behind ${JSON.stringify(left)}, hasLines ${hasLines}`,
+    async fn() {
+      using dir = tempDir();
+      const path = `${dir.path}/log`;
+      put(path, left);
+      Deno.utimeSync(path, 0, 0);
+      for (const text of ["one\n", "half", " line\n"]) {
+        using output = outputTo({ path, hasLines }).output;
+        await output.write(encode(text), true);
+      }
+      assertEquals(reads(path), `${begin}one\nhalf line\n`);
+    },
+  });
+}
+
+Deno.test({
+  ...FILES,
+  name: "Output counts the line end that it adds for the size at which its file rotates",
+  async fn() {
+    using dir = tempDir();
+    const path = `${dir.path}/log`;
+    put(path, "torn");
+    Deno.utimeSync(path, 0, 0);
+    using output = outputTo({ path, rotate: { sizeBytes: 8, keep: 1 } }).output;
+    await output.write(encode("one\n"), true);
+    assertEquals(listing(dir.path), { log: "one\n", "log.1": "torn\n" });
+  },
+});
+
 Deno.test({
   ...FILES,
   name: "Output fails when its path is a directory or in none",

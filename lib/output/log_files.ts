@@ -18,6 +18,8 @@ export interface LogFilesOptions {
   /** A file, or with fields many. */
   readonly path: PathTemplate;
   readonly rotate: Rotation | undefined;
+  /** Whether all that is written are lines; raw bytes are none. */
+  readonly hasLines: boolean;
   readonly say: Say;
   readonly reserve: DescriptorReserve;
 }
@@ -158,7 +160,8 @@ function tornBytesOf(bytes: Uint8Array, sent: number): number {
 }
 
 /** Makes ready what `path` names; asks for the permissions that will be needed. */
-function openFiles({ path, rotate: rotation, say, reserve }: LogFilesOptions): OpenFiles {
+function openFiles(options: LogFilesOptions): OpenFiles {
+  const { path, rotate: rotation, hasLines, say, reserve } = options;
   const { only, folder, source } = path;
   if (only === undefined) prepareFolder(folder, source);
   if (rotation && only === undefined) demandRotationIn(folder, source);
@@ -167,6 +170,7 @@ function openFiles({ path, rotate: rotation, say, reserve }: LogFilesOptions): O
     rotator: rotation && new Rotator(rotation, say, reserve),
     reserve,
     mayLook: mayRead(only ?? folder),
+    hasLines,
     makesFolders: only === undefined,
   });
 }

@@ -43,6 +43,8 @@ export interface OutputOptions {
   /** A file, or with fields many. */
   readonly path: PathTemplate | undefined;
   readonly rotate: Rotation | undefined;
+  /** Whether all that is written are lines; raw bytes are none. */
+  readonly hasLines: boolean;
   readonly say: Say;
   readonly reserve: DescriptorReserve;
 }
@@ -68,10 +70,11 @@ export class Output implements Disposable {
   #isStopping = false;
 
   /** @throws {Failure} If files cannot be opened, or may not be rotated. */
-  constructor({ stdout, path, rotate, say, reserve }: OutputOptions) {
+  constructor(options: OutputOptions) {
+    const { stdout, path, say } = options;
     this.#say = say;
     this.#stdout = stdout;
-    this.#files = path && new LogFiles({ path, rotate, say, reserve });
+    this.#files = path && new LogFiles({ ...options, path });
   }
 
   get isFile(): boolean {

@@ -15,10 +15,11 @@ interface Given {
   readonly stdout?: Sink;
   readonly path?: string;
   readonly rotate?: Rotation;
+  readonly hasLines?: boolean;
 }
 
 /** An output and what it says. */
-export function outputTo({ stdout = nowhere(), path, rotate }: Given) {
+export function outputTo({ stdout = nowhere(), path, rotate, hasLines = true }: Given) {
   const said: string[] = [];
   const say = (message: string) => void said.push(message);
   return {
@@ -26,6 +27,7 @@ export function outputTo({ stdout = nowhere(), path, rotate }: Given) {
       stdout,
       path: path === undefined ? undefined : new PathTemplate(path),
       rotate,
+      hasLines,
       say,
       reserve: new DescriptorReserve(0),
     }),
