@@ -1,40 +1,29 @@
 /**
  * TLS on top of a stream that was accepted before. `Deno.listenTls` can neither ask
  * for client certificates nor take new ones of its own, and a connection whose
- * handshake hangs cannot be closed; a `node:tls` server that does not listen, but
- * is handed a `Duplex` over each stream, can do all three.
+ * handshake hangs cannot be closed.
  *
  * @module
  */
 
-import { Duplex } from "node:stream";
-import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { ByteStream } from "../../poller.ts";
 import { reasonOf } from "../errors.ts";
-import { type CertificateFault, ClientCertificates, nameIn } from "./client_certificates.ts";
-import { HandshakeError, SilentEnd } from "./handshake_faults.ts";
-import { SecureStream } from "./secure_stream.ts";
-import { handshakeErrorOf } from "./tls_faults.ts";
+import { ClientCertificates } from "./client_certificates.ts";
+import { DirectTls } from "./direct_tls.ts";
+import { DuplexTls } from "./duplex_tls.ts";
+import type { Secured, ServerSide } from "./secured.ts";
 import { readTlsFiles, type TlsFiles, unusable } from "./tls_files.ts";
-import { TlsTransport } from "./tls_transport.ts";
-
-/** What a handshake gives. */
-export interface Secured {
-  /** The plain text; closing it closes the stream below. */
-  readonly stream: ByteStream;
-  /** The name in the client's certificate, if one was asked for and has one. */
-  readonly certificate?: string;
-}
+import { findTlsWrap } from "./tls_wrap.ts";
 
 /** Puts TLS on streams, with a certificate that may be exchanged meanwhile. */
 export class Tls {
   readonly #files: TlsFiles;
-  #server: Server;
+  #side: ServerSide;
 
   /** Reads the files; throws a `Failure` that names the one that is of no use. */
   constructor(files: TlsFiles) {
     this.#files = files;
-    this.#server = serverOf(files);
+    this.#side = sideOf(files);
   }
 
   /**
@@ -42,7 +31,7 @@ export class Tls {
    * it throws as the constructor does, and the old ones stay.
    */
   reload(): void {
-    this.#server = serverOf(this.#files);
+    this.#side = sideOf(this.#files);
   }
 
   /**
@@ -50,164 +39,21 @@ export class Tls {
    * or a {@linkcode SilentEnd} if the client has left without a word; the stream is closed by
    * then. There is no limit of time: whoever closes the stream ends the handshake.
    */
-  async secure(stream: ByteStream): Promise<Secured> {
-    const wire = new TlsTransport(stream);
-    try {
-      const socket = await shakeHands(this.#server, wire);
-      const der = certificateOf(socket);
-      const certificate = der && nameIn(der);
-      const secured = { stream: new SecureStream(wire, socket) };
-      return certificate === undefined ? secured : { ...secured, certificate };
-    } catch (error) {
-      await wire.dismiss();
-      throw wire.firstByte === undefined ? new SilentEnd() : error;
-    }
+  secure(stream: ByteStream): Promise<Secured> {
+    return this.#side.secure(stream);
   }
 }
 
-/** A server that speaks for these files; it never listens. */
-function serverOf(files: TlsFiles): Server {
-  const { cert, key, ca } = readTlsFiles(files);
+function sideOf(files: TlsFiles): ServerSide {
+  const material = readTlsFiles(files);
+  const certificates = material.ca === undefined ? undefined : new ClientCertificates();
   try {
-    const server = createServer({
-      cert,
-      key,
-      ...ca && { ca, requestCert: true },
-      // Deno forgets to cancel this timer when a handshake fails, and it would hold all
-      // that the connection had. A negative one is never started.
-      handshakeTimeout: -1,
-    });
-    listenForEnds(server, ca === undefined ? undefined : new ClientCertificates());
-    tryOut(server);
-    return server;
+    // It is made in any case: it finds out keys of kinds that TLS does not have.
+    const duplex = new DuplexTls(material, certificates);
+    const TlsWrap = findTlsWrap(material);
+    return TlsWrap ? new DirectTls(TlsWrap, material, certificates) : duplex;
   } catch (error) {
     const reason = `TLS cannot use such a key: ${reasonOf(error)}`;
     throw unusable("--tls-key", files.keyFile, reason);
   }
-}
-
-/** Keys of kinds that TLS does not have are found only when a connection comes. */
-function tryOut(server: Server): void {
-  const trial = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
-  const attempt = attemptOf(server);
-  attempt.server.emit("connection", trial);
-  trial.destroy();
-  if (attempt.failure) throw attempt.failure;
-}
-
-// -- Handshakes --
-
-/** A handshake under way. */
-interface Attempt {
-  readonly wire?: TlsTransport;
-  /** The server as this connection sees it: what it emits comes from this object. */
-  readonly server: Server;
-  readonly ended: PromiseWithResolvers<void>;
-  socket?: TLSSocket;
-  failure?: Error;
-}
-
-const attempts = new WeakMap<Server, Attempt>();
-
-/**
- * Without a value `node:tls` insists on a certificate, and leaves it to its user to judge
- * the one that comes. With true it would drop the connection before the client could be
- * told why; with false a client that has none would not hear that it needs one.
- */
-const JUDGED_HERE = { rejectUnauthorized: { value: undefined } };
-
-/**
- * An event names only the TLS socket, which does not say what it was made from.
- * So each connection comes to an object of its own, which inherits from the
- * server its settings and its listeners, and is their `this`.
- */
-function attemptOf(server: Server, wire?: TlsTransport): Attempt {
-  const attempt: Attempt = {
-    ...wire && { wire },
-    server: Object.create(server, JUDGED_HERE),
-    ended: Promise.withResolvers(),
-  };
-  attempts.set(attempt.server, attempt);
-  return attempt;
-}
-
-/** `certificates` judges those of clients, if they need one. */
-function listenForEnds(server: Server, certificates: ClientCertificates | undefined): void {
-  server.on("secureConnection", function (this: Server, socket: TLSSocket) {
-    const attempt = attempts.get(this)!;
-    const fault = certificates?.whyRefused({
-      code: String(socket.authorizationError ?? ""),
-      der: certificateOf(socket),
-      isResumed: socket.isSessionReused(),
-    });
-    if (fault) refuse(attempt, socket, fault);
-    else accept(attempt, socket);
-    attempt.ended.resolve();
-  });
-  server.on("tlsClientError", function (this: Server, error: Error) {
-    const attempt = attempts.get(this)!;
-    attempt.failure ??= handshakeErrorOf(error, attempt.wire?.firstByte);
-    attempt.ended.resolve();
-  });
-}
-
-function accept(attempt: Attempt, socket: TLSSocket): void {
-  attempt.socket = socket;
-  if (socket.getProtocol() === "TLSv1.3") attempt.wire?.keepTickets();
-}
-
-/** Without a certificate the object is empty, which its type does not say. */
-function certificateOf(socket: TLSSocket): Uint8Array | undefined {
-  return (socket.getPeerCertificate() as { raw?: Uint8Array }).raw;
-}
-
-/**
- * Tells a client that its certificate is of no use. With TLS 1.2 the end of the handshake
- * is not written yet, so that an alert may stand in its place; with 1.3 the client takes
- * the handshake for done, and nothing but close_notify can follow.
- */
-function refuse(attempt: Attempt, socket: TLSSocket, { words, alert }: CertificateFault): void {
-  attempt.failure ??= new HandshakeError("certificate refused", words);
-  socket.on("error", () => {});
-  if (socket.getProtocol() === "TLSv1.2") attempt.wire?.sayInstead(fatalAlert(alert));
-  socket.end();
-}
-
-const ALERT = [21, 3, 3, 0, 2];
-const FATAL = 2;
-
-/** An alert of TLS 1.2, in a record that is not encrypted. */
-function fatalAlert(description: number): Uint8Array {
-  return Uint8Array.of(...ALERT, FATAL, description);
-}
-
-async function shakeHands(server: Server, wire: TlsTransport): Promise<TLSSocket> {
-  const attempt = attemptOf(server, wire);
-  attempt.server.emit("connection", wire);
-  feed(wire, attempt);
-  await attempt.ended.promise;
-  if (attempt.socket) return attempt.socket;
-  throw attempt.failure;
-}
-
-/**
- * Gives the handshake what comes, and not a read more: the next belongs to the
- * reader. A wire that is given up has failed, and the reason is on its way.
- */
-async function feed(wire: TlsTransport, attempt: Attempt): Promise<void> {
-  try {
-    await wire.listenedTo();
-    while (!attempt.socket && !attempt.failure && !wire.isGivenUp) {
-      if (!await wire.receive()) throw new HandshakeError("closed", "closed by the client");
-    }
-  } catch (error) {
-    attempt.failure ??= endOf(error);
-    attempt.ended.resolve();
-  }
-}
-
-function endOf(error: unknown): HandshakeError {
-  if (error instanceof HandshakeError) return error;
-  const isReset = error instanceof Deno.errors.ConnectionReset;
-  return new HandshakeError("closed", isReset ? "reset by peer" : reasonOf(error));
 }

@@ -20,13 +20,14 @@ export class RecordSplitter {
   /** The parts of `bytes`: each is a record, or what has come of one. */
   *split(bytes: Uint8Array): Generator<Uint8Array> {
     for (let start = 0; start < bytes.length;) {
-      const end = this.#endOf(bytes, start);
+      const end = this.endOf(bytes, start);
       yield bytes.subarray(start, end);
       start = end;
     }
   }
 
-  #endOf(bytes: Uint8Array, start: number): number {
+  /** Where the record at `start` ends, or what has come of it. */
+  endOf(bytes: Uint8Array, start: number): number {
     let at = start;
     while (this.#missing === 0) {
       if (at === bytes.length) return at;

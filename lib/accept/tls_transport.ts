@@ -142,22 +142,13 @@ export class TlsTransport extends Duplex {
     return this;
   }
 
-  /**
-   * Closes the stream below when the client has had the time to read why. What it sent
-   * and nobody has read would make the close a reset, which could overtake the alert.
-   */
+  /** Closes the stream below when the client has had the time to read why. */
   async dismiss(): Promise<void> {
     const timer = setTimeout(() => this.close(), FAREWELL_MS);
     await this.flushed();
-    if (this.#hasWritten && this.fault === undefined) await this.#readToEnd().catch(() => {});
+    if (this.#hasWritten && this.fault === undefined) await readToEnd(this.below).catch(() => {});
     clearTimeout(timer);
     this.close();
-  }
-
-  async #readToEnd(): Promise<void> {
-    await this.below.closeWrite?.();
-    const bytes = new Uint8Array(SMALL_READ_BYTES);
-    while (await this.below.read(bytes) !== null);
   }
 
   /** Frees the stream below and all that hangs on it. */
@@ -166,6 +157,26 @@ export class TlsTransport extends Duplex {
     this.isGivenUp = true;
     closeQuietly(this.below);
   }
+}
+
+/** Sends an alert, and closes the stream when the client has had the time to read it. */
+export async function sayFarewell(stream: ByteStream, alert: Uint8Array): Promise<void> {
+  const timer = setTimeout(() => closeQuietly(stream), FAREWELL_MS);
+  try {
+    await writeAll(stream as Sink, alert);
+    await readToEnd(stream);
+  } catch {
+    // It is gone.
+  }
+  clearTimeout(timer);
+  closeQuietly(stream);
+}
+
+/** What a client has sent and nobody read would make the close a reset, which could overtake the alert. */
+async function readToEnd(stream: ByteStream): Promise<void> {
+  await stream.closeWrite?.();
+  const bytes = new Uint8Array(SMALL_READ_BYTES);
+  while (await stream.read(bytes) !== null);
 }
 
 /** Closes a stream that may have been closed before, to end a handshake. */

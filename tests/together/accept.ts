@@ -9,6 +9,7 @@ import "../../lib/accept/proxy_protocol_test.ts";
 import "../../lib/accept/tls_files_test.ts";
 import "../../lib/accept/tls_records_test.ts";
 import "../../lib/accept/tls_test.ts";
+import "../../lib/accept/tls_wrap_test.ts";
 import "../../tests/accept_test.ts";
 import "../../tests/proxies_test.ts";
 import "../../tests/tls_server_test.ts";

@@ -1,0 +1,1 @@
+import "../../lib/accept/duplex_tls_test.ts";
