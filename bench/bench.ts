@@ -7,30 +7,35 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import manifest from "../deno.json" with { type: "json" };
+import { drawChart } from "./chart.ts";
+import { figureOf, type Run } from "./figures.ts";
 import { derive, type Figures, type Load, LOADS, type Scale } from "./loads.ts";
-import { figureOf, markdown, type Report, type Run, tables } from "./report.ts";
-import { PROGRAMS, type Server, SERVERS, webPort } from "./servers.ts";
+import { withFigures } from "./readme.ts";
+import { markdown, type Report, tables } from "./report.ts";
+import { PROGRAMS, type Server, SERVERS, sidePort } from "./servers.ts";
 
-const EXTRA = LOADS.filter(({ isExtra }) => isExtra).map(({ name }) => name).join(" and ");
+const namesOf = (all: readonly { readonly name: string }[]) =>
+  all.map(({ name }) => name).join(", ");
 
-const USAGE = `Usage: deno task bench [options]
+const USAGE = `Usage: deno task bench [options] [NAME...]
 
-  --quick            one short round
-  --reps <n>         rounds, 3 by default
-  --only <filter>    LOADS/SERVERS, each a list of names or of their beginnings, either may be
-                     left out: --only talk,flood  --only flood/earshot,rsyslog  --only /node;
-                     the loads ${EXTRA} run only so
-  --json <file>      write all figures of all runs
-  --markdown <file>  write the tables and what they were measured on
-  --help             print this
+  NAME            a load, or the beginning of some: talk, flood-ascii; without any all are run,
+                  and bench/results.md, docs/performance.svg and the README's table written
 
-Loads:   ${LOADS.map(({ name }) => name).join(", ")}
-Servers: ${SERVERS.map(({ name }) => name).join(", ")}
+  --servers <s>   only these, a list of names or of their beginnings: earshot,rsyslog
+  --quick         one short round, for a look; nothing is written
+  --reps <n>      rounds, 3 by default
+  --json <file>   write all figures of all runs
+  --help          print this
+
+Loads:   ${namesOf(LOADS)}
+Servers: ${namesOf(SERVERS)}
+Only by name: ${namesOf([...LOADS, ...SERVERS].filter(({ isExtra }) => isExtra))}
 `;
 
 const HERE = new URL(".", import.meta.url).pathname;
 const DEFAULT_REPS = 3;
-const FULL: Scale = { seconds: 1.5, lines: 2_000_000 };
+const FULL: Scale = { seconds: 1, lines: 2_000_000 };
 const QUICK: Scale = { seconds: 0.6, lines: 800_000 };
 /** Below the ports that the kernel hands out, with those of the live pages behind them. */
 const FIRST_PORT = 20_000;
@@ -41,10 +46,11 @@ const WATCH_RETRY_MS = 50;
 interface Config {
   readonly reps: number;
   readonly isQuick: boolean;
+  /** Whether it is all of it, at full length, so that pages show it. */
+  readonly isForPages: boolean;
   readonly loads: readonly Load[];
   readonly servers: readonly Server[];
   readonly jsonFile: string | undefined;
-  readonly markdownFile: string | undefined;
 }
 
 class UsageError extends Error {}
@@ -53,23 +59,25 @@ class UsageError extends Error {}
 
 function parseConfig(args: readonly string[]): Config | "help" {
   const options = parseArgs([...args], {
-    string: ["reps", "only", "json", "markdown", "_"],
+    string: ["reps", "servers", "json", "_"],
     boolean: ["quick", "help"],
     unknown: (arg: string) => {
-      throw new UsageError(`Unknown argument "${arg}"`);
+      if (arg.startsWith("-")) throw new UsageError(`Unknown option "${arg}"`);
     },
   });
   if (options.help) return "help";
   const isQuick = options.quick === true;
-  const [loadNames = "", serverNames = ""] = (options.only ?? "").split("/");
-  const loads = choose(LOADS, loadNames);
+  const names = options._.map(String);
+  const servers: string[] = (options.servers ?? "").split(",").filter((name: string) =>
+    name !== ""
+  );
   return {
     reps: parseReps(options.reps ?? (isQuick ? "1" : `${DEFAULT_REPS}`)),
     isQuick,
-    loads: loadNames === "" ? loads.filter(({ isExtra }) => !isExtra) : loads,
-    servers: choose(SERVERS, serverNames),
+    isForPages: !isQuick && names.length === 0 && servers.length === 0,
+    loads: choose(LOADS, names),
+    servers: choose(SERVERS, servers),
     jsonFile: options.json,
-    markdownFile: options.markdown,
   };
 }
 
@@ -81,16 +89,16 @@ function parseReps(text: string): number {
   return reps;
 }
 
-/** Those whose name is in the list or begins with a word of it; all if the list is empty. */
-function choose<T extends { readonly name: string }>(all: readonly T[], list: string): T[] {
-  const words = list.split(",").filter((word) => word !== "");
+/** Those whose name is a word or begins with it; without words all but extras. */
+function choose<T extends { readonly name: string; readonly isExtra?: boolean }>(
+  all: readonly T[],
+  words: readonly string[],
+): T[] {
   const matches = (name: string, word: string) => name === word || name.startsWith(`${word}-`);
   for (const word of words) {
-    if (!all.some(({ name }) => matches(name, word))) {
-      throw new UsageError(`Cannot use --only: there is no "${word}"`);
-    }
+    if (!all.some(({ name }) => matches(name, word))) throw new UsageError(`There is no "${word}"`);
   }
-  if (words.length === 0) return [...all];
+  if (words.length === 0) return all.filter(({ isExtra }) => !isExtra);
   return all.filter(({ name }) => words.some((word) => matches(name, word)));
 }
 
@@ -194,19 +202,19 @@ function nextPort(): number {
 /** `load` starts the server, and kills it whatever happens, this process's end included. */
 async function measure(load: Load, server: Server, { config, folder }: Bench): Promise<Figures> {
   const port = nextPort();
-  const scale = config.isQuick ? QUICK : FULL;
-  const args = [
-    ...load.args(port, scale, `${folder}/log`).map(String),
-    "--",
-    ...server.command(port, {
-      folder,
-      transport: load.transport,
-      options: load.options ?? [],
-    }),
-  ];
-  using _watcher = server.isWatched ? watch(webPort(port)) : undefined;
+  const output = `${folder}/log`;
+  const place = {
+    port,
+    sidePort: sidePort(port),
+    scale: config.isQuick ? QUICK : FULL,
+    output,
+    kind: server.kind,
+  };
+  const task = { folder, output, transport: load.transport, options: load.options ?? [] };
+  const args = [...load.args(place).map(String), "--", ...server.command(port, task)];
+  using _watcher = server.isWatched ? watch(sidePort(port)) : undefined;
   const { success, stdout, stderr } = await new Deno.Command(`${folder}/load`, { args }).output();
-  await Deno.remove(`${folder}/log`).catch(() => {});
+  await Deno.remove(output, { recursive: true }).catch(() => {});
   if (!success) throw new Error(lastLine(stderr));
   const figures: Figures = JSON.parse(new TextDecoder().decode(stdout));
   if (figures.linesLogged !== figures.lines) {
@@ -258,24 +266,36 @@ async function runBench(config: Config, folder: string): Promise<Report> {
   await compile(`${HERE}load.c`, `${folder}/load`);
   await compile(`${HERE}peers/epoll.c`, `${folder}/epoll`);
   const versions = await findVersions();
+  const startedAtMs = performance.now();
+  const runs = await runAll({ config, versions, folder });
+  const minutes = (performance.now() - startedAtMs) / 60_000;
+  print(Deno.stderr, `${runs.length} runs in ${minutes.toFixed(1)} minutes\n`);
   return {
     date: new Date().toISOString().slice(0, 10),
     command: ["deno task bench", ...Deno.args].join(" "),
+    minutes,
     machine: await describeMachine(),
     versions,
-    runs: await runAll({ config, versions, folder }),
+    runs,
   };
 }
 
-async function save(report: Report, { jsonFile, markdownFile }: Config): Promise<void> {
+async function save(report: Report, { jsonFile, isForPages }: Config): Promise<void> {
   if (jsonFile !== undefined) {
     await Deno.writeTextFile(jsonFile, JSON.stringify(report, null, 2) + "\n");
   }
-  if (markdownFile !== undefined) {
-    await Deno.writeTextFile(markdownFile, markdown(report));
-    const args = ["fmt", "--quiet", `--config=${HERE}../deno.json`, markdownFile];
-    await new Deno.Command(Deno.execPath(), { args }).output();
-  }
+  if (!isForPages) return;
+  await writePage(`${HERE}results.md`, markdown(report));
+  const readme = `${HERE}../README.md`;
+  const page = withFigures(await Deno.readTextFile(readme), report.runs, manifest.version);
+  await writePage(readme, page);
+  await drawChart(report);
+}
+
+async function writePage(path: string, text: string): Promise<void> {
+  await Deno.writeTextFile(path, text);
+  const args = ["fmt", "--quiet", `--config=${HERE}../deno.json`, path];
+  await new Deno.Command(Deno.execPath(), { args }).output();
 }
 
 /** Ctrl-C takes the folder along; `load` ends with this process, or by its own Ctrl-C. */

@@ -6,7 +6,8 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { figureOf, type Report, type Run } from "./report.ts";
+import { figureOf, type Run } from "./figures.ts";
+import type { Report } from "./report.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const OUTPUT = `${ROOT}docs/performance.svg`;
@@ -201,6 +202,15 @@ ${[...quietPanel(runs), ...fairnessPanel(runs)].join("\n")}
 `;
 }
 
+/** Writes docs/performance.svg. */
+export async function drawChart(report: Report): Promise<void> {
+  await Deno.mkdir(`${ROOT}docs`, { recursive: true });
+  await Deno.writeTextFile(OUTPUT, draw(report));
+  const args = ["fmt", "--quiet", `--config=${ROOT}deno.json`, OUTPUT];
+  const { success } = await new Deno.Command(Deno.execPath(), { args }).output();
+  if (!success) throw new Error(`Cannot format ${OUTPUT}`);
+}
+
 async function main(args: string[]): Promise<number> {
   const [file, ...rest] = parseArgs(args, { string: ["_"] })._;
   if (typeof file !== "string" || rest.length > 0) {
@@ -208,12 +218,8 @@ async function main(args: string[]): Promise<number> {
     Deno.stderr.writeSync(new TextEncoder().encode(usage));
     return 2;
   }
-  const report: Report = JSON.parse(await Deno.readTextFile(file));
-  await Deno.mkdir(`${ROOT}docs`, { recursive: true });
-  await Deno.writeTextFile(OUTPUT, draw(report));
-  const command = { args: ["fmt", "--quiet", `--config=${ROOT}deno.json`, OUTPUT] };
-  const { success } = await new Deno.Command(Deno.execPath(), command).output();
-  return success ? 0 : 1;
+  await drawChart(JSON.parse(await Deno.readTextFile(file)));
+  return 0;
 }
 
 if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -25,6 +25,18 @@ export interface Scale {
   readonly lines: number;
 }
 
+/** Where and how a load is put on a server. */
+export interface Place {
+  readonly port: number;
+  /** Of the target that the server forwards to, if it does. */
+  readonly sidePort: number;
+  readonly scale: Scale;
+  /** Where the log goes: a file, or the folder of a load that has many. */
+  readonly output: string;
+  /** What the server wants a flood to be made of, if it does. */
+  readonly kind: string | undefined;
+}
+
 /** One load. */
 export interface Load {
   /** Name in filters and in the JSON. */
@@ -45,8 +57,8 @@ export interface Load {
   /** The servers that all are compared with. */
   readonly references: readonly string[];
   readonly metrics: readonly Metric[];
-  /** Arguments of `load`; `output` is where a flood goes. */
-  args(port: number, scale: Scale, output: string): (string | number)[];
+  /** Arguments of `load`. */
+  args(place: Place): (string | number)[];
 }
 
 const EVERYBODY = [
@@ -72,8 +84,11 @@ const CROWD_SERVERS = [
   "c-epoll",
   "rsyslog",
 ];
+const QUIET_SERVERS = CROWD_SERVERS.filter((name) => name !== "c-epoll");
 const CONNECT_SERVERS = ["earshot-raw", "earshot-text", "node-net", "deno-loops", "py-epoll"];
-const LINE_SERVERS = ["earshot-text", "earshot-json", "rsyslog"];
+const PAGE_SERVERS = ["earshot-text", "earshot-web", "earshot-watched"];
+const LINE_SERVERS = ["earshot-text", "earshot-json"];
+const SYSLOG_SERVERS = ["earshot-text", "rsyslog"];
 
 const LOOP_PEERS = ["node-net", "deno-loops", "py-epoll"];
 
@@ -106,58 +121,123 @@ const CONNECT_METRICS: readonly Metric[] = [
   { key: "peakKb", title: "peak MB", digits: 0, unit: 1024 },
 ];
 
+const EXCHANGE_METRICS = TALK_METRICS.filter(({ key }) => key !== "evenness")
+  .map((metric) => metric.key === "p50Us" ? { ...metric, digits: 3, isCompared: true } : metric);
+
+const POUR_METRICS: readonly Metric[] = [
+  { key: "mbPerSecond", title: "MB/s", digits: 0, isCompared: true },
+  { key: "cpuMs", title: "CPU ms/MB", digits: 2, isCompared: true },
+  { key: "peakKb", title: "peak MB", digits: 0, unit: 1024 },
+];
+
+const TCP = { isCrowd: false, transport: "tcp" } as const;
+
+/** Those in which clients are answered, or the log has many files. */
+const ANSWER_LOADS: readonly Load[] = [
+  {
+    ...TCP,
+    name: "reply",
+    title: "50 clients wait for an answer to each line",
+    clients: 50,
+    servers: ["earshot-echo", "earshot-reply", "socat-echo"],
+    references: ["earshot-echo", "socat-echo"],
+    metrics: EXCHANGE_METRICS,
+    args: ({ port, scale, output }) => ["answer", port, 50, scale.seconds, output],
+  },
+  {
+    ...TCP,
+    name: "forward-byte",
+    title: "Through to a target and back: one client, a byte at a time",
+    clients: 1,
+    servers: ["earshot-forward", "earshot-forward-raw", "socat-forward"],
+    references: ["socat-forward"],
+    metrics: EXCHANGE_METRICS,
+    args: ({ port, sidePort, scale, output }) => ["relay", port, sidePort, scale.seconds, output],
+  },
+  {
+    ...TCP,
+    name: "forward-bulk",
+    title: "Through to a target: one client, lines of 100 bytes",
+    clients: 1,
+    servers: ["earshot-forward", "earshot-forward-raw", "socat-forward"],
+    references: ["socat-forward"],
+    metrics: POUR_METRICS,
+    args: ({ port, sidePort, scale, output }) => ["pour", port, sidePort, 2 * scale.lines, output],
+  },
+  {
+    ...TCP,
+    name: "files",
+    title: "A file per client: 300 clients, lines of 100 bytes",
+    clients: 300,
+    servers: ["earshot-file", "earshot-files", "rsyslog-file", "rsyslog-files"],
+    references: ["earshot-file", "rsyslog-file", "rsyslog-files"],
+    metrics: FLOOD_METRICS,
+    args: ({ port, scale, output }) => ["files", port, 300, "ascii", scale.lines, output],
+  },
+];
+
 /** The two loads between which memory is compared. */
 export const MEMORY_LOADS = ["quiet-1000", "quiet-10000"] as const;
 
 /** All loads, in the order of the tables. */
 export const LOADS: readonly Load[] = [
   talk("talk-50", 0, 50, EVERYBODY),
-  { ...talk("talk-300", 0, 300, EVERYBODY), isExtra: true },
+  talk("talk-300", 0, 300, ["earshot-raw", "earshot-text", "node-net"]),
   talk("talk-1000", 0, 1000, CROWD_SERVERS),
   { ...talk("talk-4000", 0, 4000, CROWD_SERVERS), isExtra: true },
-  talk("quiet-1000", 1000, 50, CROWD_SERVERS),
-  talk("quiet-10000", 10_000, 50, CROWD_SERVERS),
+  talk("quiet-1000", 1000, 50, QUIET_SERVERS),
+  talk("quiet-10000", 10_000, 50, QUIET_SERVERS),
   talk("quiet-19000", 19_000, 50, ["earshot-raw", "node-net"]),
   {
     ...flood("ascii", "lines of 100 bytes", EVERYBODY),
     references: ["node-net", "py-epoll", "rsyslog"],
   },
-  flood("accent", "lines with one é", LINE_SERVERS.slice(0, 2)),
-  flood("cyrillic", "Cyrillic", LINE_SERVERS.slice(0, 2)),
-  flood("colors", "lines with ANSI colours", LINE_SERVERS.slice(0, 2)),
-  flood("quotes", "JSON objects", LINE_SERVERS.slice(0, 2)),
-  flood("invalid", "lines with one byte that is no UTF-8", LINE_SERVERS.slice(0, 2)),
-  flood("garbage", "lines of 99 bytes that are no UTF-8", LINE_SERVERS.slice(0, 2)),
-  { ...flood("octet", "counted frames (RFC 6587)", LINE_SERVERS), options: ["--framing=octet"] },
-  { ...flood("syslog", "syslog messages", LINE_SERVERS), options: ["--framing=syslog"] },
+  flood("accent", "lines with one é", LINE_SERVERS),
+  flood("cyrillic", "Cyrillic", LINE_SERVERS),
+  flood("colors", "lines with ANSI colours", LINE_SERVERS),
+  flood("quotes", "JSON objects", LINE_SERVERS),
+  flood("invalid", "lines with one byte that is no UTF-8", LINE_SERVERS),
+  flood("garbage", "lines of 99 bytes that are no UTF-8", LINE_SERVERS),
+  { ...flood("octet", "counted frames (RFC 6587)", SYSLOG_SERVERS), options: ["--framing=octet"] },
+  { ...flood("syslog", "syslog messages", SYSLOG_SERVERS), options: ["--framing=syslog"] },
   {
     ...flood("empty", "empty lines", LINE_SERVERS.slice(0, 1)),
     title: "Flood: 50 clients, empty lines, to a file",
     clients: 50,
-    args: (port, { lines }, output) => ["flood", port, 50, "empty", 4 * lines, output],
+    args: ({ port, scale, output }) => ["flood", port, 50, "empty", 4 * scale.lines, output],
   },
   {
-    ...flood("ascii", "lines of 100 bytes, with the live page", [
-      "earshot-text",
-      "earshot-web",
-      "earshot-watched",
-    ]),
+    ...flood("ascii", "lines of 100 bytes, with the live page", PAGE_SERVERS),
     name: "flood-watched",
     references: ["earshot-text"],
+    args: ({ port, scale, output }) => ["flood", port, 8, "ascii", 2 * scale.lines, output],
+  },
+  {
+    ...talk("talk-watched", 0, 50, PAGE_SERVERS),
+    title: "50 talking clients, with the live page",
+    references: ["earshot-text"],
+  },
+  {
+    ...flood("framing", "frames of 100 bytes", ["earshot-text", "earshot-end", "earshot-length"]),
+    references: ["earshot-text"],
+    args: ({ port, scale, output, kind = "ascii" }) => {
+      return ["flood", port, 8, kind, scale.lines, output];
+    },
   },
   {
     name: "udp",
     title: "Datagrams of 100 bytes from 8 senders, as fast as they can, to a file",
     clients: 8,
     isCrowd: false,
-    servers: ["earshot-text", "earshot-json", "rsyslog"],
+    servers: SYSLOG_SERVERS,
     transport: "udp",
     references: ["rsyslog"],
     metrics: DATAGRAM_METRICS,
-    args: (port, { seconds }, output) => ["udp", port, 8, seconds, output],
+    args: ({ port, scale, output }) => ["udp", port, 8, scale.seconds, output],
   },
   connect("burst", "Burst: 10,000 clients connect, say a line and stay", 10_000, 500),
   connect("brief", "Brief: 5,000 clients connect, say a line and leave", 5000, 200),
+  ...ANSWER_LOADS,
 ];
 
 function talk(name: string, quiet: number, talking: number, servers: readonly string[]): Load {
@@ -173,7 +253,7 @@ function talk(name: string, quiet: number, talking: number, servers: readonly st
     transport: "tcp",
     references: LOOP_PEERS,
     metrics: TALK_METRICS,
-    args: (port, { seconds }) => ["talk", port, quiet, talking, seconds],
+    args: ({ port, scale }) => ["talk", port, quiet, talking, scale.seconds],
   };
 }
 
@@ -187,7 +267,9 @@ function flood(kind: string, what: string, servers: readonly string[]): Load {
     transport: "tcp",
     references: ["rsyslog"],
     metrics: FLOOD_METRICS,
-    args: (port, { lines }, output) => ["flood", port, 8, kind, lines, output],
+    args: ({ port, scale, output, kind: other = kind }) => {
+      return ["flood", port, 8, other, scale.lines, output];
+    },
   };
 }
 
@@ -201,13 +283,15 @@ function connect(name: "burst" | "brief", title: string, clients: number, inFlig
     transport: "tcp",
     references: LOOP_PEERS,
     metrics: CONNECT_METRICS,
-    args: (port) => [name, port, clients, inFlight],
+    args: ({ port }) => [name, port, clients, inFlight],
   };
 }
 
 /** Adds what follows from the figures. */
 export function derive(figures: Figures): Figures {
-  const { worstServed, bestServed } = figures;
-  if (worstServed === undefined || bestServed === undefined) return figures;
-  return { ...figures, evenness: worstServed / bestServed };
+  const { worstServed, bestServed, p999Us, p50Us } = figures;
+  const more: Record<string, number> = {};
+  if (worstServed !== undefined && bestServed) more.evenness = worstServed / bestServed;
+  if (p999Us !== undefined && p50Us) more.tail = p999Us / p50Us;
+  return { ...figures, ...more };
 }

@@ -4,75 +4,20 @@
  * @module
  */
 
-import { type Figures, type Load, LOADS, MEMORY_LOADS, type Metric } from "./loads.ts";
+import { figureOf, memorySlopeKb, ratioOf, type Run } from "./figures.ts";
+import { type Load, LOADS, MEMORY_LOADS, type Metric } from "./loads.ts";
+import { show, tableOf } from "./markdown.ts";
 import { SERVERS } from "./servers.ts";
-
-/** One run of one server under one load. */
-export interface Run {
-  readonly load: string;
-  readonly server: string;
-  /** Servers of one round ran one after the other. */
-  readonly round: number;
-  /** Absent if there is a fault. */
-  readonly figures?: Figures;
-  readonly fault?: string;
-}
+import { targetsSection } from "./targets.ts";
 
 /** A whole benchmark. */
 export interface Report {
   readonly date: string;
   readonly command: string;
+  readonly minutes: number;
   readonly machine: Readonly<Record<string, string>>;
   readonly versions: Readonly<Record<string, string>>;
   readonly runs: readonly Run[];
-}
-
-/** The middle one, or the mean of the two in the middle; `undefined` of nothing. */
-export function median(values: readonly number[]): number | undefined {
-  const sorted = values.toSorted((a, b) => a - b);
-  const low = sorted[(sorted.length - 1) >> 1];
-  const high = sorted[sorted.length >> 1];
-  return low === undefined || high === undefined ? undefined : (low + high) / 2;
-}
-
-/** One figure of one server under one load, the median over the rounds. */
-export function figureOf(
-  runs: readonly Run[],
-  load: string,
-  server: string,
-  key: string,
-): number | undefined {
-  return median(valuesOf(runs, load, server, key).filter((value) => value !== undefined));
-}
-
-/** By round. */
-function valuesOf(
-  runs: readonly Run[],
-  load: string,
-  server: string,
-  key: string,
-): (number | undefined)[] {
-  const values: (number | undefined)[] = [];
-  for (const run of runs) {
-    if (run.load === load && run.server === server) values[run.round] = run.figures?.[key];
-  }
-  return values;
-}
-
-/** The median of the ratios within each round: what disturbs a round disturbs both. */
-function ratioOf(
-  runs: readonly Run[],
-  load: string,
-  server: string,
-  reference: string,
-  key: string,
-): number | undefined {
-  const below = valuesOf(runs, load, reference, key);
-  const ratios = valuesOf(runs, load, server, key).map((value, round) => {
-    const base = below[round];
-    return value === undefined || !base ? undefined : value / base;
-  });
-  return median(ratios.filter((ratio) => ratio !== undefined));
 }
 
 // -- Tables --
@@ -82,7 +27,11 @@ type Column = { readonly title: string; readonly cell: (server: string) => strin
 /** The tables of all loads that were run. */
 export function tables(runs: readonly Run[]): string {
   const loads = LOADS.filter(({ name }) => runs.some(({ load }) => load === name));
-  return [...loads.map((load) => loadSection(load, runs)), memorySection(runs)]
+  return [
+    targetsSection(runs),
+    ...loads.map((load) => loadSection(load, runs)),
+    memorySection(runs),
+  ]
     .filter((section) => section !== "").join("\n");
 }
 
@@ -109,17 +58,10 @@ function columnsOf(metric: Metric, load: Load, runs: readonly Run[]): Column[] {
   );
   const ratios = references.map((reference) => ({
     title: `× ${reference.title}`,
-    cell: (server: string) => show(ratioOf(runs, load.name, server, reference.name, key), 2),
+    cell: (server: string) =>
+      show(ratioOf(runs, key, [load.name, server], [load.name, reference.name]), 2),
   }));
   return isCompared ? [plain, ...ratios] : [plain];
-}
-
-function show(value: number | undefined, digits: number, unit = 1): string {
-  if (value === undefined) return "-";
-  return (value / unit).toLocaleString("en", {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
 }
 
 /** What did not run, each reason once. */
@@ -135,29 +77,15 @@ function titleOf(name: string): string {
 }
 
 function memorySection(runs: readonly Run[]): string {
-  const [fewer, more] = MEMORY_LOADS.map((name) => LOADS.find((load) => load.name === name)!);
-  if (!fewer || !more) return "";
   const rows = SERVERS.flatMap(({ name, title }) => {
-    const fewerKb = figureOf(runs, fewer.name, name, "quietKb");
-    const moreKb = figureOf(runs, more.name, name, "quietKb");
-    if (fewerKb === undefined || moreKb === undefined) return [];
-    const perClientKb = (moreKb - fewerKb) / (more.clients - fewer.clients);
-    return [[title, show(perClientKb, 1), show(fewerKb, 1, 1024), show(moreKb, 1, 1024)]];
+    const perClientKb = memorySlopeKb(runs, name);
+    if (perClientKb === undefined) return [];
+    const [fewer, more] = MEMORY_LOADS.map((load) => figureOf(runs, load, name, "quietKb"));
+    return [[title, show(perClientKb, 1), show(fewer, 1, 1024), show(more, 1, 1024)]];
   });
   if (rows.length === 0) return "";
   const header = ["server", "KB per quiet client", "MB at 1,000", "MB at 10,000"];
   return `## Memory of quiet clients\n\n${tableOf(header, rows)}`;
-}
-
-/** A table as `deno fmt` would have it. */
-function tableOf(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((title, i) =>
-    Math.max(3, title.length, ...rows.map((row) => row[i]?.length ?? 0))
-  );
-  const rule = widths.map((width, i) => i === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`);
-  const pad = (cell: string, i: number) =>
-    i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0);
-  return [header, rule, ...rows].map((row) => `| ${row.map(pad).join(" | ")} |\n`).join("");
 }
 
 // -- Markdown --
@@ -169,7 +97,9 @@ export function markdown(report: Report): string {
   const rounds = Math.max(0, ...report.runs.map(({ round }) => round + 1));
   return `# Results
 
-From ${rounds} ${rounds === 1 ? "round" : "rounds"} on ${report.date}:
+From ${rounds} ${rounds === 1 ? "round" : "rounds"} on ${report.date}, ${
+    report.minutes.toFixed(0)
+  } minutes:
 
 \`\`\`sh
 ${report.command}

@@ -1,6 +1,6 @@
 /**
- * The servers that are compared: earshot in three formats, and peers that do the
- * same job with other means.
+ * The servers that are compared: earshot in three formats and with what it can do, and
+ * peers that do the same job with other means.
  *
  * @module
  */
@@ -22,6 +22,10 @@ export interface Server {
   readonly noCrowds?: string;
   /** Whether its live page, if it has one, is watched. */
   readonly isWatched?: boolean;
+  /** Left out unless it is asked for by name. */
+  readonly isExtra?: boolean;
+  /** What floods are made of for it, a kind of `load/flood.h`, if not what the load says. */
+  readonly kind?: string;
   /** The command line. */
   command(port: number, task: Task): string[];
 }
@@ -30,10 +34,15 @@ export interface Server {
 export interface Task {
   /** A temporary one, with the compiled peers in it. */
   readonly folder: string;
+  /** Below that one: a file for stdout, or a folder that the server writes to. */
+  readonly output: string;
   readonly transport: "tcp" | "udp";
   /** More of earshot's options. */
   readonly options: readonly string[];
 }
+
+/** As many files as rsyslog keeps open: all of them. By itself it keeps ten. */
+const DYNA_FILES = 400;
 
 /** How to ask the programs that servers need, and the C compiler, for their version. */
 export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
@@ -51,13 +60,20 @@ export const SERVERS: readonly Server[] = [
   earshot("raw"),
   earshot("text"),
   earshot("json"),
-  { ...earshot("text", (port) => [webOption(port)]), name: "earshot-web", title: "earshot --web" },
-  {
-    ...earshot("text", (port) => [webOption(port)]),
-    name: "earshot-watched",
-    title: "earshot --web, watched",
-    isWatched: true,
-  },
+  earshotWith("web", "--web", ({ side }) => [`--web=${side}`]),
+  { ...earshotWith("watched", "--web, watched", ({ side }) => [`--web=${side}`]), isWatched: true },
+  { ...earshotWith("end", "--framing end:;", () => ["--framing=end:;"]), kind: "end" },
+  { ...earshotWith("length", "--framing length:2", () => ["--framing=length:2"]), kind: "length" },
+  earshotWith("echo", "--echo", () => ["--echo"]),
+  earshotWith("reply", "--reply", () => ["--reply=@=>OK\\n"]),
+  earshotWith("forward", "--forward", ({ side }) => [`--forward=127.0.0.1:${side}`]),
+  earshotWith(
+    "forward-raw",
+    "--forward, raw",
+    ({ side }) => [`--forward=127.0.0.1:${side}`, "--format=raw"],
+  ),
+  earshotWith("file", "to one file", ({ output }) => [`--output=${output}/all.log`]),
+  earshotWith("files", "to a file per client", ({ output }) => [`--output=${output}/%h.log`]),
   {
     name: "node-net",
     title: "node:net",
@@ -73,8 +89,9 @@ export const SERVERS: readonly Server[] = [
   {
     ...python("select"),
     limit: { clients: 1000, reason: "select() ends at 1,024 descriptors" },
+    isExtra: true,
   },
-  python("poll"),
+  { ...python("poll"), isExtra: true },
   python("epoll"),
   {
     name: "c-epoll",
@@ -96,44 +113,76 @@ export const SERVERS: readonly Server[] = [
     program: "socat",
     limit: { clients: 300, reason: "it is a process per client" },
     noCrowds: "it is a process per client",
-    command: (port) => [
-      "socat",
-      "-u",
-      `TCP-LISTEN:${port},bind=127.0.0.1,reuseaddr,fork,backlog=1000`,
-      "STDOUT",
-    ],
+    command: (port) => ["socat", "-u", socatListen(port), "STDOUT"],
   },
   {
-    name: "rsyslog",
-    title: "rsyslog",
-    program: "rsyslogd",
-    command: (port, { folder, transport }) => {
-      const path = `${folder}/rsyslog.conf`;
-      Deno.writeTextFileSync(path, rsyslogConfig(port, transport));
-      return ["rsyslogd", "-n", "-i", "NONE", "-f", path];
-    },
+    name: "socat-echo",
+    title: "socat PIPE",
+    program: "socat",
+    command: (port) => ["socat", socatListen(port), "PIPE"],
   },
+  {
+    name: "socat-forward",
+    title: "socat TCP",
+    program: "socat",
+    command: (port) => ["socat", socatListen(port), `TCP:127.0.0.1:${sidePort(port)}`],
+  },
+  rsyslog("rsyslog", "rsyslog", () => 'file="/dev/stdout"'),
+  rsyslog("rsyslog-file", "rsyslog to one file", ({ output }) => `file="${output}/all.log"`),
+  rsyslog(
+    "rsyslog-files",
+    "rsyslog dynaFile",
+    () => `dynaFile="path" dynaFileCacheSize="${DYNA_FILES}"`,
+  ),
 ];
+
+/** What a server that is told more than its format may need. */
+interface Place extends Task {
+  /** Of the live page, or of the target to forward to. */
+  readonly side: number;
+}
 
 function earshot(
   format: "raw" | "text" | "json",
-  more: (port: number) => string[] = () => [],
+  more: (place: Place) => string[] = () => [],
 ): Server {
   return {
     name: `earshot-${format}`,
     title: `earshot ${format}`,
     program: "deno",
-    command: (port, { transport, options }) => [
+    command: (port, task) => [
       ...denoRun(),
+      `--allow-write=${task.folder}`,
       `--config=${ROOT}deno.json`,
       `${ROOT}main.ts`,
       "--quiet",
       "--max-connections=20000",
       `--format=${format}`,
-      transport === "udp" ? `--udp=${port}` : `--port=${port}`,
-      ...options,
-      ...more(port),
+      task.transport === "udp" ? `--udp=${port}` : `--port=${port}`,
+      ...task.options,
+      ...more({ ...task, side: sidePort(port) }),
     ],
+  };
+}
+
+function earshotWith(name: string, title: string, more: (place: Place) => string[]): Server {
+  return { ...earshot("text", more), name: `earshot-${name}`, title: `earshot ${title}` };
+}
+
+function socatListen(port: number): string {
+  return `TCP-LISTEN:${port},bind=127.0.0.1,reuseaddr,fork,backlog=1000`;
+}
+
+function rsyslog(name: string, title: string, files: (task: Task) => string): Server {
+  return {
+    name,
+    title,
+    program: "rsyslogd",
+    command: (port, task) => {
+      const path = `${task.folder}/rsyslog.conf`;
+      Deno.writeTextFileSync(path, rsyslogConfig(port, task, files(task)));
+      return ["rsyslogd", "-n", "-i", "NONE", "-f", path];
+    },
   };
 }
 
@@ -150,26 +199,23 @@ function python(call: "select" | "poll" | "epoll"): Server {
   };
 }
 
-/** Time, address and message of each line to stdout, as earshot's text; looks up no names. */
-function rsyslogConfig(port: number, transport: "tcp" | "udp"): string {
+/** Time, address and message of each line, as earshot's text; looks up no names. */
+function rsyslogConfig(port: number, { transport, output }: Task, files: string): string {
   const input = transport === "udp" ? "imudp" : "imptcp";
   const backlog = transport === "udp" ? "" : ` socketBacklog="4096"`;
   return `global(net.enableDNS="off")
 module(load="${input}")
 template(name="line" type="string"
   string="%timegenerated:::date-rfc3339% %fromhost-ip% %rawmsg%\\n")
+template(name="path" type="string" string="${output}/%fromhost-ip%.log")
 ruleset(name="print") {
-  action(type="omfile" file="/dev/stdout" template="line" ioBufferSize="64k")
+  action(type="omfile" ${files} template="line" ioBufferSize="64k")
 }
 input(type="${input}" address="127.0.0.1" port="${port}"${backlog} ruleset="print")
 `;
 }
 
-/** Where the live page of the server at a port is. */
-export function webPort(port: number): number {
+/** Where the live page of the server at a port is, or the target behind it. */
+export function sidePort(port: number): number {
   return port + 6000;
-}
-
-function webOption(port: number): string {
-  return `--web=${webPort(port)}`;
 }

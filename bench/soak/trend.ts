@@ -4,7 +4,7 @@
  * @module
  */
 
-import { median } from "../report.ts";
+import { median } from "../figures.ts";
 
 /** Medians of the second and the last quarter of a run. */
 export interface Trend {

@@ -1,3 +1,4 @@
+import "../../bench/report_test.ts";
 import "../../bench/soak/ledger_test.ts";
 import "../../bench/soak/trend_test.ts";
 import "../../lib/addresses_test.ts";
