@@ -38,9 +38,8 @@ import {
   type UnixSocket,
 } from "./lib/addresses.ts";
 import { buildServer, type ServerParts } from "./lib/build.ts";
-import { dialerOf, editedIo, type Opened, openOutputs, tlsOf } from "./lib/open.ts";
+import { dialerOf, editedIo, type Opened, openOutputs, reserveOf, tlsOf } from "./lib/open.ts";
 import { encode } from "./lib/bytes.ts";
-import { DescriptorReserve } from "./lib/descriptor_reserve.ts";
 import { shown } from "./lib/records/escape.ts";
 import { Failure, reasonOf } from "./lib/errors.ts";
 import type { Framing } from "./lib/framing/framing.ts";
@@ -169,7 +168,7 @@ async function start(config: Config, given: Io): Promise<Server> {
   const tls = tlsOf(config);
   const names = new NameTable(config.names, config.namesFile);
   const dialer = dialerOf(config);
-  const reserve = resources.use(new DescriptorReserve());
+  const reserve = resources.use(reserveOf(config));
   const outputs = openOutputs(config, io, say, reserve);
   for (const output of outputs) resources.use(output);
   const lost = resources.use(new LostClients(say));

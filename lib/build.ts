@@ -20,6 +20,7 @@ import { Clients } from "./clients/clients.ts";
 import { Datagrams } from "./clients/datagrams.ts";
 import { SharedInput } from "./clients/input.ts";
 import { Interactive, promptFor } from "./clients/interactive.ts";
+import { PatientDialer } from "./clients/patient_dialer.ts";
 import { MAX_RELAYED_BYTES, Relay } from "./clients/relay.ts";
 import { parseReplyRule, Replies } from "./clients/replies.ts";
 import { createDecodingFramer, isUtf16 } from "./framing/encodings.ts";
@@ -157,7 +158,8 @@ function periodicOf({ statsMs }: Config, logWriter: LogWriter, report: () => voi
 
 // -- Who comes in --
 
-function admissionOf(config: Config, { listening, say }: Opened, core: Core): Admission {
+function admissionOf(config: Config, opened: Opened, core: Core): Admission {
+  const { listening, say, reserve } = opened;
   const { multiplexer, stats } = core;
   return new Admission({
     listeners: streamsOf(listening).map(({ socket }) => socket),
@@ -166,6 +168,7 @@ function admissionOf(config: Config, { listening, say }: Opened, core: Core): Ad
     maxPerHost: config.maxPerHost,
     allowed: networksOf(config.allow),
     denied: networksOf(config.deny),
+    reserve,
     say,
     onAcceptError: () => stats.acceptErrors++,
   });
@@ -210,14 +213,20 @@ interface ForClients {
   readonly hints: ClientHints;
 }
 
-function clientsOf(config: Config, { dialer, names }: Opened, parts: ForClients): Clients {
+function clientsOf(config: Config, { dialer, names, reserve }: Opened, parts: ForClients): Clients {
   const { multiplexer, tasks, stats, internalErrors } = parts.core;
   const { recorder, logWriter, watchedEnding, history, rawLog } = parts.recording;
   const createFramer = framerOf(config);
   const maxReadBytes = createFramer ? maxFrameBytes(parts.replies) : READ_BYTES.reads;
   const { flushAfterMs } = config;
-  const relay = dialer &&
-    new Relay({ dialer, createFramer, maxReadBytes, flushAfterMs, multiplexer, tasks });
+  const relay = dialer && new Relay({
+    dialer: new PatientDialer(dialer, parts.admission, reserve),
+    createFramer,
+    maxReadBytes,
+    flushAfterMs,
+    multiplexer,
+    tasks,
+  });
   return new Clients({
     hints: parts.hints,
     names,

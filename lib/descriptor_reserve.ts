@@ -9,29 +9,37 @@
 import { lacksDescriptor } from "./errors.ts";
 
 /** Opening a log file holds two for a moment, and as many requests may be answered. */
-const SPARES = 4;
+export const LOG_SPARES = 4;
+/** Clients that are forwarded when others hold all: whoever is served gives two back. */
+export const FORWARD_SPARES = 4;
 
 /** Spare sockets. */
 export class DescriptorReserve implements Disposable {
   readonly #spares: Deno.Listener[] = [];
   #count: number;
 
-  constructor(count = canSpare() ? SPARES : 0) {
-    this.#count = count;
+  constructor(count = LOG_SPARES) {
+    this.#count = canSpare() ? count : 0;
     this.refill();
   }
 
-  /** Gives one away; false if there is none. */
-  release(): boolean {
+  /** Gives one away if there are more than `kept`; false if not. */
+  release(kept = 0): boolean {
+    if (this.#spares.length <= kept) return false;
     const spare = this.#spares.pop();
     spare?.close();
-    return spare !== undefined;
+    return true;
   }
 
-  /** Takes back what was given away, as far as there are descriptors. */
+  /** Takes back what was given away; throws what the system says if there are no descriptors. */
+  demand(): void {
+    while (this.#spares.length < this.#count) this.#spares.push(listenForNobody());
+  }
+
+  /** The same as far as there are descriptors. */
   refill(): void {
     try {
-      while (this.#spares.length < this.#count) this.#spares.push(listenForNobody());
+      this.demand();
     } catch {
       // Others have them now; the next time may do.
     }

@@ -11,7 +11,7 @@ import type { Config } from "./cli/options.ts";
 import { promptFor } from "./clients/interactive.ts";
 import { LineEditor } from "./clients/line_editor.ts";
 import { Dialer } from "./clients/target.ts";
-import type { DescriptorReserve } from "./descriptor_reserve.ts";
+import { DescriptorReserve, FORWARD_SPARES, LOG_SPARES } from "./descriptor_reserve.ts";
 import type { Io } from "./io.ts";
 import type { Messages, Say } from "./messages.ts";
 import { Output } from "./output/output.ts";
@@ -36,6 +36,11 @@ export interface Opened {
   readonly dialer: Dialer | undefined;
   /** Edits the line that is typed, on a terminal. */
   readonly editor: LineEditor | undefined;
+}
+
+/** Descriptors for when clients hold all others. */
+export function reserveOf({ forward }: Config): DescriptorReserve {
+  return new DescriptorReserve(forward ? LOG_SPARES + FORWARD_SPARES : LOG_SPARES);
 }
 
 /** Opens what the log is written to: with --tee two. */

@@ -4,10 +4,11 @@ import { type AddressInfo, createConnection, createServer } from "node:net";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
 import { makeAuthority, makeCertificate, makeClientCertificate } from "./support/certificates.ts";
-import { NET, TLS } from "./support/needs.ts";
-import { readUpTo } from "./support/connections.ts";
-import { latin1 } from "./support/data.ts";
+import { NET, PROC, TLS } from "./support/needs.ts";
+import { connectTo, readUpTo } from "./support/connections.ts";
+import { latin1, upTo } from "./support/data.ts";
 import { tempDir } from "./support/files.ts";
+import { spawnCli } from "./support/processes.ts";
 import { serve } from "./support/serving.ts";
 import { untilTrue } from "./support/waiting.ts";
 
@@ -122,6 +123,34 @@ Deno.test({
       "+ and",
       `disconnected: 9 bytes, 2 lines, 0.0 s (cannot connect to ${name}: connection refused)`,
     ]);
+  },
+});
+
+Deno.test({
+  ...PROC,
+  name: "--forward loses nobody when clients hold all descriptors: some wait",
+  async fn() {
+    using target = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const echoing = (async () => {
+      for await (const conn of target) conn.readable.pipeTo(conn.writable).catch(() => {});
+    })();
+    const args = ["-p", "0", "-t", "none", "--forward", `127.0.0.1:${target.addr.port}`];
+    await using cli = spawnCli(args, { before: "ulimit -n 60" });
+    const port = await cli.port();
+    const answers = await Promise.all(
+      upTo(100).map(async (i) => {
+        using conn = await connectTo(port);
+        await say(conn, `from ${i}\n`);
+        await conn.closeWrite();
+        return await new Response(conn.readable).text();
+      }),
+    );
+    assertEquals(answers, upTo(100).map((i) => `from ${i}\n`));
+    cli.kill("SIGTERM");
+    assertEquals(await cli.ended(), 0);
+    assertEquals(cli.err.count("new clients wait"), 1);
+    target.close();
+    await echoing;
   },
 });
 

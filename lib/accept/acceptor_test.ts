@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { type ByteStream, Poller, ServerSocket, type Socket } from "../../poller.ts";
 import { Networks, parseNetwork, type Peer, peerText } from "../addresses.ts";
+import { DescriptorReserve } from "../descriptor_reserve.ts";
 import { TaskQueue } from "../loop/task_queue.ts";
 import { Feed, MemoryListener } from "../../tests/support/memory.ts";
 import { turn, untilTrue } from "../../tests/support/waiting.ts";
@@ -35,6 +36,7 @@ function acceptorWith({ proxies, denied, maxPerHost, limitMs = 60_000 }: Rules =
     maxPerHost,
     allowed: undefined,
     denied: networks(denied),
+    reserve: new DescriptorReserve(0),
     say: () => {},
     onAcceptError: () => {},
   });

@@ -7,6 +7,7 @@
 
 import { POLLIN, type ServerSocket, type Socket } from "../../poller.ts";
 import { hostKey, type Networks, type Peer } from "../addresses.ts";
+import type { DescriptorReserve } from "../descriptor_reserve.ts";
 import { Failure, reasonOf } from "../errors.ts";
 import type { Say } from "../messages.ts";
 import { NOT_ALLOWED } from "../records/records.ts";
@@ -30,6 +31,8 @@ export interface AdmissionOptions {
   readonly allowed: Networks | undefined;
   readonly denied: Networks | undefined;
   readonly say: Say;
+  /** What must be there before somebody is accepted. */
+  readonly reserve: Pick<DescriptorReserve, "demand">;
   /** A client of one listener was gone before it was accepted, or accepting failed. */
   readonly onAcceptError: () => void;
 }
@@ -43,6 +46,8 @@ export class Admission implements Deadline {
   #isClosed = false;
   #isRegistered = false;
   readonly #pause: FaultPause;
+  /** How many who were accepted lack a descriptor to go on. */
+  #lacking = 0;
   /** Failures in a row that nobody's leaving can mend. */
   #failures = 0;
   /** When, after the limit was reached, it may be said that clients are accepted again. */
@@ -123,9 +128,23 @@ export class Admission implements Deadline {
     this.#taken--;
     if (counted) this.#uncount(counted);
     // It may have been descriptors that were missing.
-    this.#pause.end();
+    if (this.#lacking === 0) this.#pause.end();
     if (this.#full) this.#full = { sayAtMs: performance.now() + REOPENED_MS };
     this.#sync();
+  }
+
+  /**
+   * Accepts nobody while somebody who was accepted lacks a descriptor to go on, or the next
+   * client would take the first that is free. Disposing tells that there was one.
+   */
+  hold(error: unknown): Disposable {
+    this.#lacking++;
+    this.#pauseFor(reasonOf(error));
+    return {
+      [Symbol.dispose]: () => {
+        if (--this.#lacking === 0) this.#pause.end();
+      },
+    };
   }
 
   /** Accepts nobody any more. */
@@ -135,11 +154,12 @@ export class Admission implements Deadline {
   }
 
   get dueAtMs(): number {
-    return Math.min(this.#pause.dueAtMs, this.#full?.sayAtMs ?? Infinity);
+    const pausedUntilMs = this.#lacking > 0 ? Infinity : this.#pause.dueAtMs;
+    return Math.min(pausedUntilMs, this.#full?.sayAtMs ?? Infinity);
   }
 
   onDue(nowMs: number): void {
-    this.#pause.onDue(nowMs);
+    if (this.#lacking === 0) this.#pause.onDue(nowMs);
     if (this.#full && this.#full.sayAtMs <= nowMs) {
       if (this.#places > 0) this.#options.say("earshot: connections are accepted again");
       this.#full = this.#places > 0 ? undefined : { sayAtMs: Infinity };
@@ -188,6 +208,7 @@ export class Admission implements Deadline {
 
   #acceptOne(listener: ServerSocket): Socket | undefined {
     try {
+      this.#options.reserve.demand();
       const socket = listener.accept();
       this.#failures = 0;
       return socket;
@@ -206,10 +227,12 @@ export class Admission implements Deadline {
     if (fault === "gone" || this.#failures >= MAX_FAILURES) {
       this.#failure = new Failure(`Cannot accept connections: ${reason}`);
       this.close();
-    } else {
-      const message = `earshot: Cannot accept connections for now: ${reason}; new clients wait`;
-      this.#pause.begin(reason, message);
-      this.#sync();
-    }
+    } else this.#pauseFor(reason);
+  }
+
+  #pauseFor(reason: string): void {
+    const message = `earshot: Cannot accept connections for now: ${reason}; new clients wait`;
+    this.#pause.begin(reason, message);
+    this.#sync();
   }
 }

@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Poller, ServerSocket } from "../../poller.ts";
 import { Networks, parseNetwork, type Peer } from "../addresses.ts";
+import { DescriptorReserve } from "../descriptor_reserve.ts";
 import { Admission, type AdmissionOptions } from "./admission.ts";
 import { MemoryListener } from "../../tests/support/memory.ts";
 
@@ -28,6 +29,7 @@ function admissionWith(options: Partial<AdmissionOptions> = {}) {
     maxPerHost: undefined,
     allowed: undefined,
     denied: undefined,
+    reserve: new DescriptorReserve(0),
     say: (message) => said.push(message),
     onAcceptError: () => counts.errors++,
     ...options,
@@ -184,6 +186,34 @@ Deno.test("Admission fails for good after ten failures in a row, and not when on
     one.admission.onDue(one.admission.dueAtMs);
   }
   assertEquals([accepted, one.counts.errors], [1, 19]);
+});
+
+Deno.test("Admission.hold() accepts nobody until all who lack a descriptor have one", async () => {
+  await using one = admissionWith();
+  one.listener.connect();
+  one.admission.enter();
+  const holds = [one.admission.hold(fault("EMFILE")), one.admission.hold(fault("EMFILE"))];
+  assertEquals([one.isWatching(), one.admission.isPaused], [false, true]);
+  assertEquals(one.admission.dueAtMs, Infinity);
+  holds[0]![Symbol.dispose]();
+  one.admission.left(undefined);
+  one.admission.onDue(Infinity);
+  assertEquals([one.isWatching(), await one.accept()], [false, 0]);
+  holds[1]![Symbol.dispose]();
+  assertEquals([one.isWatching(), await one.accept(), one.said.length], [true, 1, 1]);
+});
+
+Deno.test("Admission.accept() leaves a client waiting while a descriptor in reserve is missing", async () => {
+  let isMissing = true;
+  const demand = () => {
+    if (isMissing) throw fault("EMFILE");
+  };
+  await using one = admissionWith({ reserve: { demand } });
+  one.listener.connect();
+  assertEquals([await one.accept(), one.isWatching()], [0, false]);
+  isMissing = false;
+  one.admission.onDue(one.admission.dueAtMs);
+  assertEquals([one.isWatching(), await one.accept()], [true, 1]);
 });
 
 for (const code of ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"]) {

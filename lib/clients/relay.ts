@@ -13,7 +13,8 @@ import type { Multiplexer } from "../loop/selector.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
 import type { DisconnectReason } from "../records/records.ts";
 import type { Client, Upstream } from "./client.ts";
-import { type Dialer, targetText } from "./target.ts";
+import { type PatientDialer, paused } from "./patient_dialer.ts";
+import { targetText } from "./target.ts";
 
 /** What either side may leave unread before the other is no longer read. */
 export const MAX_RELAYED_BYTES = 256 * 1024;
@@ -31,7 +32,7 @@ export interface ClientOwner {
 }
 
 export interface RelayOptions {
-  readonly dialer: Dialer;
+  readonly dialer: PatientDialer;
   /** Makes the framer of what the target says; `undefined` where reads are recorded. */
   readonly createFramer: (() => Framer) | undefined;
   readonly maxReadBytes: number;
@@ -299,12 +300,4 @@ export class UpstreamConnection implements Upstream, FrameSink {
     }
     this.#link = { tag: "closed" };
   }
-}
-
-/** Waits, unless `signal` ends it. */
-function paused(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener("abort", () => resolve());
-  return promise.finally(() => clearTimeout(timer));
 }

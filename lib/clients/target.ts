@@ -23,7 +23,7 @@ export function targetText({ host, port }: ForwardTarget): string {
 /** Connects to one target, again and again. */
 export class Dialer {
   readonly target: ForwardTarget;
-  readonly #limitMs: number;
+  readonly limitMs: number;
   readonly #authorities: readonly string[];
 
   /**
@@ -35,7 +35,7 @@ export class Dialer {
    */
   constructor(target: ForwardTarget, limitMs: number, caFile: string | undefined) {
     this.target = target;
-    this.#limitMs = limitMs;
+    this.limitMs = limitMs;
     this.#authorities = caFile === undefined ? [] : [readAuthorities(caFile)];
   }
 
@@ -45,13 +45,14 @@ export class Dialer {
    * @param signal Ends the attempt.
    */
   async dial(signal: AbortSignal): Promise<ByteStream> {
-    const limit = AbortSignal.timeout(this.#limitMs);
+    const limit = AbortSignal.timeout(this.limitMs);
     const either = AbortSignal.any([signal, limit]);
     try {
       return await this.#connect(either);
     } catch (error) {
       throw new Error(
-        limit.aborted ? `no connection within ${this.#limitMs / 1000} s` : wordsOf(error),
+        limit.aborted ? `no connection within ${this.limitMs / 1000} s` : wordsOf(error),
+        { cause: error },
       );
     }
   }
