@@ -67,10 +67,12 @@ function parseOptions(args: string[]): Options | undefined {
   return { minutes, scale, multiplexer: String(flags.multiplexer) };
 }
 
-/** Says whether it is over, at the end of the time or by Ctrl-C. */
+/** Says whether it is over, at the end of the time or by a signal. */
 function startClock(minutes: number): () => boolean {
   let endsAtMs = performance.now() + minutes * 60_000;
-  Deno.addSignalListener("SIGINT", () => endsAtMs = 0);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => endsAtMs = 0);
+  }
   return () => performance.now() >= endsAtMs;
 }
 

@@ -53,6 +53,8 @@ export class ServerProcess {
     this.#child = new Deno.Command(Deno.execPath(), {
       args: ["run", "--quiet", "--no-prompt", "--allow-all", `--preload=${HEAP}`, MAIN, ...args],
       env: { NO_COLOR: "1" },
+      // Ctrl-C is for the soak, which then ends its clients first.
+      detached: true,
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
