@@ -129,7 +129,7 @@ async function soak(stage: Stage, { minutes, scale }: Options): Promise<readonly
   const statuses = await stop(stage);
   const files = await checkFiles([stage.logs, stage.moved], stage.ledgers);
   const verdicts = [
-    ...table.trends(),
+    ...table.trends(minutes),
     open,
     ...left,
     ...counts(stage, files, drops),

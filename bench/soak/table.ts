@@ -27,6 +27,8 @@ const COLUMNS = [
 ];
 /** Log files, and connections of pages, beside what was open at the start. */
 const SPARE_DESCRIPTORS = 64 + 8;
+/** The first quarter is to warm up, which takes the histories of clients and V8 two minutes. */
+const LEAST_MINUTES = 8;
 const MORE_RSS_KB = 20 * 1024;
 const MORE_HEAP_KB = 20 * 1024;
 const MORE_DESCRIPTORS = 32;
@@ -106,8 +108,9 @@ export class Table {
     return Math.round(100_000 * (now.seconds - before.seconds) / (now.atMs - before.atMs));
   }
 
-  /** Whether memory or descriptors grow. */
-  trends(): Verdict[] {
+  /** Whether memory or descriptors grow; a short run only shows the figures. */
+  trends(minutes: number): Verdict[] {
+    const canTell = minutes >= LEAST_MINUTES;
     return this.#stage.servers.flatMap(({ name }, i) => {
       const of = (
         what: string,
@@ -116,7 +119,8 @@ export class Table {
       ): Verdict => {
         const { before, after, isGrowing } = trendOf(this.#samples[i]!.map(valueOf), allowance);
         const title = `${name}: ${what}, second and last quarter`;
-        return [title, before.toFixed(0), after.toFixed(0), !isGrowing];
+        const remark = canTell ? "" : " (too early to tell)";
+        return [title, before.toFixed(0), after.toFixed(0) + remark, !isGrowing || !canTell];
       };
       return [
         of("RSS in KB", ({ rssKb }) => rssKb, MORE_RSS_KB),
