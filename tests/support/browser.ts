@@ -69,13 +69,16 @@ class Chromium implements AsyncDisposable {
   }
 }
 
-/** A window of its own, which shares nothing with those of other tests. */
+/** Windows that no test has now: the process behind a new one takes half a second. */
+const parked: string[] = [];
+
+/** A window for itself, which shares nothing with those of other tests. */
 export class Browser implements AsyncDisposable {
   readonly #socket: WebSocket;
   readonly #calls = new Map<number, PromiseWithResolvers<Record<string, unknown>>>();
   /** Errors that the page did not catch. */
   readonly errors: string[] = [];
-  #context = "";
+  #window: string | undefined;
   #session: string | undefined;
   #lastId = 0;
 
@@ -88,20 +91,25 @@ export class Browser implements AsyncDisposable {
     const socket = new WebSocket(chromium!.url);
     await new Promise((resolve) => socket.onopen = resolve);
     const browser = new Browser(socket);
-    await browser.#openWindow();
+    await browser.#attach(parked.pop() ?? await browser.#openWindow());
     await browser.call("Runtime.enable");
     await browser.resize(1440, 800);
     return browser;
   }
 
-  async #openWindow(): Promise<void> {
+  async #openWindow(): Promise<string> {
     const { browserContextId } = await this.call("Target.createBrowserContext");
     const { targetId } = await this.call("Target.createTarget", {
       url: "about:blank",
       browserContextId,
     });
+    return targetId as string;
+  }
+
+  /** What a session emulates ends with it. */
+  async #attach(targetId: string): Promise<void> {
     const attached = await this.call("Target.attachToTarget", { targetId, flatten: true });
-    this.#context = browserContextId as string;
+    this.#window = targetId;
     this.#session = attached.sessionId as string;
   }
 
@@ -153,20 +161,27 @@ export class Browser implements AsyncDisposable {
   /** All that is there by role and name. */
   async accessibles(): Promise<Accessible[]> {
     const { nodes } = await this.call("Accessibility.getFullAXTree") as { nodes: AxNode[] };
-    return nodes.filter(({ ignored }) => !ignored).map((node) => ({
-      role: node.role?.value ?? "",
-      name: node.name?.value ?? "",
-      node: node.backendDOMNodeId ?? 0,
-    }));
+    return accessiblesIn(nodes);
+  }
+
+  /** What is there of one role: of all, the thousands of rows take a second. */
+  async #accessiblesOf(role: string): Promise<Accessible[]> {
+    const { result } = await this.call("Runtime.evaluate", { expression: "document" }) as {
+      result: { objectId: string };
+    };
+    const { nodes } = await this.call("Accessibility.queryAXTree", {
+      objectId: result.objectId,
+      role,
+    }) as { nodes: AxNode[] };
+    return accessiblesIn(nodes);
   }
 
   /** Waits for something by its role and name. */
   async find(role: string, name: string | RegExp): Promise<Accessible> {
     const deadlineMs = performance.now() + PATIENCE_MS;
     for (;;) {
-      const all = await this.accessibles();
-      const found = all.find((one) =>
-        one.role === role && (typeof name === "string" ? one.name === name : name.test(one.name))
+      const found = (await this.#accessiblesOf(role)).find((one) =>
+        typeof name === "string" ? one.name === name : name.test(one.name)
       );
       if (found) return found;
       await patience(deadlineMs, `${role} ${name}`);
@@ -234,12 +249,21 @@ export class Browser implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#session = undefined;
-    await this.call("Target.disposeBrowserContext", { browserContextId: this.#context });
+    await this.value("{ try { sessionStorage.clear(); } catch {} }");
+    await this.call("Page.navigate", { url: "about:blank" });
+    parked.push(this.#window!);
     const closed = new Promise((resolve) => this.#socket.onclose = resolve);
     this.#socket.close();
     await closed;
   }
+}
+
+function accessiblesIn(nodes: readonly AxNode[]): Accessible[] {
+  return nodes.filter(({ ignored }) => !ignored).map((node) => ({
+    role: node.role?.value ?? "",
+    name: node.name?.value ?? "",
+    node: node.backendDOMNodeId ?? 0,
+  }));
 }
 
 /** A condition that does not come shows itself, and not only the name of its test. */
