@@ -10,70 +10,146 @@ import { isUtf16 } from "../framing/encodings.ts";
 import { UsageError } from "./option.ts";
 import { type Config, GROUP_PORT, OPTIONS } from "./options.ts";
 
-/** Rules that tie two options together, in words that name both. */
-export function assertCompatible(config: Config, isGiven: (field: keyof Config) => boolean): void {
-  const isTcp = config.ports.length > 0;
-  const hearsStreams = isTcp || config.unixPaths.some(isStreamSocket);
-  const { format, framing, hosts, udpPorts } = config;
-  const hearsDatagrams = udpPorts.length > 0 || !config.unixPaths.every(isStreamSocket);
-  const isHex = format === "hex" || format === "hexline";
-  const isRaw = format === "raw";
-  const isEncoded = config.encoding !== undefined;
-  const rules: [fields: (keyof Config)[], isWrong: boolean, problem: string][] = [
-    [["tlsClientCa"], !isGiven("tlsCert"), "needs a certificate: add --tls-cert and --tls-key"],
-    [["tlsCert", "reusePort"], !isTcp, "is for TCP ports: add --port"],
-    [
-      ["framing", "maxLineBytes", "flushAfterMs"],
-      isRaw,
-      `does not go with --format raw: it takes reads as they come`,
-    ],
-    [
-      ["maxLineBytes", "flushAfterMs"],
-      isHex && !isGiven("framing"),
-      `does not go with --format ${format}, which takes reads as they come: add --framing`,
-    ],
-    [
-      ["encoding"],
-      isEncoded && (isRaw || isHex),
-      `does not go with --format ${format}: it shows bytes, not text`,
-    ],
-    [
-      ["encoding"],
-      isUtf16(config.encoding) && countsBytes(framing),
-      `${config.encoding} does not go with a --framing that counts bytes`,
-    ],
-    [
-      ["framing"],
-      isUtf16(config.encoding) && hasBinaryMark(framing),
+/** What is asked for, as rules look at it. */
+interface Asked {
+  readonly config: Config;
+  readonly isGiven: (field: keyof Config) => boolean;
+  readonly isTcp: boolean;
+  readonly hearsStreams: boolean;
+  readonly hearsDatagrams: boolean;
+  readonly isHex: boolean;
+  readonly isRaw: boolean;
+}
+
+interface Rule {
+  /** Options of which one that is given may break it. */
+  readonly fields: readonly (keyof Config)[];
+  readonly isBroken: (asked: Asked) => boolean;
+  /** What is wrong with that option, in words that name the other. */
+  readonly problem: (asked: Asked) => string;
+}
+
+const RULES: readonly Rule[] = [
+  {
+    fields: ["tlsClientCa"],
+    isBroken: ({ isGiven }) => !isGiven("tlsCert"),
+    problem: () => "needs a certificate: add --tls-cert and --tls-key",
+  },
+  {
+    fields: ["tlsCert", "reusePort"],
+    isBroken: ({ isTcp }) => !isTcp,
+    problem: () => "is for TCP ports: add --port",
+  },
+  {
+    fields: ["framing", "maxLineBytes", "flushAfterMs"],
+    isBroken: ({ isRaw }) => isRaw,
+    problem: () => "does not go with --format raw: it takes reads as they come",
+  },
+  {
+    fields: ["maxLineBytes", "flushAfterMs"],
+    isBroken: ({ isHex, isGiven }) => isHex && !isGiven("framing"),
+    problem: ({ config }) =>
+      `does not go with --format ${config.format}, which takes reads as they come: add --framing`,
+  },
+  {
+    fields: ["encoding"],
+    isBroken: ({ config, isRaw, isHex }) => config.encoding !== undefined && (isRaw || isHex),
+    problem: ({ config }) => `does not go with --format ${config.format}: it shows bytes, not text`,
+  },
+  {
+    fields: ["encoding"],
+    isBroken: ({ config }) => isUtf16(config.encoding) && countsBytes(config.framing),
+    problem: ({ config }) => `${config.encoding} does not go with a --framing that counts bytes`,
+  },
+  {
+    fields: ["framing"],
+    isBroken: ({ config }) => isUtf16(config.encoding) && hasBinaryMark(config.framing),
+    problem: ({ config }) =>
       `needs text with --encoding ${config.encoding}, such as end:; or end:\\u{e9}`,
-    ],
-    [["hosts"], hosts.some(isMulticast), groupHint(hosts, udpPorts)],
-    [["udpLines"], !hearsDatagrams, "is for datagrams: add --udp"],
-    [["udpLines"], isRaw || isHex, `does not go with --format ${format}: it has datagrams whole`],
-    [["rotateKeep"], !isGiven("rotateSizeBytes"), "is for files that rotate: add --rotate-size"],
-    [
-      ["rotateSizeBytes", "tee"],
-      config.output === undefined,
-      "is for a file: name one with --output",
-    ],
-    [["crlf", "escapes"], !config.interactive, "is for lines that are typed: add --interactive"],
-    [["crlf"], config.escapes, "does not go with --escapes: lines end as they are typed"],
-    [["forward"], !hearsStreams, "is for connections: add --port"],
-    [
-      ["echo", "greet", "replies"],
-      config.forward !== undefined,
-      "does not go with --forward: the target answers",
-    ],
-    [["webHosts"], config.web === undefined, "is for the page: add --web"],
-    [["forwardCa"], !config.forward?.isTls, "is for a target that speaks TLS: --forward tls://..."],
-  ];
+  },
+  {
+    fields: ["hosts"],
+    isBroken: ({ config }) => config.hosts.some(isMulticast),
+    problem: ({ config }) => groupHint(config.hosts, config.udpPorts),
+  },
+  {
+    fields: ["udpLines"],
+    isBroken: ({ hearsDatagrams }) => !hearsDatagrams,
+    problem: () => "is for datagrams: add --udp",
+  },
+  {
+    fields: ["udpLines"],
+    isBroken: ({ isRaw, isHex }) => isRaw || isHex,
+    problem: ({ config }) => `does not go with --format ${config.format}: it has datagrams whole`,
+  },
+  {
+    fields: ["rotateKeep"],
+    isBroken: ({ isGiven }) => !isGiven("rotateSizeBytes"),
+    problem: () => "is for files that rotate: add --rotate-size",
+  },
+  {
+    fields: ["rotateSizeBytes", "tee"],
+    isBroken: ({ config }) => config.output === undefined,
+    problem: () => "is for a file: name one with --output",
+  },
+  {
+    fields: ["crlf", "escapes"],
+    isBroken: ({ config }) => !config.interactive,
+    problem: () => "is for lines that are typed: add --interactive",
+  },
+  {
+    fields: ["crlf"],
+    isBroken: ({ config }) => config.escapes,
+    problem: () => "does not go with --escapes: lines end as they are typed",
+  },
+  {
+    fields: ["forward"],
+    isBroken: ({ hearsStreams }) => !hearsStreams,
+    problem: () => "is for connections: add --port",
+  },
+  {
+    fields: ["echo", "greet", "replies"],
+    isBroken: ({ config }) => config.forward !== undefined,
+    problem: () => "does not go with --forward: the target answers",
+  },
+  {
+    fields: ["webHosts"],
+    isBroken: ({ config }) => config.web === undefined,
+    problem: () => "is for the page: add --web",
+  },
+  {
+    fields: ["forwardCa"],
+    isBroken: ({ config }) => !config.forward?.isTls,
+    problem: () => "is for a target that speaks TLS: --forward tls://...",
+  },
+];
+
+/** Throws a {@linkcode UsageError} for the first rule that is broken. */
+export function assertCompatible(config: Config, isGiven: Asked["isGiven"]): void {
   if (isGiven("tlsCert") !== isGiven("tlsKey")) {
     throw new UsageError("--tls-cert and --tls-key go together: give both or neither");
   }
-  for (const [fields, isWrong, problem] of rules) {
+  const asked = askedOf(config, isGiven);
+  for (const { fields, isBroken, problem } of RULES) {
     const field = fields.find(isGiven);
-    if (isWrong && field) throw new UsageError(`--${OPTIONS[field].name} ${problem}`);
+    if (field && isBroken(asked)) {
+      throw new UsageError(`--${OPTIONS[field].name} ${problem(asked)}`);
+    }
   }
+}
+
+function askedOf(config: Config, isGiven: Asked["isGiven"]): Asked {
+  const { ports, udpPorts, unixPaths, format } = config;
+  const isTcp = ports.length > 0;
+  return {
+    config,
+    isGiven,
+    isTcp,
+    hearsStreams: isTcp || unixPaths.some(isStreamSocket),
+    hearsDatagrams: udpPorts.length > 0 || !unixPaths.every(isStreamSocket),
+    isHex: format === "hex" || format === "hexline",
+    isRaw: format === "raw",
+  };
 }
 
 /** What to write for a group that is given as an address to listen on. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HexFormat, HexLineFormat } from "./hex.ts";
+import { HexFormat } from "./hex.ts";
 import { JsonFormat } from "./json.ts";
 import { RawFormat } from "./raw.ts";
 import type { Format, FormatName } from "./records.ts";
@@ -20,8 +20,7 @@ export function createFormat(name: FormatName, options: TextOptions): Format {
     case "raw":
       return new RawFormat();
     case "hex":
-      return new HexFormat(options);
     case "hexline":
-      return new HexLineFormat(options);
+      return new HexFormat(name, options);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Chunks of bytes as `hexdump -vC` shows them, each under a line of its own.
+ * Bytes as pairs of digits: as `hexdump -vC` shows them, under a line of their own, or in it.
  *
  * @module
  */
@@ -26,61 +26,41 @@ const PAIRS_COLUMN = 2;
 const TEXT_COLUMN = 53;
 const ROW_END_BYTES = 2;
 
-/** The hex format: its labels and events are those of text. */
-export class HexFormat implements Format {
-  readonly #text: TextFormat;
-
-  constructor(options: TextOptions) {
-    this.#text = new TextFormat(options);
-  }
-
-  setTime(time: Time, text: string): void {
-    this.#text.setTime(time, text);
-  }
-
-  label(subject: Subject): Uint8Array {
-    return this.#text.label(subject);
-  }
-
+/** How bytes are shown behind the time and the label. */
+interface Layout {
   received(
     out: ByteBuffer,
-    label: Uint8Array,
     bytes: Uint8Array,
     start: number,
     end: number,
-    _isWhole: boolean,
+    isWhole: boolean,
     offset: number,
-  ): void {
-    out.append(this.#text.stamp);
-    out.append(label);
-    appendDump(out, ">", bytes, start, end, offset);
-  }
-
-  sentLabel(to: Target): Uint8Array {
-    return this.#text.sentLabel(to);
-  }
-
-  sent(out: ByteBuffer, label: Uint8Array, { bytes, offset }: Sent): void {
-    out.append(this.#text.stamp);
-    out.append(label);
-    appendDump(out, "<", bytes, 0, bytes.length, offset);
-  }
-
-  event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
-    this.#text.event(out, subject, event);
-  }
-
-  run(out: ByteBuffer, event: RunEvent): void {
-    this.#text.run(out, event);
-  }
+  ): void;
+  sent(out: ByteBuffer, sent: Sent): void;
 }
 
-/** The hexline format: that of text, with bytes as pairs of digits without blanks. */
-export class HexLineFormat implements Format {
-  readonly #text: TextFormat;
+/** The hex format: a dump. */
+const DUMP: Layout = {
+  received: (out, bytes, start, end, _isWhole, offset) =>
+    appendDump(out, ">", bytes, start, end, offset),
+  sent: (out, { bytes, offset }) => appendDump(out, "<", bytes, 0, bytes.length, offset),
+};
 
-  constructor(options: TextOptions) {
+/** The hexline format: pairs of digits without blanks; of what was sent line ends, too. */
+const PAIRS: Layout = {
+  received: (out, bytes, start, end, isWhole) =>
+    appendPairs(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end),
+  sent: (out, { bytes }) => appendPairs(out, SENT_MARK, bytes, 0, bytes.length),
+};
+
+/** A format that shows bytes, in one of two layouts: its labels and events are those of text. */
+export class HexFormat implements Format {
+  readonly #text: TextFormat;
+  readonly #layout: Layout;
+
+  constructor(kind: "hex" | "hexline", options: TextOptions) {
     this.#text = new TextFormat(options);
+    this.#layout = kind === "hex" ? DUMP : PAIRS;
   }
 
   setTime(time: Time, text: string): void {
@@ -98,21 +78,21 @@ export class HexLineFormat implements Format {
     start: number,
     end: number,
     isWhole: boolean,
+    offset: number,
   ): void {
     out.append(this.#text.stamp);
     out.append(label);
-    appendPairs(out, isWhole ? WHOLE_MARK : CUT_MARK, bytes, start, end);
+    this.#layout.received(out, bytes, start, end, isWhole, offset);
   }
 
   sentLabel(to: Target): Uint8Array {
     return this.#text.sentLabel(to);
   }
 
-  /** Every byte that was sent, line ends too. */
-  sent(out: ByteBuffer, label: Uint8Array, { bytes }: Sent): void {
+  sent(out: ByteBuffer, label: Uint8Array, sent: Sent): void {
     out.append(this.#text.stamp);
     out.append(label);
-    appendPairs(out, SENT_MARK, bytes, 0, bytes.length);
+    this.#layout.sent(out, sent);
   }
 
   event(out: ByteBuffer, subject: Subject, event: ConnectionEvent): void {
