@@ -12,7 +12,14 @@ import { figureOf, type Run } from "./figures.ts";
 import { derive, type Figures, type Load, LOADS, type Scale } from "./loads.ts";
 import { withFigures } from "./readme.ts";
 import { markdown, type Report, tables } from "./report.ts";
-import { PROGRAMS, type Server, SERVERS, sidePort } from "./servers.ts";
+import {
+  certificateIn,
+  makeCertificate,
+  PROGRAMS,
+  type Server,
+  SERVERS,
+  sidePort,
+} from "./servers.ts";
 
 const namesOf = (all: readonly { readonly name: string }[]) =>
   all.map(({ name }) => name).join(", ");
@@ -199,6 +206,8 @@ function nextPort(): number {
   return lastPort;
 }
 
+const TLS_GENERATOR = [Deno.execPath(), "run", "--allow-all", `${HERE}load_tls.ts`];
+
 /** `load` starts the server, and kills it whatever happens, this process's end included. */
 async function measure(load: Load, server: Server, { config, folder }: Bench): Promise<Figures> {
   const port = nextPort();
@@ -209,11 +218,15 @@ async function measure(load: Load, server: Server, { config, folder }: Bench): P
     scale: config.isQuick ? QUICK : FULL,
     output,
     kind: server.kind,
+    cert: certificateIn(folder).cert,
   };
   const task = { folder, output, transport: load.transport, options: load.options ?? [] };
   const args = [...load.args(place).map(String), "--", ...server.command(port, task)];
   using _watcher = server.isWatched ? watch(sidePort(port)) : undefined;
-  const { success, stdout, stderr } = await new Deno.Command(`${folder}/load`, { args }).output();
+  const [generator, ...first] = load.isTls ? TLS_GENERATOR : [`${folder}/load`];
+  const { success, stdout, stderr } = await new Deno.Command(generator!, {
+    args: [...first, ...args],
+  }).output();
   await Deno.remove(output, { recursive: true }).catch(() => {});
   if (!success) throw new Error(lastLine(stderr));
   const figures: Figures = JSON.parse(new TextDecoder().decode(stdout));
@@ -266,6 +279,7 @@ async function runBench(config: Config, folder: string): Promise<Report> {
   await compile(`${HERE}load.c`, `${folder}/load`);
   await compile(`${HERE}peers/epoll.c`, `${folder}/epoll`);
   const versions = await findVersions();
+  if (versions.openssl !== undefined) await makeCertificate(folder);
   const startedAtMs = performance.now();
   const runs = await runAll({ config, versions, folder });
   const minutes = (performance.now() - startedAtMs) / 60_000;

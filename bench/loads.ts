@@ -35,6 +35,8 @@ export interface Place {
   readonly output: string;
   /** What the server wants a flood to be made of, if it does. */
   readonly kind: string | undefined;
+  /** The server's certificate, in loads of TLS. */
+  readonly cert: string;
 }
 
 /** One load. */
@@ -57,6 +59,8 @@ export interface Load {
   /** The servers that all are compared with. */
   readonly references: readonly string[];
   readonly metrics: readonly Metric[];
+  /** Whether `load_tls.ts` makes the load, not `load.c`. */
+  readonly isTls?: boolean;
   /** Arguments of `load`. */
   args(place: Place): (string | number)[];
 }
@@ -176,6 +180,51 @@ const ANSWER_LOADS: readonly Load[] = [
   },
 ];
 
+/** What TLS costs, beside Deno's own. */
+const TLS_LOADS: readonly Load[] = [
+  tls("bulk", "4 clients, 64 KiB a write, to a file", POUR_METRICS, ({ lines }) => lines),
+  tls(
+    "lines",
+    "4 clients, a record for each line, to a file",
+    [
+      { key: "cpuUs", title: "CPU µs/line", digits: 2, isCompared: true },
+      { key: "peakKb", title: "peak MB", digits: 0, unit: 1024 },
+    ],
+    ({ lines }) => lines / 10,
+  ),
+  tls(
+    "shake",
+    "clients shake hands and leave",
+    CONNECT_METRICS.filter(({ key }) => key !== "seconds"),
+    ({ seconds }) => 1000 * seconds,
+  ),
+  tls(
+    "quiet",
+    "clients that say nothing",
+    [{ key: "quietKb", title: "KB/client", digits: 1, isCompared: true }],
+    ({ seconds }) => 1000 * seconds,
+  ),
+];
+
+function tls(
+  name: string,
+  title: string,
+  metrics: readonly Metric[],
+  count: (scale: Scale) => number,
+): Load {
+  return {
+    ...TCP,
+    isTls: true,
+    name: `tls-${name}`,
+    title: `TLS: ${title}`,
+    clients: 4,
+    servers: ["earshot-tls", "deno-tls"],
+    references: ["deno-tls"],
+    metrics,
+    args: ({ port, cert, scale, output }) => [name, port, cert, count(scale), output],
+  };
+}
+
 /** The two loads between which memory is compared. */
 export const MEMORY_LOADS = ["quiet-1000", "quiet-10000"] as const;
 
@@ -238,6 +287,7 @@ export const LOADS: readonly Load[] = [
   connect("burst", "Burst: 10,000 clients connect, say a line and stay", 10_000, 500),
   connect("brief", "Brief: 5,000 clients connect, say a line and leave", 5000, 200),
   ...ANSWER_LOADS,
+  ...TLS_LOADS,
 ];
 
 function talk(name: string, quiet: number, talking: number, servers: readonly string[]): Load {

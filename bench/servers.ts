@@ -53,6 +53,7 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   ncat: ["ncat", "--version"],
   socat: ["sh", "-c", "socat -V | grep version"],
   rsyslogd: ["rsyslogd", "-v"],
+  openssl: ["openssl", "version"],
 };
 
 /** All servers, in the order of the tables. */
@@ -72,6 +73,15 @@ export const SERVERS: readonly Server[] = [
     "--forward, raw",
     ({ side }) => [`--forward=127.0.0.1:${side}`, "--format=raw"],
   ),
+  {
+    ...earshot("raw", ({ folder }) => {
+      const { cert, key } = certificateIn(folder);
+      return [`--tls-cert=${cert}`, `--tls-key=${key}`];
+    }),
+    name: "earshot-tls",
+    title: "earshot TLS, raw",
+    program: "openssl",
+  },
   earshotWith("file", "to one file", ({ output }) => [`--output=${output}/all.log`]),
   earshotWith("files", "to a file per client", ({ output }) => [`--output=${output}/%h.log`]),
   {
@@ -85,6 +95,22 @@ export const SERVERS: readonly Server[] = [
     title: "Deno loops",
     program: "deno",
     command: (port) => [...denoRun(), `${HERE}peers/deno_loops.ts`, `${port}`],
+  },
+  {
+    name: "deno-tls",
+    title: "Deno.listenTls",
+    program: "openssl",
+    command: (port, { folder }) => {
+      const { cert, key } = certificateIn(folder);
+      return [
+        ...denoRun(),
+        `--allow-read=${folder}`,
+        `${HERE}peers/deno_tls.ts`,
+        `${port}`,
+        cert,
+        key,
+      ];
+    },
   },
   {
     ...python("select"),
@@ -153,6 +179,7 @@ function earshot(
     command: (port, task) => [
       ...denoRun(),
       `--allow-write=${task.folder}`,
+      `--allow-read=${task.folder}`,
       `--config=${ROOT}deno.json`,
       `${ROOT}main.ts`,
       "--quiet",
@@ -213,6 +240,22 @@ ruleset(name="print") {
 }
 input(type="${input}" address="127.0.0.1" port="${port}"${backlog} ruleset="print")
 `;
+}
+
+/** Of the servers that speak TLS. */
+export function certificateIn(folder: string): { readonly cert: string; readonly key: string } {
+  return { cert: `${folder}/cert.pem`, key: `${folder}/key.pem` };
+}
+
+/** Makes it, with a key of the kind that costs least. */
+export async function makeCertificate(folder: string): Promise<void> {
+  const { cert, key } = certificateIn(folder);
+  const args = [
+    ..."req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(" "),
+    ..."-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1".split(" "),
+    ...["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", cert],
+  ];
+  await new Deno.Command("openssl", { args }).output();
 }
 
 /** Where the live page of the server at a port is, or the target behind it. */

@@ -235,6 +235,23 @@ export const TARGETS: readonly Target[] = [
     "≥ 0.3",
     "≥ 0.6",
   ),
+  ratio(
+    "TLS over `Deno.listenTls`, CPU per MB",
+    "cpuMs",
+    "tls-bulk/earshot-tls",
+    "tls-bulk/deno-tls",
+    "≤ 1.3",
+    "≤ 1.0",
+  ),
+  ratio(
+    "TLS over `Deno.listenTls`, CPU per handshake",
+    "cpuUs",
+    "tls-shake/earshot-tls",
+    "tls-shake/deno-tls",
+    "≤ 2",
+    "≤ 1.6",
+  ),
+  figure("TLS: KB per quiet client", "quietKb", "tls-quiet/earshot-tls", "≤ 36", "≤ 24"),
 ];
 
 function figure(what: string, key: string, place: string, must: string, reach = ""): Target {

@@ -8,8 +8,9 @@ import type { ByteStream } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
 import { RecordSplitter } from "./tls_records.ts";
 
-const SMALL_READ_BYTES = 4 * 1024;
+const SMALL_READ_BYTES = 2 * 1024;
 const LARGE_READ_BYTES = 64 * 1024;
+const GROWTH = 8;
 
 /** Reads no more than it is asked for. */
 export class RecordReader {
@@ -18,7 +19,7 @@ export class RecordReader {
   #buffer: Uint8Array = new Uint8Array(SMALL_READ_BYTES);
   /** What has been read and not been taken. */
   #rest: Uint8Array = NO_BYTES;
-  #readsLarge = false;
+  #size = SMALL_READ_BYTES;
   /** The first byte that has come; `undefined` if none has. */
   firstByte: number | undefined;
 
@@ -40,13 +41,17 @@ export class RecordReader {
 
   /** Waits for more, once all is taken; resolves to false at the end. */
   async fill(): Promise<boolean> {
-    const size = this.#readsLarge ? LARGE_READ_BYTES : SMALL_READ_BYTES;
-    if (this.#buffer.length !== size) this.#buffer = new Uint8Array(size);
+    if (this.#buffer.length !== this.#size) this.#buffer = new Uint8Array(this.#size);
     const count = await this.#stream.read(this.#buffer);
     if (count === null) return false;
     this.#rest = this.#buffer.subarray(0, count);
     this.firstByte ??= this.#rest[0];
-    this.#readsLarge = count >= SMALL_READ_BYTES;
+    this.#adapt(count);
     return true;
+  }
+
+  #adapt(count: number): void {
+    if (count === this.#size) this.#size = Math.min(GROWTH * this.#size, LARGE_READ_BYTES);
+    else if (count <= SMALL_READ_BYTES) this.#size = SMALL_READ_BYTES;
   }
 }
