@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { decode } from "../bytes.ts";
 import { handleSignals, hasTerminal, processIo } from "./process.ts";
-import { tempDir } from "../../tests/support/files.ts";
+import { type Run, runProgram } from "../../tests/support/programs.ts";
 import { untilTrue } from "../../tests/support/waiting.ts";
 import { needs, PROC, UNIX } from "../../tests/support/needs.ts";
 
@@ -10,34 +9,10 @@ Deno.test.sanitizer({ ops: true, resources: true });
 // -- Helpers --
 
 const MODULE = new URL("./process.ts", import.meta.url).href;
+const IMPORTS = `import { handleSignals, hasTerminal } from "${MODULE}";`;
 
-/** A program that uses this room; `say` is a line on stderr. */
-function programOf(body: string): string {
-  return `import { handleSignals, hasTerminal } from "${MODULE}";
-    const say = (text) => Deno.stderr.writeSync(new TextEncoder().encode(text + "\\n"));
-    try { ${body} } catch (error) { say(error.name + ": " + error.message); }
-    Deno.exit(0);`;
-}
-
-interface Run {
-  /** What a shell runs; `$RUN` is the program. */
-  readonly shell?: string;
-  readonly permissions?: readonly string[];
-}
-
-/** Runs a program under a shell until it ends. */
-async function run(body: string, { shell = "$RUN", permissions = [] }: Run = {}) {
-  using dir = tempDir();
-  await Deno.writeTextFile(`${dir.path}/program.js`, programOf(body));
-  const program = [Deno.execPath(), "run", "--no-config", "--no-lock", "--quiet", ...permissions];
-  const command = new Deno.Command("sh", {
-    args: ["-c", shell],
-    cwd: dir.path,
-    env: { RUN: [...program, "program.js"].join(" "), NO_COLOR: "1" },
-    stdin: "null",
-  });
-  const { code, stdout, stderr } = await command.output();
-  return { code, out: decode(stdout), err: decode(stderr) };
+function run(body: string, options?: Run) {
+  return runProgram(IMPORTS, body, options);
 }
 
 // -- Terminals --

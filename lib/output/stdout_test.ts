@@ -1,46 +1,21 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { decode } from "../bytes.ts";
 import { PROC, UNIX } from "../../tests/support/needs.ts";
-import { tempDir } from "../../tests/support/files.ts";
+import { type Run, runProgram } from "../../tests/support/programs.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
 // -- Helpers --
 
 const MODULE = new URL("./stdout.ts", import.meta.url).href;
+const IMPORTS = `import { standardStreams } from "${MODULE}";
+  const io = standardStreams();
+  const bytes = (count) => new Uint8Array(count).fill(120);
+  const writeAll = async (bytes, name) => {
+    for (let sent = 0; sent < bytes.length;) sent += await io.stdout[name](bytes.subarray(sent));
+  };`;
 
-/** A program that uses this room; `say` is a line on stderr. */
-function programOf(body: string): string {
-  return `import { standardStreams } from "${MODULE}";
-    const io = standardStreams();
-    const say = (text) => Deno.stderr.writeSync(new TextEncoder().encode(text + "\\n"));
-    const bytes = (count) => new Uint8Array(count).fill(120);
-    const writeAll = async (bytes, name) => {
-      for (let sent = 0; sent < bytes.length;) sent += await io.stdout[name](bytes.subarray(sent));
-    };
-    try { ${body} } catch (error) { say(error.name + ": " + error.message); }
-    Deno.exit(0);`;
-}
-
-interface Run {
-  /** What a shell runs; `$RUN` is the program. */
-  readonly shell?: string;
-  readonly permissions?: readonly string[];
-}
-
-/** Runs a program under a shell until it ends. */
-async function run(body: string, { shell = "$RUN", permissions = [] }: Run = {}) {
-  using dir = tempDir();
-  await Deno.writeTextFile(`${dir.path}/program.js`, programOf(body));
-  const program = [Deno.execPath(), "run", "--no-config", "--no-lock", "--quiet", ...permissions];
-  const command = new Deno.Command("sh", {
-    args: ["-c", shell],
-    cwd: dir.path,
-    env: { RUN: [...program, "program.js"].join(" "), NO_COLOR: "1" },
-    stdin: "null",
-  });
-  const { code, stdout, stderr } = await command.output();
-  return { code, out: decode(stdout), err: decode(stderr) };
+function run(body: string, options?: Run) {
+  return runProgram(IMPORTS, body, options);
 }
 
 // -- Standard output --
