@@ -109,7 +109,7 @@ static void relay_for(int client, double seconds) {
 
 static void relay(char **arguments, char **command) {
   int client = dial_through(arguments, command, 1);
-  relay_for(client, WARM_UP_S);
+  relay_for(client, 2 * WARM_UP_S);
   forget_warming_up();
   double start_s = now_s(), server_s = server_cpu_s(), own_s = own_cpu_s();
   relay_for(client, atof(arguments[2]));
