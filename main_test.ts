@@ -4,6 +4,7 @@ import { createConnection } from "node:net";
 import { Failure, type Io, main, usage } from "./main.ts";
 import type { ByteStream } from "./poller.ts";
 import { decode, encode } from "./lib/bytes.ts";
+import { contentOf, FORMATS } from "./lib/records/records.ts";
 import { Capture } from "./tests/support/capture.ts";
 import { connectTo, readUpTo } from "./tests/support/connections.ts";
 import { bytesOf, latin1 } from "./tests/support/data.ts";
@@ -1351,8 +1352,9 @@ Deno.test("startServer() shows every character of Unicode that can drive a termi
     if (code === 0x0A || code >= 0xD800 && code < 0xE000) continue;
     characters.push(String.fromCharCode(code));
   }
-  for (const args of [[], ["-f", "json"]]) {
-    const output = await outputOf([...args, "--max-line", "1000000"], encode(characters.join("")));
+  for (const format of FORMATS.filter((format) => contentOf(format) === "text")) {
+    const args = ["--format", format, "--max-line", "1000000"];
+    const output = await outputOf(args, encode(characters.join("")));
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytesOf(output));
     assertEquals(text.match(/(?![\t\n])[\p{Cc}\u2028\u2029]|\p{Bidi_Control}/gu), null);
     assertEquals(text.split("\n").length, 2);

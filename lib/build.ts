@@ -40,7 +40,7 @@ import { History } from "./records/history.ts";
 import { Ending } from "./records/ending.ts";
 import { RecordCalls } from "./records/record_calls.ts";
 import { Recorder } from "./records/recorder.ts";
-import type { Format } from "./records/records.ts";
+import { contentOf, type Format } from "./records/records.ts";
 import { Timestamp } from "./records/timestamp.ts";
 import { Stats } from "./stats.ts";
 import { metricsText } from "./web/metrics.ts";
@@ -403,14 +403,13 @@ function wantsColor({ color }: Config, io: Io, isFile: boolean): boolean {
   return color === "auto" ? !isFile && io.wantsColor : color === "always";
 }
 
-/** Whether records are text, not bytes. */
 function takesText({ format }: Config): boolean {
-  return format === "text" || format === "json";
+  return contentOf(format) === "text";
 }
 
 /** How clients are framed; `undefined` where records are made of reads as they come. */
 function framingOf(config: Config): Framing | undefined {
-  if (config.format === "raw") return undefined;
+  if (contentOf(config.format) === "reads") return undefined;
   return config.framing ?? (takesText(config) ? "newline" : undefined);
 }
 

@@ -301,6 +301,11 @@ const BAD: [args: string[], message: string][] = [
   [["-p", ""], `Option "--port" needs a value: ${PORT}`],
   [["-p", "--echo"], `Option "--port" needs a value: ${PORT}`],
   [["-p", "-e"], `Option "--port" needs a value: ${PORT}`],
+  [
+    ["--reply", "-ok"],
+    'Option "--reply" needs a value: expected [pattern=>]answer; one that begins with "-" is ' +
+    "joined: --reply=-ok",
+  ],
   [["-p", "abc"], `Cannot use --port "abc": ${PORT}`],
   [["-p", "-1"], `Cannot use --port "-1": ${PORT}`],
   [["-p", "-0"], `Cannot use --port "-0": ${PORT}`],

@@ -144,5 +144,12 @@ function bind({ name, expected }: Option<unknown>, joined: string | undefined, r
   const isNext = rest[0] !== undefined && !/^--?[A-Za-z]/.test(rest[0]);
   const value = joined ?? (isNext ? rest.shift() : undefined);
   if (value) return { word: `--${name}=${value}` };
-  return { problem: `Option "--${name}" needs a value: ${expected}` };
+  const hint = joined === undefined ? joinedHint(name, rest[0]) : "";
+  return { problem: `Option "--${name}" needs a value: ${expected}${hint}` };
+}
+
+/** What looks like an option is a value only if it is joined. */
+function joinedHint(name: string, next = ""): string {
+  const isValue = /^-[^-]/.test(next) && !BY_LETTER.has(next.slice(1));
+  return isValue ? `; one that begins with "-" is joined: --${name}=${next}` : "";
 }

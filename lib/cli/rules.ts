@@ -7,6 +7,8 @@
 import { bracketed, isMulticast, type UnixSocket } from "../addresses.ts";
 import { decode } from "../bytes.ts";
 import { isUtf16 } from "../framing/encodings.ts";
+import { countsBytes } from "../framing/framing.ts";
+import { contentOf } from "../records/records.ts";
 import { UsageError } from "./option.ts";
 import { type Config, GROUP_PORT, OPTIONS } from "./options.ts";
 
@@ -58,7 +60,8 @@ const RULES: readonly Rule[] = [
   },
   {
     fields: ["encoding"],
-    isBroken: ({ config }) => isUtf16(config.encoding) && countsBytes(config.framing),
+    isBroken: ({ config: { encoding, framing } }) =>
+      isUtf16(encoding) && framing !== undefined && countsBytes(framing),
     problem: ({ config }) => `${config.encoding} does not go with a --framing that counts bytes`,
   },
   {
@@ -147,8 +150,8 @@ function askedOf(config: Config, isGiven: Asked["isGiven"]): Asked {
     isTcp,
     hearsStreams: isTcp || unixPaths.some(isStreamSocket),
     hearsDatagrams: udpPorts.length > 0 || !unixPaths.every(isStreamSocket),
-    isHex: format === "hex" || format === "hexline",
-    isRaw: format === "raw",
+    isHex: contentOf(format) === "bytes",
+    isRaw: contentOf(format) === "reads",
   };
 }
 
@@ -157,12 +160,6 @@ function groupHint(hosts: Config["hosts"], udpPorts: Config["udpPorts"]): string
   const group = hosts.find(isMulticast) ?? "";
   const port = udpPorts.find((port) => typeof port === "number") || GROUP_PORT;
   return `takes no multicast group: use --udp ${bracketed(group)}:${port}`;
-}
-
-/** Whether its frames have lengths in bytes. */
-function countsBytes(framing: Config["framing"]): boolean {
-  if (typeof framing === "object") return framing.kind === "length";
-  return framing === "octet" || framing === "syslog";
 }
 
 /** Whether its frames are marked by bytes that no text has. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Framing } from "../framing/framing.ts";
+import { type Framing, hasLineEnds } from "../framing/framing.ts";
 import type { Deadline } from "../loop/deadlines.ts";
 import type { Say } from "../messages.ts";
 import { plural } from "../messages.ts";
@@ -96,10 +96,12 @@ export class ClientHints implements Deadline {
   #onUnended(client: Speaker): void {
     this.#mayLackEnds = false;
     this.#unended.clear();
-    const ways = ["--flush-after 0.5 shows them", "--framing any ends lines at CR"];
-    if (this.#options.framing === "any") ways.pop();
-    const cures = [...ways, "--format hex shows all"].join(", ");
-    this.#say(client, `has sent ${plural(client.bytes, "byte")} and no line end: ${cures}`);
+    const { framing = "newline" } = this.#options;
+    const isLines = hasLineEnds(framing);
+    const ways = ["--flush-after 0.5 shows them", "--format hex shows all"];
+    if (isLines && framing !== "any") ways.splice(1, 0, "--framing any ends lines at CR");
+    const lack = isLines ? "no line end" : "no whole frame";
+    this.#say(client, `has sent ${plural(client.bytes, "byte")} and ${lack}: ${ways.join(", ")}`);
   }
 
   #say({ subject: { number } }: Speaker, words: string): void {

@@ -48,6 +48,18 @@ Deno.test("ClientHints says once who has sent bytes and no line end, 3 s after i
   assertEquals(hints.dueAtMs, Infinity);
 });
 
+Deno.test("ClientHints does not speak of lines where frames have other ends", () => {
+  for (const framing of ["octet", { kind: "end", end: bytesOf(";") }] as const) {
+    const { said, hints, client } = hintsOf({ framing });
+    client().say(bytesOf("1"));
+    hints.onDue(hints.dueAtMs);
+    assertEquals(said, [
+      "earshot: #1 has sent 1 byte and no whole frame: --flush-after 0.5 shows them, " +
+      "--format hex shows all",
+    ]);
+  }
+});
+
 Deno.test("ClientHints waits 3 s for one that is silent at first", () => {
   const { said, hints, client } = hintsOf();
   const late = client(60_000);

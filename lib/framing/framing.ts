@@ -61,6 +61,23 @@ export type Framing =
     readonly offset: number;
   };
 
+/** Whether frames say how many bytes they have, which is not how many of the text in UTF-16. */
+export function countsBytes(framing: Framing): boolean {
+  if (typeof framing === "string") return framing === "octet" || framing === "syslog";
+  switch (framing.kind) {
+    case "end":
+    case "between":
+      return false;
+    case "length":
+      return true;
+  }
+}
+
+/** Whether a frame ends where a line does, or a NUL that stands for it. */
+export function hasLineEnds(framing: Framing): boolean {
+  return typeof framing === "string" && framing !== "octet" && framing !== "none";
+}
+
 /**
  * Makes the framer for one client.
  *

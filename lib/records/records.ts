@@ -14,6 +14,22 @@ export const FORMATS = ["text", "json", "raw", "hex", "hexline"] as const;
 /** One of {@linkcode FORMATS}. */
 export type FormatName = typeof FORMATS[number];
 
+/**
+ * What the records of a format have of what clients say: text, in frames; bytes, in reads
+ * unless frames are asked for; or reads as they come.
+ */
+const CONTENTS: Readonly<Record<FormatName, "text" | "bytes" | "reads">> = {
+  text: "text",
+  json: "text",
+  raw: "reads",
+  hex: "bytes",
+  hexline: "bytes",
+};
+
+export function contentOf(format: FormatName): "text" | "bytes" | "reads" {
+  return CONTENTS[format];
+}
+
 /** How records are dated. */
 export const TIMES = ["utc", "local", "elapsed", "delta", "none"] as const;
 /** One of {@linkcode TIMES}. */

@@ -299,6 +299,8 @@ function isWaiting(framing: Framing, open: string, rest: string): boolean {
 
 // -- The model: what framing must find, of the whole input, without limits --
 
+type LengthFraming = Extract<Framing, { kind: "length" }>;
+
 interface Expected {
   readonly frames: Frame[];
   readonly isBad: boolean;
@@ -318,7 +320,11 @@ export function expectedOf(
 }
 
 /** Of a framing without faults. */
-function endlessExpected(framing: Framing, input: string, flushes: readonly number[]): Frame[] {
+function endlessExpected(
+  framing: Exclude<Framing, "octet" | LengthFraming>,
+  input: string,
+  flushes: readonly number[],
+): Frame[] {
   switch (framing) {
     case "newline":
       return linesExpected(input, /\r?\n/g, flushes);
@@ -328,14 +334,15 @@ function endlessExpected(framing: Framing, input: string, flushes: readonly numb
       return linesExpected(input, /\r[\n\0]?|\n/g);
     case "syslog":
       return syslogExpected(input, flushes);
+    case "none":
+      return [[input, WHOLE]];
   }
-  if (typeof framing === "object" && framing.kind === "end") {
-    return linesExpected(input, literally(latin1(framing.end)), flushes);
+  switch (framing.kind) {
+    case "end":
+      return linesExpected(input, literally(latin1(framing.end)), flushes);
+    case "between":
+      return betweenExpected(framing, input, flushes);
   }
-  if (typeof framing === "object" && framing.kind === "between") {
-    return betweenExpected(framing, input, flushes);
-  }
-  return [[input, WHOLE]];
 }
 
 function literally(text: string): RegExp {
@@ -382,7 +389,7 @@ function betweenExpected(
   return frames;
 }
 
-function lengthExpected(framing: Extract<Framing, { kind: "length" }>, input: string): Expected {
+function lengthExpected(framing: LengthFraming, input: string): Expected {
   const { width, isLittleEndian, offset } = framing;
   const frames: Frame[] = [];
   for (let at = 0; at < input.length;) {
