@@ -452,6 +452,40 @@ for (
 
 Deno.test({
   ...TLS,
+  name: "read() goes on with a client that changes its keys and wants new ones",
+  async fn() {
+    using listener = listenLocal();
+    await using client = new Deno.Command("openssl", {
+      args: ["s_client", "-connect", `127.0.0.1:${listener.addr.port}`, "-tls1_3"],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const { stream } = await newTls().secure(await listener.accept());
+    const writer = client.stdin.getWriter();
+    let said = "";
+    const listening = [client.stdout, client.stderr].map((output) =>
+      output.pipeThrough(new TextDecoderStream())
+        .pipeTo(new WritableStream({ write: (text) => void (said += text) }))
+    );
+    await writer.write(encode("one\n"));
+    assertEquals(await readText(stream), "one\n");
+    // To openssl that is a command, at the beginning of what it reads at once.
+    await writer.write(encode("K\n"));
+    const reading = readText(stream);
+    await untilTrue(() => said.includes("KEYUPDATE"));
+    await writer.write(encode("two\n"));
+    assertEquals(await reading, "two\n");
+    await writeAll(stream as ByteStream & Sink, encode("answer\n"));
+    await untilTrue(() => said.includes("answer"));
+    stream.close!();
+    await writer.close();
+    await Promise.all([...listening, client.status]);
+  },
+});
+
+Deno.test({
+  ...TLS,
   name: "a secure stream takes nothing from below that nobody reads",
   async fn() {
     using pair = await securePair();
