@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/bytes.ts";
 import { writeAll } from "../lib/io.ts";
+import { Capture } from "./support/capture.ts";
 import { connectTo } from "./support/connections.ts";
 import { upTo } from "./support/data.ts";
 import { exists, tempDir } from "./support/files.ts";
@@ -535,16 +536,23 @@ Deno.test({
 
 Deno.test({
   ...PROC,
-  name: "main() says when stdout may have been closed at the start, and serves all the same",
+  name: "main() exits with 1 when stdout was closed at the start",
   async fn() {
-    for (const before of ["exec >&-", "exec 1<> /dev/null"]) {
-      await using cli = spawnCli(["-p", "0", "--count", "1"], { before });
-      using conn = await connectTo(await cli.port());
-      await writeAll(conn, encode("heard\n"));
-      assertEquals(await cli.ended(), 0);
-      assertEquals(cli.err.lines.slice(1), [
-        "earshot: stdout was closed, or is /dev/null: records go nowhere",
-      ]);
-    }
+    const script = new URL("../main.ts", import.meta.url).href;
+    const child = new Deno.Command("sh", {
+      args: ["-c", `exec "$0" run -q --allow-all "$1" -p 0 >&-`, Deno.execPath(), script],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    const err = new Capture();
+    const collecting = (async () => {
+      for await (const bytes of child.stderr) err.writeSync(bytes);
+    })();
+    await err.until("\n");
+    using _conn = await connectTo(Number(/127\.0\.0\.1:(\d+)/.exec(err.text)![1]));
+    assertEquals((await child.status).code, 1);
+    await collecting;
+    assertMatch(err.text, /Cannot write to stdout: it is closed\n$/);
   },
 });

@@ -7,15 +7,13 @@
 
 import { fstatSync } from "node:fs";
 import { Socket as NodeSocket } from "node:net";
-import { encode, LF, NO_BYTES } from "../bytes.ts";
+import { LF, NO_BYTES } from "../bytes.ts";
 import { maySeeProcess, PIPE_BYTES, type Sink } from "../io.ts";
 
 /** How long a write waits for room in a stream that does not block. */
 const FULL_PAUSE_MS = 20;
 /** How long messages wait for room on a full disk before they are tried again. */
 const RETRY_MS = 1000;
-
-const GOES_NOWHERE = encode("earshot: stdout was closed, or is /dev/null: records go nowhere\n");
 
 /** PIPE_BUF: a pipe takes so much whole or not at all. */
 const ATOMIC_BYTES = Deno.build.os === "linux" ? 4096 : 512;
@@ -45,9 +43,10 @@ export function standardStreams(): StandardStreams {
 }
 
 function openStreams(): StandardStreams {
-  if (areOneFile()) return new SharedFile();
-  const stderr: Sink = { write: (bytes) => writeWhenPossible(Deno.stderr, bytes) };
-  return { stdout: new StandardOutput(stderr), stderr };
+  return areOneFile() ? new SharedFile() : {
+    stdout: new StandardOutput(),
+    stderr: { write: (bytes) => writeWhenPossible(Deno.stderr, bytes) },
+  };
 }
 
 /**
@@ -69,28 +68,19 @@ async function writeWhenPossible(stream: Sink, bytes: Uint8Array): Promise<numbe
 
 /** Standard output, looked at with the first write: who prints nothing opens nothing. */
 class StandardOutput implements InlineSink {
-  readonly #stderr: Sink;
   #sink: InlineSink | undefined;
 
-  constructor(stderr: Sink) {
-    this.#stderr = stderr;
-  }
-
   write(bytes: Uint8Array): Promise<number> {
-    return (this.#sink ??= this.#open()).write(bytes);
+    return (this.#sink ??= openStdout()).write(bytes);
   }
 
   writeInline(bytes: Uint8Array): number | Promise<number> {
-    return (this.#sink ??= this.#open()).writeInline(bytes);
-  }
-
-  #open(): InlineSink {
-    if (mayHaveBeenClosed()) this.#stderr.write(GOES_NOWHERE).catch(() => {});
-    return openStdout();
+    return (this.#sink ??= openStdout()).writeInline(bytes);
   }
 }
 
 function openStdout(): InlineSink {
+  if (wasStdoutClosed()) return new ClosedOutput();
   const stats = fstatSync(1);
   if (stats.isFile()) return new FileOutput();
   try {
@@ -294,12 +284,22 @@ class PlainOutput implements InlineSink {
   }
 }
 
+/** What was closed when the program was started. */
+class ClosedOutput implements InlineSink {
+  write(): Promise<number> {
+    return Promise.reject(new Deno.errors.BadResource("it is closed"));
+  }
+
+  writeInline(): Promise<number> {
+    return this.write();
+  }
+}
+
 /**
- * Deno opens /dev/null for reading and writing where stdout was closed. So do Python and Node
- * for whoever wants no output, and nothing tells the one from the other: it is said, no more.
- * A daemon's three streams are all alike.
+ * Deno opens /dev/null for reading and writing where stdout was closed; whoever
+ * wants that device opens it for writing. A daemon's three streams are all alike.
  */
-function mayHaveBeenClosed(): boolean {
+function wasStdoutClosed(): boolean {
   return isReadableNull(1) && !(isReadableNull(0) && isReadableNull(2));
 }
 
