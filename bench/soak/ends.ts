@@ -25,7 +25,7 @@ interface End {
 const ENDS: readonly End[] = [
   { options: ["--count=17"], code: 0, lines: 17 },
   { options: ["--until=READY"], code: 0, lines: CLIENTS * LINES },
-  { options: ["--until=NEVER", "--for=2"], code: 3, lines: CLIENTS * LINES },
+  { options: ["--until=NEVER", "--for=5"], code: 3, lines: CLIENTS * LINES },
   { options: [], signal: "SIGTERM", code: 0, lines: CLIENTS * LINES },
   { options: [], signal: "SIGINT", code: 0, lines: CLIENTS * LINES },
 ];
