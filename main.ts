@@ -276,7 +276,7 @@ class LogServer implements Server {
    */
   *#dispatch(ready: readonly [Source, number][]): Steps {
     const { acceptor, datagrams, interactive, stdin, clients, ending } = this.#parts;
-    for (const { 0: source, 1: events } of ready) {
+    for (const [source, events] of ready) {
       if (source instanceof ServerSocket) acceptor.accept(source);
       else if (source instanceof DatagramSocket) datagrams.onReadable(source);
       else if (source === stdin) interactive.onReadable(stdin) || this.#endTyping();

@@ -1785,7 +1785,7 @@ abstract class SendingEndpoint extends Endpoint {
   }
 
   get #isFull(): boolean {
-    return this.unsentBytes >= this.#sendBufferBytes;
+    return this.#outbox !== undefined && this.#outbox.length >= this.#sendBufferBytes;
   }
 
   /** Whether something is on its way: bytes, or the FIN. */

@@ -132,7 +132,7 @@ export class Client implements FrameSink {
 
   /** Bytes that it has not made room for yet. */
   get unsentBytes(): number {
-    return this.socket.unsentBytes;
+    return this.#wasAnswered ? this.socket.unsentBytes : 0;
   }
 
   get isSending(): boolean {
