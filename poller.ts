@@ -148,6 +148,10 @@ const LARGE_READ_BYTES = 64 * 1024;
 /** Bounds what large reads can hold; the other sources make do with small ones. */
 const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
+/** What outboxes use again: so many pieces of memory, of such sizes. */
+const MAX_SPARES = 8;
+const MIN_SPARE_BYTES = 4 * 1024;
+const MAX_SPARE_BYTES = 256 * 1024;
 /** What a listener accepts before anybody asks for it; a storm of clients would overrun its backlog. */
 const MAX_ACCEPTS_AHEAD = 64;
 /** After so many errors that are nobody's the loop has to turn before the next accept. */
@@ -2444,6 +2448,8 @@ interface WholeSend {
  */
 class Outbox {
   #written: Uint8Array = NOTHING;
+  /** Where these are. */
+  #writtenMemory: Uint8Array = NOTHING;
   #queue: Uint8Array = NOTHING;
   #queuedBytes = 0;
   /** Bytes that have left so far. */
@@ -2468,8 +2474,9 @@ class Outbox {
 
   #reserve(length: number): void {
     if (length <= this.#queue.length) return;
-    const grown = new Uint8Array(Math.max(length, 2 * this.#queue.length));
+    const grown = takeMemory(Math.max(length, 2 * this.#queue.length));
     grown.set(this.#queue.subarray(0, this.#queuedBytes));
+    giveMemory(this.#queue);
     this.#queue = grown;
   }
 
@@ -2477,6 +2484,7 @@ class Outbox {
   next(): Uint8Array | undefined {
     if (this.#written.length === 0) {
       this.#written = this.#queue.subarray(0, this.#queuedBytes);
+      this.#writtenMemory = this.#queue;
       this.#queue = NOTHING;
       this.#queuedBytes = 0;
     }
@@ -2485,12 +2493,19 @@ class Outbox {
 
   /** Forgets bytes that were written. */
   remove(count: number): void {
-    // An empty view would keep the memory.
-    this.#written = count < this.#written.length ? this.#written.subarray(count) : NOTHING;
+    this.#written = this.#written.subarray(count);
+    if (this.#written.length === 0) this.#freeWritten();
     this.#sentBytes += count;
     while (this.#leaving.length > 0 && this.#leaving[0]!.endsAt <= this.#sentBytes) {
       this.#leaving.shift()!.sent.resolve();
     }
+  }
+
+  /** Nobody reads it any more: the write is over. */
+  #freeWritten(): void {
+    giveMemory(this.#writtenMemory);
+    // An empty view would keep the memory.
+    this.#written = this.#writtenMemory = NOTHING;
   }
 
   /** Takes bytes that wait for room, in order; resolves when all have left. */
@@ -2531,6 +2546,19 @@ class Outbox {
   failLater(reason: () => unknown): void {
     rejectAll(this.#later.splice(0), reason);
   }
+}
+
+/** Memory of outboxes that is free: a connection that sends much would ask for new each time. */
+const spareMemory: Uint8Array[] = [];
+
+function takeMemory(length: number): Uint8Array {
+  const last = spareMemory.at(-1);
+  return last && last.length >= length ? spareMemory.pop()! : new Uint8Array(length);
+}
+
+function giveMemory(memory: Uint8Array): void {
+  const isOfUse = memory.length >= MIN_SPARE_BYTES && memory.length <= MAX_SPARE_BYTES;
+  if (isOfUse && spareMemory.length < MAX_SPARES) spareMemory.push(memory);
 }
 
 /** Buffers of one size, cut from slabs so that untouched ones cost no memory, and used again. */
