@@ -36,16 +36,18 @@ export async function checkFiles(
 
 /** By host, the one that was written last at the end. */
 async function filesByHost(folders: readonly string[]): Promise<Map<string, string[]>> {
-  const found: { host: string; path: string; atMs: number }[] = [];
+  const found: { host: string; path: string; atMs: number; number: number }[] = [];
   for (const folder of folders) {
     for await (const { name } of Deno.readDir(folder)) {
       const path = `${folder}/${name}`;
       const host = name.replace(/\.log.*$/, "");
-      found.push({ host, path, atMs: (await Deno.stat(path)).mtime!.getTime() });
+      const number = Number(/\.log\.(\d+)$/.exec(name)?.[1] ?? 0);
+      found.push({ host, path, atMs: (await Deno.stat(path)).mtime!.getTime(), number });
     }
   }
   const byHost = new Map<string, string[]>();
-  for (const { host, path } of found.toSorted((a, b) => a.atMs - b.atMs)) {
+  // A burst fills several files in one tick of the file system's clock.
+  for (const { host, path } of found.toSorted((a, b) => a.atMs - b.atMs || b.number - a.number)) {
     byHost.set(host, [...byHost.get(host) ?? [], path]);
   }
   return byHost;
