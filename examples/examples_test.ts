@@ -136,24 +136,33 @@ Deno.test({
   name: "chat.ts passes lines on, and puts out who says nothing",
   async fn() {
     await using chat = spawnExample("chat.ts", "0", "2");
-    const port = await chat.port();
-    using ann = await connectTo(port);
-    const annHeard = new Capture();
-    const annReading = hear(ann, annHeard);
-    await annHeard.until("comes in, now 1\r\n");
-    using bob = await connectTo(port);
-    const bobHeard = new Capture();
-    const bobReading = hear(bob, bobHeard);
-    await annHeard.until("comes in, now 2\r\n");
-    await writeAll(ann, encode("hello "));
-    await writeAll(ann, encode("Bob\r\nhow are you?\n"));
-    await bobHeard.until("how are you?\r\n");
-    assertMatch(bobHeard.text, /^(\* .*\r\n)?(\d+): hello Bob\r\n\2: how are you\?\r\n/);
-    assertEquals(annHeard.count("hello"), 0);
-    await Promise.all([annReading, bobReading]);
-    assertEquals([annHeard, bobHeard].filter((heard) => heard.count("asleep") > 0).length, 1);
+    using guests = await twoGuests(await chat.port());
+    const { ann, bob } = guests;
+    await writeAll(ann.conn, encode("hello "));
+    await writeAll(ann.conn, encode("Bob\r\nhow are you?\n"));
+    await bob.heard.until("how are you?\r\n");
+    assertMatch(bob.heard.text, /^(\* .*\r\n)?(\d+): hello Bob\r\n\2: how are you\?\r\n/);
+    assertEquals(ann.heard.count("hello"), 0);
+    await Promise.all([ann.reading, bob.reading]);
+    assertEquals([ann.heard, bob.heard].filter((heard) => heard.count("asleep") > 0).length, 1);
   },
 });
+
+/** Two who have come in, one after the other. */
+async function twoGuests(port: number) {
+  const ann = await guestOf(port);
+  await ann.heard.until("comes in, now 1\r\n");
+  const bob = await guestOf(port);
+  await ann.heard.until("comes in, now 2\r\n");
+  const leave = () => [ann, bob].forEach(({ conn }) => conn[Symbol.dispose]());
+  return { ann, bob, [Symbol.dispose]: leave };
+}
+
+async function guestOf(port: number) {
+  const conn = await connectTo(port);
+  const heard = new Capture();
+  return { conn, heard, reading: hear(conn, heard) };
+}
 
 async function hear(conn: Deno.Conn, capture: Capture): Promise<void> {
   for await (const bytes of conn.readable) capture.writeSync(bytes);
@@ -164,23 +173,16 @@ Deno.test({
   name: "asyncore_chat.ts passes lines on, says who comes and leaves, and answers /quit",
   async fn() {
     await using chat = spawnExample("asyncore_chat.ts", "0");
-    const port = await chat.port();
-    using ann = await connectTo(port);
-    const annHeard = new Capture();
-    const annReading = hear(ann, annHeard);
-    await annHeard.until("comes in, now 1\r\n");
-    using bob = await connectTo(port);
-    const bobHeard = new Capture();
-    const bobReading = hear(bob, bobHeard);
-    await annHeard.until("comes in, now 2\r\n");
-    await writeAll(ann, encode("hello Bob\r\nhow are "));
-    await writeAll(ann, encode("you?\n/quit\n"));
-    await annReading;
-    assertMatch(annHeard.text, /bye\r\n$/);
-    await bobHeard.until("leaves, now 1\r\n");
-    assertMatch(bobHeard.text, /(guest \d+): hello Bob\r\n\1: how are you\?\r\n\* \1 leaves/);
-    await writeAll(bob, encode("/quit\n"));
-    await bobReading;
+    using guests = await twoGuests(await chat.port());
+    const { ann, bob } = guests;
+    await writeAll(ann.conn, encode("hello Bob\r\nhow are "));
+    await writeAll(ann.conn, encode("you?\n/quit\n"));
+    await ann.reading;
+    assertMatch(ann.heard.text, /bye\r\n$/);
+    await bob.heard.until("leaves, now 1\r\n");
+    assertMatch(bob.heard.text, /(guest \d+): hello Bob\r\n\1: how are you\?\r\n\* \1 leaves/);
+    await writeAll(bob.conn, encode("/quit\n"));
+    await bob.reading;
   },
 });
 

@@ -1,42 +1,13 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { Browser, CHROMIUM } from "./support/browser.ts";
+import { type Browser, CHROMIUM } from "./support/browser.ts";
 import { needs } from "./support/needs.ts";
-import { type Members, PageEvents } from "./support/page_events.ts";
+import { LOG, logHas, pageHas, stage } from "./support/page_stage.ts";
 import { untilTrue } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
 const BROWSER = needs(CHROMIUM);
-const LOG = `document.querySelector("[role=log]")`;
 const FOLLOW = `document.querySelector("#follow").checked`;
-
-function logHas(text: string): string {
-  return `${LOG}.innerText.includes(${JSON.stringify(text)})`;
-}
-
-function pageHas(text: string): string {
-  return `document.body.innerText.includes(${JSON.stringify(text)})`;
-}
-
-/** A page that shows these records, and the events that it gets. */
-async function stage(snapshot: (events: PageEvents) => Members[] = () => [], hash = "") {
-  const events = new PageEvents();
-  events.list(1);
-  events.list(2);
-  const records = snapshot(events);
-  events.snapshot = () => ({ records });
-  const browser = await Browser.start();
-  await browser.open(events.url + hash);
-  return {
-    events,
-    browser,
-    async [Symbol.asyncDispose]() {
-      await browser[Symbol.asyncDispose]();
-      await events[Symbol.asyncDispose]();
-      assertEquals(browser.errors, []);
-    },
-  };
-}
 
 // -- Filter and Find --
 
@@ -364,7 +335,7 @@ Deno.test({
       events.record(1, "shown one"),
       events.record(2, "hidden"),
       events.record(1, "shown two"),
-    ], `#key=${key}&filter=shown`);
+    ], { hash: `#key=${key}&filter=shown` });
     const { browser, events } = scene;
     await browser.until(logHas("shown two"));
     await browser.value(`{
@@ -430,7 +401,9 @@ Deno.test({
   ...BROWSER,
   name: "page replies to all or the chosen client, and keeps what could not be sent",
   async fn() {
-    await using scene = await stage((events) => [events.record(1, "hello")], "#key=secret");
+    await using scene = await stage((events) => [events.record(1, "hello")], {
+      hash: "#key=secret",
+    });
     const { browser, events } = scene;
     events.other = () => Response.json({ clients: 2 });
     await browser.until(`!location.href.includes("secret")`);

@@ -3,13 +3,10 @@ import { writeAll } from "../lib/io.ts";
 import { decode, encode } from "../lib/bytes.ts";
 import { Browser, CHROMIUM } from "./support/browser.ts";
 import { needs } from "./support/needs.ts";
+import { logHas } from "./support/page_stage.ts";
 import { serve } from "./support/serving.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
-
-function logHas(text: string): string {
-  return `document.querySelector("[role=log]").innerText.includes(${JSON.stringify(text)})`;
-}
 
 /** A server with its page open in a browser. */
 async function watch(...args: string[]) {

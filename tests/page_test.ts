@@ -1,42 +1,13 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Browser, CHROMIUM } from "./support/browser.ts";
 import { needs } from "./support/needs.ts";
-import { type Members, PageEvents } from "./support/page_events.ts";
+import { PageEvents } from "./support/page_events.ts";
+import { LOG, logHas, pageHas, stage } from "./support/page_stage.ts";
 import { untilTrue } from "./support/waiting.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
 const BROWSER = needs(CHROMIUM);
-
-const LOG = `document.querySelector("[role=log]")`;
-
-function logHas(text: string): string {
-  return `${LOG}.innerText.includes(${JSON.stringify(text)})`;
-}
-
-function pageHas(text: string): string {
-  return `document.body.innerText.includes(${JSON.stringify(text)})`;
-}
-
-/** A page with clients #1, alice, and #2, and the events that it gets. */
-async function stage(snapshot: (events: PageEvents) => Members[] = () => []) {
-  const events = new PageEvents();
-  events.list(1, { name: "alice" });
-  events.list(2);
-  const records = snapshot(events);
-  events.snapshot = () => ({ records });
-  const browser = await Browser.start();
-  await browser.open(events.url);
-  return {
-    events,
-    browser,
-    async [Symbol.asyncDispose]() {
-      await browser[Symbol.asyncDispose]();
-      await events[Symbol.asyncDispose]();
-      assertEquals(browser.errors, []);
-    },
-  };
-}
 
 // -- By name --
 
@@ -44,7 +15,8 @@ Deno.test({
   ...BROWSER,
   name: "page offers its parts by name",
   async fn() {
-    await using scene = await stage((events) => [events.record(1, "hello")]);
+    const hello = (events: PageEvents) => [events.record(1, "hello")];
+    await using scene = await stage(hello, { first: { name: "alice" } });
     const { browser, events } = scene;
     await browser.until(logHas("hello"));
     const names = (await browser.accessibles()).map(({ role, name }) => `${role} ${name}`);

@@ -134,13 +134,24 @@ export async function refreshPages() {
   }
   isAsking = false;
   showClients();
+  // Two frames on it is known whether the end has left the view.
+  requestAnimationFrame(() => requestAnimationFrame(wantMore));
+}
+
+/** Whether the end of the list is seen, or nearly. */
+let isEndSeen = false;
+
+/** Asks for another page while the end is seen: it may stay there while the list grows. */
+function wantMore() {
+  if (!isEndSeen || wanted >= matching) return;
+  wanted += PAGE_SIZE;
+  refreshPages();
 }
 
 setInterval(refreshPages, REFRESH_MS);
-new IntersectionObserver(([entry]) => {
-  if (!entry.isIntersecting || wanted >= matching) return;
-  wanted += PAGE_SIZE;
-  refreshPages();
+new IntersectionObserver((changes) => {
+  isEndSeen = changes.at(-1).isIntersecting;
+  wantMore();
 }, { root: scroller, rootMargin: "200px" }).observe($("unlisted"));
 
 function forgetStale() {
