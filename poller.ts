@@ -208,7 +208,10 @@ export interface ByteStream {
    * file. A 0 counts as "nothing yet" and is asked again later.
    */
   read(p: Uint8Array): Promise<number | null>;
-  /** Takes bytes from the front of `p`; resolves to how many. Without it the source is never writable. */
+  /**
+   * Takes bytes from the front of `p`; resolves to how many. The memory is used again
+   * after that: copy what is kept. Without it the source is never writable.
+   */
   write?(p: Uint8Array): Promise<number>;
   /** Ends the writing direction (FIN). */
   closeWrite?(): Promise<void> | void;
@@ -2225,6 +2228,11 @@ class StreamEndpoint extends ReceivingEndpoint {
 
   #onConnected(conn: ByteStream): void {
     this.isPending = false;
+    // It may have been closed since the connection was made.
+    if (this.isClosed) {
+      closeUnheard(conn);
+      return this.#releaseIfOver();
+    }
     this.stream = claimed(conn);
     this.input = IDLE;
     this.onWritable();
@@ -2374,13 +2382,15 @@ class ConnectAttempt implements ByteStream {
     const forward = () => this.#aborter.abort(signal!.reason);
     signal?.addEventListener("abort", forward);
     using abortion = new Abortion(own);
+    // Deno looks at the signal for TCP only.
+    const connecting = Deno.connect({ ...options, signal: own } as Deno.ConnectOptions);
     try {
-      // Deno looks at the signal for TCP only.
-      const connecting = Deno.connect({ ...options, signal: own } as Deno.ConnectOptions);
-      connecting.then((conn) => own.aborted && closeUnheard(conn), () => {});
       const conn = await Promise.race([connecting, abortion.promise]);
       own.throwIfAborted();
       return conn!;
+    } catch (error) {
+      connecting.then(closeUnheard, () => {});
+      throw error;
     } finally {
       signal?.removeEventListener("abort", forward);
     }
@@ -2413,10 +2423,15 @@ class WebStreams {
 
   constructor(connection: WebConnection) {
     const onOver = () => --this.#open === 0 && connection.close();
+    // A stream that fails is over, too.
+    const orOver = <T>(work: Promise<T>): Promise<T> => {
+      work.catch(onOver);
+      return work;
+    };
     this.readable = new ReadableStream({
       type: "bytes",
       async pull(controller) {
-        const bytes = await connection.receive();
+        const bytes = await orOver(connection.receive());
         if (bytes) return controller.enqueue(bytes);
         controller.close();
         controller.byobRequest?.respond(0);
@@ -2425,11 +2440,8 @@ class WebStreams {
       cancel: () => void onOver(),
     }, { highWaterMark: 0 });
     this.writable = new WritableStream({
-      write: (bytes) => connection.send(bytes),
-      close: async () => {
-        await connection.shutdown();
-        onOver();
-      },
+      write: (bytes) => orOver(connection.send(bytes)),
+      close: () => connection.shutdown().finally(onOver),
       abort: () => connection.abort(),
     });
   }
@@ -2551,14 +2563,19 @@ class Outbox {
 /** Memory of outboxes that is free: a connection that sends much would ask for new each time. */
 const spareMemory: Uint8Array[] = [];
 
+/** A few bytes take none of it: they might hold it for long. */
 function takeMemory(length: number): Uint8Array {
-  const last = spareMemory.at(-1);
-  return last && last.length >= length ? spareMemory.pop()! : new Uint8Array(length);
+  if (length < MIN_SPARE_BYTES) return new Uint8Array(length);
+  const at = spareMemory.findLastIndex((memory) => memory.length >= length);
+  return at < 0 ? new Uint8Array(length) : spareMemory.splice(at, 1)[0]!;
 }
 
+/** Where there is no place left, a larger piece takes that of a smaller one. */
 function giveMemory(memory: Uint8Array): void {
-  const isOfUse = memory.length >= MIN_SPARE_BYTES && memory.length <= MAX_SPARE_BYTES;
-  if (isOfUse && spareMemory.length < MAX_SPARES) spareMemory.push(memory);
+  if (memory.length < MIN_SPARE_BYTES || memory.length > MAX_SPARE_BYTES) return;
+  if (spareMemory.length < MAX_SPARES) return void spareMemory.push(memory);
+  const at = spareMemory.findIndex(({ length }) => length < memory.length);
+  if (at >= 0) spareMemory[at] = memory;
 }
 
 /** Buffers of one size, cut from slabs so that untouched ones cost no memory, and used again. */

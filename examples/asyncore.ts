@@ -208,6 +208,8 @@ export abstract class AsyncChat extends Dispatcher {
     const at = end instanceof Uint8Array ? find(this.#input, end) : end || Infinity;
     const data = this.#take(at);
     if (data.length > 0) this.collectIncomingData(data);
+    // It may have closed the channel.
+    if (!this.connected) return false;
     if (typeof end === "number") this.#terminator = Math.max(0, end - data.length);
     const isFound = end instanceof Uint8Array
       ? end.length <= this.#input.length

@@ -5,6 +5,7 @@ import { Poller, type ServerSocket, Socket } from "../poller.ts";
 import { decode, encode } from "../lib/bytes.ts";
 import { NET } from "../tests/support/needs.ts";
 import { connectTo, listenLocal, readUpTo } from "../tests/support/connections.ts";
+import { untilTrue } from "../tests/support/waiting.ts";
 import { AsyncChat, Dispatcher, loop } from "./asyncore.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -21,6 +22,7 @@ class Collector extends AsyncChat {
   data = "";
   closes = 0;
   errors: unknown[] = [];
+  heardBytes = 0;
   onMessage = (_message: string) => {};
 
   collectIncomingData(data: Uint8Array): void {
@@ -31,6 +33,12 @@ class Collector extends AsyncChat {
     this.messages.push(this.data);
     this.data = "";
     this.onMessage(this.messages.at(-1)!);
+  }
+
+  override recv(max: number): Uint8Array {
+    const data = super.recv(max);
+    this.heardBytes += data.length;
+    return data;
   }
 
   override handleClose(): void {
@@ -52,9 +60,10 @@ async function collected(terminator: string | number | null, ...parts: string[])
   const collector = new Collector(new Socket(await listener.accept()), map);
   collector.setTerminator(terminator);
   const serving = loop(map, 1000);
+  let sentBytes = 0;
   for (const part of parts) {
-    await sender.write(encode(part));
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    sentBytes += await sender.write(encode(part));
+    await untilTrue(() => collector.heardBytes === sentBytes);
   }
   sender.close();
   await serving;
@@ -214,5 +223,21 @@ Deno.test({
     await serving;
     assertEquals(faulty.errors.map(String), ["SyntaxError: a mistake"]);
     await listening.closed;
+  },
+});
+
+Deno.test({
+  ...NET,
+  name: "AsyncChat finds no terminator once what came before it has closed the channel",
+  async fn() {
+    const map = newMap();
+    using listener = listenLocal();
+    using sender = await Deno.connect({ port: listener.addr.port });
+    const collector = new Collector(new Socket(await listener.accept()), map);
+    collector.setTerminator("\n");
+    collector.collectIncomingData = () => collector.close();
+    await sender.write(encode("too long\nmore\n"));
+    await loop(map, 1000);
+    assertEquals(collector.messages, []);
   },
 });

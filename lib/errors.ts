@@ -20,6 +20,11 @@ export function lacksDescriptor(error: unknown): boolean {
   return ["EMFILE", "ENFILE"].includes(codeOf(error) ?? "");
 }
 
+/** Whether a connection was reset by its peer. */
+export function isReset(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe;
+}
+
 /** A reason in the words of a user: the permission flag that is missing, or what the system says. */
 export function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);

@@ -66,7 +66,7 @@ export class Messages {
 
   #tellOfDropped(): void {
     if (this.#dropped === 0) return;
-    const message = `earshot: ${this.#dropped} message${this.#dropped === 1 ? "" : "s"} dropped\n`;
+    const message = `earshot: ${plural(this.#dropped, "message")} dropped\n`;
     if (this.#add(encode(message))) this.#dropped = 0;
   }
 

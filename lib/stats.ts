@@ -61,22 +61,26 @@ export class Stats {
 
   /** What was heard in all: `14 lines of 2 clients`. */
   get heard(): string {
-    const datagrams = this.#hearsDatagrams ? `, ${plural(this.datagrams, "datagram")}` : "";
-    return `${plural(this.lines, "line")} of ${plural(this.connections, "client")}${datagrams}`;
+    const { lines, connections } = this;
+    return `${plural(lines, "line")} of ${plural(connections, "client")}${this.#heardDatagrams}`;
+  }
+
+  get #heardDatagrams(): string {
+    return this.#hearsDatagrams ? `, ${plural(this.datagrams, "datagram")}` : "";
   }
 
   /** One line for the operator; the rate is that since the last summary. */
   summary(open: number, nowMs: number): string {
-    const { connections, refused, lines, bytes, cut, datagrams } = this;
+    const { connections, refused, lines, bytes, cut } = this;
     const acceptErrors = this.acceptErrors + this.lostClients;
     const linesPerSecond = 1000 * (lines - this.#last.lines) /
       Math.max(1, nowMs - this.#last.atMs);
     this.#last = { atMs: nowMs, lines };
     const upSeconds = Math.round((nowMs - this.#startedAtMs) / 1000);
-    const heard = this.#hearsDatagrams ? `, ${plural(datagrams, "datagram")}` : "";
     return `stats: up ${upSeconds} s, connections ${open} open, ${connections} total, ` +
       `${refused} refused, ${plural(lines, "line")}, ${plural(bytes, "byte")}, ${cut} cut, ` +
-      `${plural(acceptErrors, "accept error")}, ${linesPerSecond.toFixed(1)} lines/s${heard}`;
+      `${plural(acceptErrors, "accept error")}, ${linesPerSecond.toFixed(1)} lines/s` +
+      this.#heardDatagrams;
   }
 
   totals(open: number): Totals {

@@ -33,6 +33,7 @@ import {
   waitByPoll,
   waitBySelect,
 } from "./support/sources.ts";
+import { replaced } from "./support/replaced.ts";
 import { assertPending, pause, turn } from "./support/waiting.ts";
 import { NET, UNIX } from "./support/needs.ts";
 
@@ -673,4 +674,54 @@ Deno.test("Socket.readable fills memory of its reader's, too", async () => {
   assertEquals(decode((await reader.read(new Uint8Array(10))).value!), "lo");
   stream.end();
   assertEquals((await reader.read(new Uint8Array(10))).done, true);
+});
+
+Deno.test("Socket is closed when its web streams have failed, or one has and the other is over", async () => {
+  const { BrokenPipe, ConnectionReset } = Deno.errors;
+  const unread = new MemoryStream();
+  const reading = new Socket(unread);
+  unread.fail();
+  await assertRejects(() => reading.readable.getReader().read(), ConnectionReset);
+  await reading.writable.close().catch(() => {});
+  await reading.closed;
+  assert(unread.closed);
+  const unwritten = new MemoryStream("echo");
+  unwritten.failWrites(new BrokenPipe("broken"));
+  const echoing = new Socket(unwritten);
+  await assertRejects(() => echoing.readable.pipeTo(echoing.writable), BrokenPipe);
+  await echoing.closed;
+  assert(unwritten.closed);
+});
+
+Deno.test("Socket.close() closes a connection that is made at that moment, and settles closed", async () => {
+  for (let microtasks = 0; microtasks < 8; microtasks++) {
+    const { promise, resolve } = Promise.withResolvers<MemoryStream>();
+    using _ = replaced("connect", () => promise);
+    const socket = Socket.connect({ port: 1 });
+    const conn = new MemoryStream();
+    resolve(conn);
+    for (let i = 0; i < microtasks; i++) await undefined;
+    socket.close();
+    await socket.closed;
+    await turn();
+    assert(conn.closed, `after ${microtasks} microtasks`);
+    assertThrows(() => socket.recv(1), Deno.errors.BadResource);
+  }
+});
+
+Deno.test("Socket.send() sends each connection its own bytes, whatever memory they were in", async () => {
+  const streams = Array.from({ length: 12 }, () => new MemoryStream());
+  for (const [i, stream] of streams.entries()) if (i % 3 === 0) stream.maxWrite = 7000;
+  const sockets = streams.map((stream) => new Socket(stream));
+  const expected = streams.map(() => "");
+  for (let round = 0; round < 20; round++) {
+    for (const [i, socket] of sockets.entries()) {
+      const text = String.fromCharCode(97 + i).repeat(3000 + (round * 7919 + i * 104729) % 60_000);
+      socket.send(encode(text));
+      expected[i] += text;
+    }
+    while (sockets.some(({ unsentBytes }) => unsentBytes > 0)) await turn();
+  }
+  for (const [i, stream] of streams.entries()) assert(stream.received === expected[i]);
+  for (const socket of sockets) socket.close();
 });

@@ -7,7 +7,7 @@
 
 import { POLLIN, POLLOUT, type Socket } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
-import { reasonOf } from "../errors.ts";
+import { isReset, reasonOf } from "../errors.ts";
 import type { Framer, FrameSink } from "../framing/framing.ts";
 import type { Ending } from "../records/ending.ts";
 import type { Recorder, SubjectRecorder } from "../records/recorder.ts";
@@ -16,6 +16,7 @@ import type { Stats } from "../stats.ts";
 import type { ClientHints } from "./client_hints.ts";
 import type { Input } from "./input.ts";
 import { Answering, type Replies } from "./replies.ts";
+import { sendWhole } from "./send_whole.ts";
 
 /** What one read may add to the log, about: a line end alone becomes fifty bytes of it or more. */
 const READ_LOG_BYTES = 64 * 1024;
@@ -86,7 +87,7 @@ export class Client implements FrameSink {
   readonly socket: Socket;
   readonly connectedAtMs: number;
   readonly #context: ClientContext;
-  /** The next two are made when they are first needed: a quiet client costs little. */
+  /** The next three are made when they are first needed: a quiet client costs little. */
   #framer: Framer | undefined;
   #records: SubjectRecorder | undefined;
   #answering: Answering | undefined;
@@ -133,6 +134,11 @@ export class Client implements FrameSink {
   /** Bytes that it has not made room for yet. */
   get unsentBytes(): number {
     return this.#wasAnswered ? this.socket.unsentBytes : 0;
+  }
+
+  /** Records what it says, and is told. */
+  get #recorder(): SubjectRecorder {
+    return this.#records ??= this.#context.recorder.child(this.subject);
   }
 
   get isSending(): boolean {
@@ -185,14 +191,13 @@ export class Client implements FrameSink {
   }
 
   #record(bytes: Uint8Array) {
-    const { createFramer, recorder, isReceivedIntoLog, ending } = this.#context;
+    const { createFramer, isReceivedIntoLog, ending } = this.#context;
     if (createFramer) {
       this.#framer ??= createFramer();
       return ending ? this.#frameUntil(bytes, ending) : this.#framer.push(bytes, this);
     }
-    this.#records ??= recorder.child(this.subject);
-    if (isReceivedIntoLog) this.#records.readInPlace(bytes);
-    else this.#records.read(bytes, this.bytes - bytes.length);
+    if (isReceivedIntoLog) this.#recorder.readInPlace(bytes);
+    else this.#recorder.read(bytes, this.bytes - bytes.length);
     this.#reply(bytes, 0, bytes.length, true);
   }
 
@@ -222,10 +227,9 @@ export class Client implements FrameSink {
 
   /** Takes a frame from the framer: a line, or a piece of one. */
   frame(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    const { recorder, stats, ending } = this.#context;
+    const { stats, ending } = this.#context;
     if (ending?.ending.isReached) return;
-    this.#records ??= recorder.child(this.subject);
-    this.#records.frame(bytes, start, end, isWhole);
+    this.#recorder.frame(bytes, start, end, isWhole);
     if (!isWhole && !this.#isInLine && this.#isPiece(end - start)) stats.cut++;
     this.#isInLine = !isWhole;
     if (isWhole) this.#countLine();
@@ -251,22 +255,19 @@ export class Client implements FrameSink {
   tell(bytes: Uint8Array): void {
     this.answer(bytes);
     if (!this.#isSending) return;
-    this.#records ??= this.#context.recorder.child(this.subject);
-    this.#records.answered(sentWhole(bytes));
+    this.#recorder.answered(sentWhole(bytes));
   }
 
   /** Records what its server has said to it. */
   forwarded(sent: Sent): void {
-    this.#records ??= this.#context.recorder.child(this.subject);
-    this.#records.forwarded(sent);
+    this.#recorder.forwarded(sent);
   }
 
   /** Takes what stands between frames: it is recorded, but is no line. */
   outside(bytes: Uint8Array, start: number, end: number): void {
-    const { recorder, ending } = this.#context;
+    const { ending } = this.#context;
     if (ending?.ending.isReached) return;
-    this.#records ??= recorder.child(this.subject);
-    this.#records.frame(bytes, start, end, false);
+    this.#recorder.frame(bytes, start, end, false);
   }
 
   /** The pieces of a cut line count as one, at its end. */
@@ -283,14 +284,10 @@ export class Client implements FrameSink {
   /** Sends all of it; a failure ends the sending. */
   answer(bytes: Uint8Array): void {
     if (!this.#isSending) return;
-    const { socket } = this;
-    const { maxUnreadBytes } = this.#context;
     this.#wasAnswered = true;
     try {
-      // What was read is answered whole, however little room there is; then it is not read.
-      socket.sendBufferBytes = Math.max(maxUnreadBytes, socket.unsentBytes + bytes.length);
-      socket.send(bytes);
-      socket.sendBufferBytes = maxUnreadBytes;
+      // What was read is answered whole; then it is not read.
+      sendWhole(this.socket, bytes, this.#context.maxUnreadBytes);
     } catch {
       this.#isSending = false;
     }
@@ -313,7 +310,5 @@ export class Client implements FrameSink {
 
 /** Why a client whose connection failed has left. */
 function reasonToLeave(error: unknown): DisconnectReason {
-  const isReset = error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.BrokenPipe;
-  return isReset ? { tag: "reset" } : { tag: "failed", words: reasonOf(error) };
+  return isReset(error) ? { tag: "reset" } : { tag: "failed", words: reasonOf(error) };
 }

@@ -6,8 +6,7 @@
 
 import { type Framing, hasLineEnds } from "../framing/framing.ts";
 import type { Deadline } from "../loop/deadlines.ts";
-import type { Say } from "../messages.ts";
-import { plural } from "../messages.ts";
+import { plural, type Say } from "../messages.ts";
 
 /** How long after it connected, or after its first words, a client must have ended a frame. */
 const UNENDED_MS = 3000;

@@ -7,7 +7,7 @@
 import { type DatagramSocket, POLLIN, type Source } from "../../poller.ts";
 import type { NameTable } from "../accept/names.ts";
 import { type Networks, type Peer, peerOf, peerText } from "../addresses.ts";
-import { CR, LF, NUL } from "../bytes.ts";
+import { LF, lineEndOf, NUL } from "../bytes.ts";
 import { type Encoding, Transcoder } from "../framing/encodings.ts";
 import { cutPieces, type FrameLimits } from "../framing/partial_frame.ts";
 import { reasonOf } from "../errors.ts";
@@ -165,8 +165,7 @@ export class Datagrams implements Deadline {
     let start = 0;
     if (text.udpLines) {
       for (let lf; (lf = said.indexOf(LF, start)) >= 0; start = lf + 1) {
-        const isCrLf = lf > start && said[lf - 1] === CR;
-        this.#recordLine(records, said, start, isCrLf ? lf - 1 : lf);
+        this.#recordLine(records, said, start, lineEndOf(said, start, lf + 1));
       }
     }
     this.#recordLine(records, said, start, said.length);
@@ -279,8 +278,5 @@ function isSame(a: Deno.Addr, b: Deno.Addr): boolean {
 
 /** Where a datagram ends but for one LF, CRLF, NUL or LF NUL. */
 function endOf(bytes: Uint8Array): number {
-  const isNul = bytes.at(-1) === NUL;
-  const end = bytes.length - (isNul ? 1 : 0);
-  if (end === 0 || bytes[end - 1] !== LF) return end;
-  return end > 1 && bytes[end - 2] === CR ? end - 2 : end - 1;
+  return lineEndOf(bytes, 0, bytes.length - (bytes.at(-1) === NUL ? 1 : 0));
 }

@@ -322,7 +322,7 @@ class Lines {
   #arrived = Promise.withResolvers<void>();
 
   put(bytes: Uint8Array): void {
-    this.#waiting = new Uint8Array([...this.#waiting, ...bytes]);
+    this.#waiting = new Uint8Array(Buffer.concat([this.#waiting, bytes]));
     this.#arrived.resolve();
   }
 

@@ -6,7 +6,7 @@
 
 import { POLLERR, POLLHUP, POLLIN, POLLOUT, Socket, type Source } from "../../poller.ts";
 import { ByteBuffer } from "../bytes.ts";
-import { reasonOf } from "../errors.ts";
+import { isReset, reasonOf } from "../errors.ts";
 import type { Framer, FrameSink } from "../framing/framing.ts";
 import { type Deadline, IdleQueue } from "../loop/deadlines.ts";
 import type { Multiplexer } from "../loop/selector.ts";
@@ -14,6 +14,7 @@ import type { TaskQueue } from "../loop/task_queue.ts";
 import type { DisconnectReason } from "../records/records.ts";
 import type { Client, Upstream } from "./client.ts";
 import { type PatientDialer, paused } from "./patient_dialer.ts";
+import { sendWhole } from "./send_whole.ts";
 import { targetText } from "./target.ts";
 
 /** What either side may leave unread before the other is no longer read. */
@@ -166,11 +167,8 @@ export class UpstreamConnection implements Upstream, FrameSink {
     const link = this.#link;
     if (link.tag === "connecting") (link.early ??= new ByteBuffer(0)).append(bytes);
     if (link.tag !== "open") return;
-    const { socket } = link;
     try {
-      socket.sendBufferBytes = socket.unsentBytes + bytes.length + MAX_RELAYED_BYTES;
-      socket.send(bytes);
-      socket.sendBufferBytes = MAX_RELAYED_BYTES;
+      sendWhole(link.socket, bytes, MAX_RELAYED_BYTES);
     } catch {
       // Reading tells why.
     }
@@ -267,9 +265,7 @@ export class UpstreamConnection implements Upstream, FrameSink {
   }
 
   #onError(error: unknown): void {
-    const isReset = error instanceof Deno.errors.ConnectionReset ||
-      error instanceof Deno.errors.BrokenPipe;
-    const words = `${isReset ? "reset" : reasonOf(error)} by ${this.#relay.target}`;
+    const words = `${isReset(error) ? "reset" : reasonOf(error)} by ${this.#relay.target}`;
     this.onFailed({ tag: "failed", words });
   }
 

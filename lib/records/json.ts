@@ -171,11 +171,6 @@ export function eventJson(timeMs: number, subject: Subject, event: ConnectionEve
   return textOf(timeMs, (out) => FORMAT.event(out, subject, event));
 }
 
-/** The object of what happened to the server. */
-export function runJson(timeMs: number, event: RunEvent): string {
-  return textOf(timeMs, (out) => FORMAT.run(out, event));
-}
-
 /** The object of what was sent. */
 export function sentJson(timeMs: number, to: Target, sent: Sent): string {
   return textOf(timeMs, (out) => FORMAT.sent(out, FORMAT.sentLabel(to), sent));

@@ -34,8 +34,6 @@ export interface RecordObserver {
   /** The bytes are valid during the call. */
   sent(to: Target, sent: Sent, timeMs: number): void;
   event(subject: Subject, event: ConnectionEvent, timeMs: number): void;
-  /** Of a log that begins and ends with a record. */
-  run?(event: RunEvent, timeMs: number): void;
   /** A connection is gone, whether there was a record of it or not. */
   left?(subject: Subject): void;
 }
@@ -80,10 +78,9 @@ export class Recorder {
 
   /** Records what happened to the server, where files begin and end with it. */
   run(event: RunEvent): void {
-    const { destinations: { runs }, observers, timestamp, isQuiet } = this.#options;
+    const { destinations: { runs }, timestamp, isQuiet } = this.#options;
     if (isQuiet || runs.length === 0) return;
     for (const log of runs) log.run(event);
-    for (const observer of observers) observer.run?.(event, timestamp.nowMs);
     timestamp.recorded();
   }
 
