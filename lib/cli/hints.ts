@@ -20,7 +20,7 @@ const MAX_EDITS = 2;
 
 const RUNS_NOTHING = "earshot runs no program: --reply answers, --forward relays";
 
-/** Habits of nc and of Deno. Of letters that are joined the first that fits is enough. */
+/** Habits of nc, ncat, socat and Deno. Of letters that are joined the first that fits is enough. */
 const HABITS: readonly [typed: RegExp, hint: string][] = [
   [/^-\w*[lk]|^--(listen|keep-open)$/, "earshot always listens, for many clients"],
   [/^--no-colou?rs?$/, "use --color never"],
@@ -33,6 +33,11 @@ const HABITS: readonly [typed: RegExp, hint: string][] = [
     /^--(timeout|wait|duration)$/,
     "--for ends after so long, --idle-timeout disconnects the silent",
   ],
+  [/^-[Tw]$|^--idle$/, "use --idle-timeout"],
+  [/^-s$/, "use --host"],
+  [/^--hex-dump$/, "use --format hex"],
+  [/^--json$/, "use --format json"],
+  [/^-m$|^--max-conns$/, "use --max-connections"],
   [/^--(max-count|lines|limit)$/, "--count ends after so many lines"],
   [/^--(expect|grep|match)$/, "--until ends when that was seen"],
   [/^--(log|log-?file|output-?file|file)$/, "use --output"],
@@ -50,7 +55,8 @@ const HABITS: readonly [typed: RegExp, hint: string][] = [
 export function argumentHint(text: string, before = "", next = ""): string | undefined {
   const place = placeHint(text, next);
   // With nc, -e has a value: the program to run.
-  return place ?? (/^-\w*e$/.test(before) ? RUNS_NOTHING : undefined);
+  if (place !== undefined || !/^-\w*e$/.test(before)) return place;
+  return /^(.*\/)?cat$/.test(text) ? "-e alone sends back what comes" : RUNS_NOTHING;
 }
 
 /**
@@ -88,8 +94,8 @@ function joinedHint(arg: string, options: readonly Named[]): string | undefined 
 }
 
 function habitHint(arg: string, next = ""): string | undefined {
-  const [, letters, digits] = /^-([lkvnpu]+)(\d*)$/.exec(arg) ?? [];
-  if (letters === undefined && !/^--|^-[dCc]$/.test(arg)) return undefined;
+  const [, letters, digits] = /^-([lkvnpuC]+)(\d*)$/.exec(arg) ?? [];
+  if (letters === undefined && !/^--|^-[dCcTwsm]$/.test(arg)) return undefined;
   const [, hint] = HABITS.find(([typed]) => typed.test(arg)) ?? [];
   const port = digits || next;
   if (!hint || !letters || !isPort(port)) return hint;
