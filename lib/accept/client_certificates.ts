@@ -23,16 +23,26 @@ export interface Shown {
  * that these authorities have verified.
  */
 export class ClientCertificates {
-  readonly #verified = new Set<string>();
+  /** By fingerprint, until when they are valid. */
+  readonly #verified = new Map<string, number>();
 
   /** Why it is refused, if it is. */
   whyRefused({ code, der, isResumed }: Shown): CertificateFault | undefined {
     if (code !== "") return faultOf(code, der);
     if (der === undefined) return NOT_VERIFIED;
     if (isVersion1(der)) return VERSION_1;
-    const { fingerprint256 } = new X509Certificate(der);
-    if (!isResumed) this.#verified.add(fingerprint256);
-    return this.#verified.has(fingerprint256) ? undefined : NOT_VERIFIED;
+    const { fingerprint256, validTo } = new X509Certificate(der);
+    if (!isResumed) this.#add(fingerprint256, Date.parse(validTo));
+    else if (!this.#verified.has(fingerprint256)) return NOT_VERIFIED;
+    return validityFault(der);
+  }
+
+  /** Those that are not valid any more make room. */
+  #add(fingerprint: string, validToMs: number): void {
+    if (this.#verified.has(fingerprint)) return;
+    const nowMs = Date.now();
+    for (const [other, toMs] of this.#verified) if (toMs < nowMs) this.#verified.delete(other);
+    this.#verified.set(fingerprint, validToMs);
   }
 }
 
@@ -65,16 +75,28 @@ const NOT_VERIFIED = {
 /** Deno does not ask for proof that the client has the key of such a one. */
 const VERSION_1 = { words: "client certificate of X.509 version 1", alert: 43 };
 
+const EXPIRED = { words: "client certificate expired", alert: 45 };
+const NOT_VALID_YET = { words: "client certificate not valid yet", alert: 42 };
+
+/** What is wrong now with the time for which a certificate was made. */
+function validityFault(der: Uint8Array): CertificateFault | undefined {
+  const { validFrom, validTo } = new X509Certificate(der);
+  if (Date.parse(validTo) < Date.now()) return EXPIRED;
+  return Date.parse(validFrom) > Date.now() ? NOT_VALID_YET : undefined;
+}
+
 /** `code` is what the verification said of the certificate, whose bytes are `der`. */
 function faultOf(code: string, der: Uint8Array | undefined): CertificateFault {
   switch (code) {
     case "CERT_HAS_EXPIRED":
-      return { words: "client certificate expired", alert: 45 };
+      return EXPIRED;
     case "CERT_NOT_YET_VALID":
-      return { words: "client certificate not valid yet", alert: 42 };
+      return NOT_VALID_YET;
     case "DEPTH_ZERO_SELF_SIGNED_CERT":
     case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
-      return der && !isForClients(der) ? NOT_FOR_CLIENTS : UNKNOWN_AUTHORITY;
+      // Deno says the same of one that is out of date.
+      if (der === undefined) return UNKNOWN_AUTHORITY;
+      return validityFault(der) ?? (isForClients(der) ? UNKNOWN_AUTHORITY : NOT_FOR_CLIENTS);
     default:
       return { words: `client certificate refused: ${code}`, alert: CERTIFICATE_UNKNOWN };
   }

@@ -7,6 +7,7 @@ import type { ByteStream } from "../../poller.ts";
 import { encode } from "../bytes.ts";
 import {
   type CertificateFiles,
+  type ClientOptions,
   makeAuthority,
   makeCertificate,
   makeClientCertificate,
@@ -697,13 +698,15 @@ for (
 }
 
 const OF_STRANGER = { issuer: "stranger" } as const;
-const OUTDATED = { days: -1 } as const;
+const OUTDATED = { valid: ["20240101000000Z", "20240201000000Z"] } as const;
+const EARLY = { valid: ["20900101000000Z", "20910101000000Z"] } as const;
 const FOR_SERVERS = { usage: "serverAuth" } as const;
 
 for (
   const [options, alert, reason] of [
     [OF_STRANGER, /alert unknown ca/, "client certificate of an unknown authority"],
     [OUTDATED, /alert certificate expired/, "client certificate expired"],
+    [EARLY, /alert bad certificate/, "client certificate not valid yet"],
     [
       FOR_SERVERS,
       /alert unsupported certificate/,
@@ -715,10 +718,8 @@ for (
     ...TLS,
     name: `Tls.secure() tells its owner by an alert: ${reason}`,
     async fn() {
-      const { issuer = "authority", ...rest }: {
-        issuer?: "authority" | "stranger";
-        days?: number;
-        usage?: string;
+      const { issuer = "authority", ...rest }: ClientOptions & {
+        readonly issuer?: "authority" | "stranger";
       } = options;
       const { folder, [issuer]: authority } = certificates();
       const { cert, key } = makeClientCertificate(folder, authority, "/CN=x", {
@@ -817,13 +818,14 @@ Deno.test({
   name: "Tls.secure() refuses a client without a certificate, or with a wrong one",
   async fn() {
     const { folder, authority, stranger } = certificates();
-    const make = (issuer: CertificateFiles, days = 2) =>
-      pem(makeClientCertificate(folder, issuer, "/CN=x", { name: "refused", days }));
+    const make = (issuer: CertificateFiles, options: ClientOptions = {}) =>
+      pem(makeClientCertificate(folder, issuer, "/CN=x", { name: "refused", ...options }));
     const cases: [options: ConnectionOptions, reason: string][] = [
       [{}, "no client certificate"],
       [make(stranger), "client certificate of an unknown authority"],
       [pem(makeCertificate(folder, "own")), "client certificate of an unknown authority"],
-      [make(authority, -1), "client certificate expired"],
+      [make(authority, OUTDATED), "client certificate expired"],
+      [make(authority, EARLY), "client certificate not valid yet"],
     ];
     for (const [options, reason] of cases) {
       for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {

@@ -122,9 +122,10 @@ export class LogFile implements Sink, Disposable {
   }
 
   #replace(file: Deno.FsFile): void {
-    this.#file.close();
+    const old = this.#file;
     this.#file = file;
     this.#inspect();
+    old.close();
   }
 
   /**

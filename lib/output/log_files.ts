@@ -102,7 +102,7 @@ export class LogFiles implements Disposable {
     let isWell = true;
     for (const file of [...this.#open]) {
       try {
-        cutBytes += this.#open.reopen(file, file === this.#current ? tornBytes : 0);
+        cutBytes += this.#reopen(file, file === this.#current ? tornBytes : 0);
       } catch (error) {
         isWell = false;
         this.#sayStays(file, error);
@@ -110,6 +110,12 @@ export class LogFiles implements Disposable {
     }
     if (isWell) onReopened?.();
     return cutBytes;
+  }
+
+  /** One that was closed meanwhile, to free its descriptor, is opened by its next write. */
+  #reopen(file: LogFile, tornBytes: number): number {
+    if (!this.#open.has(file)) return 0;
+    return this.#open.reopen(file, tornBytes, [file, this.#current]);
   }
 
   /** The same within a write that failed: the new file begins with a whole record. */
@@ -132,8 +138,9 @@ export class LogFiles implements Disposable {
    * the old one. Throws if there cannot be a new one yet, and the old one was deleted.
    */
   renew(file: LogFile, tornBytes = 0): number {
+    if (!this.#open.has(file)) return 0;
     try {
-      const cutBytes = this.#open.reopen(file, tornBytes);
+      const cutBytes = this.#reopen(file, tornBytes);
       this.#say(`earshot: ${file.path} was gone and is made anew`);
       this.#isAstray = false;
       return cutBytes;

@@ -7,14 +7,12 @@
 import { decode } from "../bytes.ts";
 import type { Say } from "../messages.ts";
 import type { Log } from "../records/log.ts";
-import type { Output, Part } from "./output.ts";
+import { BULK_BYTES, type Output, type Part } from "./output.ts";
 
 /** A round is written early when it gets longer than this. */
 const ROUND_BYTES = 1024 * 1024;
 /** The same for what goes to stderr, which takes 64 KiB before anything of it is written. */
 const ROUND_NOTICES_BYTES = 32 * 1024;
-/** Below this size a write costs less than handing it to another thread. */
-const BULK_BYTES = 64 * 1024;
 /** If more clients talk, only a real turn of the loop keeps them equal. */
 const FEW_TALKERS = 100;
 /** A round that has heard fewer has not used up a turn of the loop: nobody is kept waiting. */

@@ -45,13 +45,18 @@ export class OpenFiles implements Iterable<LogFile>, Disposable {
     return file;
   }
 
-  /** Opens a file anew; see {@linkcode LogFile.reopen}. */
-  reopen(file: LogFile, tornBytes: number): number {
-    return this.#opened(file.path, () => file.reopen(tornBytes), file);
+  /** Whether it is open still: it may have been closed to free its descriptor. */
+  has(file: LogFile): boolean {
+    return this.#files.get(file.path) === file;
   }
 
-  /** Opens, if need be in a new folder, or with the descriptor of a file other than `kept`. */
-  #opened<T>(path: string, open: () => T, kept?: LogFile): T {
+  /** Opens a file anew, and closes none of `kept` for that; see {@linkcode LogFile.reopen}. */
+  reopen(file: LogFile, tornBytes: number, kept: readonly (LogFile | undefined)[]): number {
+    return this.#opened(file.path, () => file.reopen(tornBytes), kept);
+  }
+
+  /** Opens, if need be in a new folder, or with the descriptor of a file that is not of `kept`. */
+  #opened<T>(path: string, open: () => T, kept: readonly (LogFile | undefined)[] = []): T {
     const { reserve, makesFolders } = this.#options;
     for (let hasFolder = !makesFolders;;) {
       try {
@@ -67,9 +72,9 @@ export class OpenFiles implements Iterable<LogFile>, Disposable {
     }
   }
 
-  #closeOldest(kept?: LogFile): boolean {
+  #closeOldest(kept: readonly (LogFile | undefined)[] = []): boolean {
     for (const [path, file] of this.#files) {
-      if (file === kept) continue;
+      if (kept.includes(file)) continue;
       this.#files.delete(path);
       file[Symbol.dispose]();
       return true;

@@ -25,7 +25,7 @@ const PATIENCE_MS = 1000;
 /** What a slow reader is offered at least: a page of a pipe. */
 const MIN_OFFER_BYTES = 4 * 1024;
 /** Below this size a write costs less than handing it to another thread. */
-const BULK_BYTES = 64 * 1024;
+export const BULK_BYTES = 64 * 1024;
 /** A write that takes longer is followed by a smaller one. */
 const SLOW_WRITE_MS = 100;
 

@@ -37,16 +37,24 @@ export function makeAuthority(folder: string, name = "authority"): CertificateFi
   return files;
 }
 
+/** What a client's certificate may have besides its subject. */
+export interface ClientOptions {
+  readonly name?: string;
+  readonly altName?: string;
+  readonly usage?: string;
+  readonly valid?: readonly [from: string, to: string];
+}
+
 /**
  * Makes a client's certificate, signed by an authority, for `subject` (`/CN=sensor 7`)
- * and `days`. It has extensions, for without any it would be of version 1, which
- * rustls refuses.
+ * and from one time to another (`20240131120000Z`), or for two days from now. It has
+ * extensions, for without any it would be of version 1, which rustls refuses.
  */
 export function makeClientCertificate(
   folder: string,
   authority: CertificateFiles,
   subject: string,
-  { name = "client", days = 2, altName = "", usage = "clientAuth" } = {},
+  { name = "client", altName = "", usage = "clientAuth", valid }: ClientOptions = {},
 ): CertificateFiles {
   const files = filesOf(folder, name);
   const [request, extensions] = [`${folder}/${name}.csr`, `${folder}/${name}.ext`];
@@ -57,11 +65,34 @@ export function makeClientCertificate(
       altName && `subjectAltName=${altName}\n`
     }`,
   );
+  const config = `${folder}/ca.conf`;
+  Deno.writeTextFileSync(config, caConfig(folder));
+  Deno.writeTextFileSync(`${folder}/index.txt`, "");
   openssl([
-    ...["x509", "-req", "-in", request, "-CA", authority.cert, "-CAkey", authority.key],
-    ...["-CAcreateserial", "-days", `${days}`, "-extfile", extensions, "-out", files.cert],
+    ...["ca", "-batch", "-config", config, "-notext", "-preserveDN"],
+    ...["-in", request, "-cert", authority.cert, "-keyfile", authority.key],
+    ...valid ? ["-startdate", valid[0], "-enddate", valid[1]] : ["-days", "2"],
+    ...["-extfile", extensions, "-out", files.cert],
   ]);
   return files;
+}
+
+/** What `openssl ca` has to be told: of all commands it alone takes the dates. */
+function caConfig(folder: string): string {
+  return `
+    [ca]
+    default_ca = here
+    [here]
+    database = ${folder}/index.txt
+    new_certs_dir = ${folder}
+    rand_serial = yes
+    default_md = sha256
+    policy = any
+    [any]
+    commonName = optional
+    organizationName = optional
+    organizationalUnitName = optional
+  `;
 }
 
 function filesOf(folder: string, name: string): CertificateFiles {
