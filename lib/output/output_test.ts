@@ -2,6 +2,9 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decode, encode } from "../bytes.ts";
 import { numbered } from "../../tests/support/data.ts";
 import { noSpace, outputTo } from "../../tests/support/disks.ts";
+import { tempDir } from "../../tests/support/files.ts";
+import { FILES } from "../../tests/support/needs.ts";
+import { replaced } from "../../tests/support/replaced.ts";
 import { GatedOutput } from "../../tests/support/gated_output.ts";
 import { Clock } from "../../tests/support/waiting.ts";
 import { Failure } from "../errors.ts";
@@ -292,4 +295,30 @@ Deno.test("Output.reopen() does nothing to stdout", async () => {
   await stdout.take();
   await writing;
   assertEquals([stdout.out.text, said], ["one\n", []]);
+});
+
+Deno.test({
+  ...FILES,
+  name: "Output.reopen() opens what is open when there are few descriptors, and says that it did",
+  async fn() {
+    using dir = tempDir();
+    const { output, said } = outputTo({ path: `${dir.path}/%n.log` });
+    using _ = output;
+    const paths = ["a", "b", "c"].map((name) => `${dir.path}/${name}.log`);
+    const write = () =>
+      output.writeParts(paths.map((path) => ({ path, bytes: encode("x\n") })), true);
+    await write();
+    const { openSync } = Deno;
+    let failures = 1;
+    const scarce = replaced("openSync", (...args: Parameters<typeof openSync>) => {
+      if (failures-- > 0) throw Object.assign(new Error("Too many"), { code: "EMFILE" });
+      return openSync(...args);
+    });
+    let reopened = 0;
+    output.reopen(() => reopened++);
+    scarce[Symbol.dispose]();
+    assertEquals([reopened, said], [1, []]);
+    await write();
+    for (const path of paths) assertEquals(Deno.readTextFileSync(path), "x\nx\n");
+  },
 });
