@@ -63,7 +63,7 @@ export class EventStreams {
   }
 
   /** Whether there is room for one more; a stream that is not read makes some. */
-  hasRoom(): boolean {
+  makeRoom(): boolean {
     if (this.#streams.size < MAX_WATCHERS) return true;
     const beforeMs = performance.now() - STUCK_MS;
     for (const stream of this.#streams) {

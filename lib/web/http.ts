@@ -171,7 +171,7 @@ export class HttpPort {
   }
 
   #admit(conn: Deno.TcpConn): void {
-    if (this.#isClosed || !this.#hasRoom()) return conn.close();
+    if (this.#isClosed || !this.#makeRoom()) return conn.close();
     const wire = new HttpTransport(conn);
     this.#wires.add(wire);
     wire.on("error", () => {});
@@ -188,7 +188,7 @@ export class HttpPort {
     this.#sweeper = undefined;
   }
 
-  #hasRoom(): boolean {
+  #makeRoom(): boolean {
     if (this.#wires.size < MAX_CONNECTIONS) return true;
     for (const wire of this.#wires) {
       if (wire.isStreaming) continue;

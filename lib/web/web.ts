@@ -150,7 +150,7 @@ export class Web {
 
   #sendEvents({ request, response, query, isHead }: Asked): boolean {
     const choice = choiceOf(query);
-    if (!this.#eventStreams.hasRoom()) {
+    if (!this.#eventStreams.makeRoom()) {
       return send(response, 503, "Too many watchers\n", PLAIN, { "retry-after": "5" });
     }
     // Nothing is gained by chunks in a stream that ends with its connection.
