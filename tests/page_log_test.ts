@@ -412,7 +412,9 @@ Deno.test({
     await untilTrue(() => events.asked.some(({ url }) => url.pathname === "/send"));
     assertEquals(events.asked.at(-1)!.body, { to: "all", text: "reset", escapes: false });
     await browser.until(`document.querySelector("#reply-text").value === ""`);
+    await browser.until(pageHas("Sent to 2 clients"));
     await browser.click("button", /^#2 /);
+    assert(!await browser.value(pageHas("Sent to")), "it was another choice");
     events.other = () => new Response("#2 is not connected\n", { status: 409 });
     await browser.click("checkbox", "Escapes");
     await browser.type("textbox", "Reply to #2", "\\x06");
@@ -420,6 +422,9 @@ Deno.test({
     await browser.until(pageHas("Not sent: #2 is not connected"));
     assertEquals(events.asked.at(-1)!.body, { to: 2, text: "\\x06", escapes: true });
     assertEquals(await browser.value(`document.querySelector("#reply-text").value`), "\\x06");
+    events.other = () => new Response("Wrong key\n", { status: 403 });
+    await browser.click("button", "Send");
+    await browser.until(pageHas("Wrong key: each start of earshot makes one"));
     await browser.press("Escape");
     await browser.press("Escape");
     await browser.find("textbox", "Reply to all");

@@ -34,19 +34,27 @@ export function showReply(isTaken = isInteractive) {
 async function send() {
   const body = { to: receiver(), text: field.value, escapes: $("escapes").checked };
   setText($("reply-problem"), "");
+  say("");
   try {
     const answer = await fetch("send", {
       method: "POST",
       headers: { "content-type": "application/json", "x-earshot-key": replyKey },
       body: JSON.stringify(body),
     });
-    if (!answer.ok) return refuse((await answer.text()).trim() || `status ${answer.status}`);
+    if (!answer.ok) return refuse(await reasonOf(answer));
     const { clients } = await answer.json();
     if (field.value === body.text) field.value = "";
     say(`Sent to ${body.to === "all" ? plural(clients, "client") : `#${body.to}`}`);
   } catch {
     refuse("connection lost");
   }
+}
+
+async function reasonOf(answer) {
+  const reason = (await answer.text()).trim() || `status ${answer.status}`;
+  return reason === "Wrong key"
+    ? `${reason}: each start of earshot makes one, for the address that it prints`
+    : reason;
 }
 
 /** What could not be sent stays in the box. */
@@ -71,5 +79,6 @@ onChange((changed) => {
   shownChoice = view.choice;
   field.value = drafts.get(shownChoice) ?? "";
   setText($("reply-problem"), "");
+  say("");
   showReply();
 });
