@@ -206,8 +206,8 @@ class LogServer implements Server {
   readonly #parts: ServerParts;
   readonly #opened: Opened;
   readonly #resources: AsyncDisposable;
-  /** What was left to do when the time of the last round was up. */
-  #unfinished: Steps | undefined;
+  /** Who was not served when the time of the last round was up. */
+  #unserved: readonly [Source, number][] = [];
   #isStopping = false;
   /** Whether more may be typed. */
   #isTypedTo = true;
@@ -254,43 +254,55 @@ class LogServer implements Server {
     const polledAtMs = performance.now();
     const dueAtMs = this.#dueAtMs;
     const timeoutMs = Math.min(limitMs, msUntil(dueAtMs, polledAtMs));
-    const ready = this.#unfinished ? [] : await multiplexer.poll(timeoutMs);
-    const serving = this.#unfinished ?? this.#dispatch(ready);
+    const isLate = this.#unserved.length > 0;
+    const ready = isLate ? this.#unserved : await multiplexer.poll(timeoutMs);
     const startMs = performance.now();
-    const isBusy = this.#unfinished !== undefined || ready.length > 0;
     this.#noticeStandstill(startMs - polledAtMs - timeoutMs);
     recorder.setTime(this.#opened.io.now());
     logWriter.beginRound(startMs);
-    const isFinished = await this.#run(serving, startMs + ROUND_MS);
-    this.#unfinished = isFinished ? undefined : serving;
+    this.#unserved = await this.#dispatch(ready, startMs + ROUND_MS);
     if (!tasks.isEmpty) await this.#run(tasks.run());
     // Due by the time before the poll: whoever spoke while the process stood still has been read.
     if (dueAtMs <= polledAtMs) await this.#run(this.#doWhatIsDue(polledAtMs));
     await this.#flush();
-    return isBusy;
+    return ready.length > 0;
   }
 
   /**
-   * Serves those who are ready, up to the last record. A client's turn is a read a step, and
+   * Serves those who are ready, a turn each, up to the last record. A turn is a read a step, and
    * ends by what it costs.
+   *
+   * @returns Those for whom there was no time.
    */
-  *#dispatch(ready: readonly [Source, number][]): Steps {
-    const { acceptor, datagrams, interactive, stdin, clients, ending } = this.#parts;
-    for (const [source, events] of ready) {
+  async #dispatch(ready: readonly [Source, number][], untilMs: number): Promise<typeof ready> {
+    const { ending, logWriter } = this.#parts;
+    let steps = 0;
+    for (let i = 0; i < ready.length; i++) {
+      for (let left = TURN_BYTES; left > 0;) {
+        const cost = this.#serveOne(ready[i]![0], ready[i]![1]);
+        left = cost > 0 ? left - cost : 0;
+        if (ending.isReached) return [];
+        if (logWriter.isLong) await this.#flush();
+        if (++steps % STEPS_PER_LOOK === 0 && performance.now() >= untilMs) {
+          return ready.slice(left > 0 ? i : i + 1);
+        }
+      }
+    }
+    return [];
+  }
+
+  /** Returns what it has cost. */
+  #serveOne(source: Source, events: number): number {
+    const { acceptor, datagrams, interactive, stdin, clients } = this.#parts;
+    try {
       if (source instanceof ServerSocket) acceptor.accept(source);
       else if (source instanceof DatagramSocket) datagrams.onReadable(source);
       else if (source === stdin) interactive.onReadable(stdin) || this.#endTyping();
-      else {
-        for (let left = TURN_BYTES; left > 0;) {
-          const cost = clients.onReady(source, events);
-          left = cost > 0 ? left - cost : 0;
-          if (ending.isReached) return;
-          if (left > 0) yield;
-        }
-      }
-      if (ending.isReached) return;
-      yield;
+      else return clients.onReady(source, events);
+    } catch (error) {
+      this.#parts.internalErrors.report(error);
     }
+    return 0;
   }
 
   /** A source that stays registered at its end would be ready again and again. */
