@@ -117,7 +117,7 @@ export class Clients implements Audience, ClientOwner {
     const isOver = (events & (POLLERR | POLLHUP)) !== 0;
     if (client.departure && isOver) this.disconnect(client, client.departure);
     // Its last read may have left it with too much that it has not taken.
-    else if (events & client.interest & POLLIN || isOver) return this.#read(client);
+    else if (events & client.registered & POLLIN || isOver) return this.#read(client);
     else this.update(client);
     return 0;
   }
@@ -178,9 +178,10 @@ export class Clients implements Audience, ClientOwner {
   /** Waits for what a client wants now, and its server. */
   update(client: Client): void {
     client.upstream?.update();
-    if (client.interest === client.registered) return;
-    client.registered = client.interest;
-    this.#options.multiplexer.modify(client.socket, client.interest);
+    const { interest } = client;
+    if (interest === client.registered) return;
+    client.registered = interest;
+    this.#options.multiplexer.modify(client.socket, interest);
   }
 
   /** The server that a client is forwarded to has spoken. */

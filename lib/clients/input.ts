@@ -14,9 +14,14 @@ export interface Input {
   last(count: number): Uint8Array;
 }
 
+/** Reads that are shorter share their views: making one costs as much as framing a short line. */
+const VIEWS = 1024;
+
 /** One buffer, for reads of at most `maxBytes`. */
 export class SharedInput implements Input {
   readonly #bytes: Uint8Array;
+  /** Its first bytes, by their number. */
+  readonly #views: Uint8Array[] = [];
 
   constructor(maxBytes: number) {
     this.#bytes = new Uint8Array(maxBytes);
@@ -27,6 +32,7 @@ export class SharedInput implements Input {
   }
 
   last(count: number): Uint8Array {
-    return this.#bytes.subarray(0, count);
+    if (count >= VIEWS) return this.#bytes.subarray(0, count);
+    return this.#views[count] ??= this.#bytes.subarray(0, count);
   }
 }

@@ -84,9 +84,8 @@ export class LogWriter {
 
   /** Bytes of records that wait to be written. */
   get waitingBytes(): number {
-    const { outlets } = this.#options;
     let bytes = 0;
-    for (let i = 0; i < outlets.length; i++) bytes += outlets[i]!.records.length;
+    for (const { records } of this.#options.outlets) bytes += records.length;
     return bytes;
   }
 
