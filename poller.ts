@@ -2066,7 +2066,12 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
 
   #read(target: Uint8Array): void {
     this.isPending = true;
-    attempt(() => this.stream.read(target)).then(this.#onRead, this.#onReadFailed);
+    // As attempt(), without a closure for each read.
+    try {
+      Promise.resolve(this.stream.read(target)).then(this.#onRead, this.#onReadFailed);
+    } catch (error) {
+      Promise.reject(error).catch(this.#onReadFailed);
+    }
   }
 
   readonly #onRead = (count: number | null): void => {
