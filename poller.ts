@@ -3114,6 +3114,7 @@ const loopWatch = new LoopWatch();
 
 /** When a wait of so many milliseconds is over; one that only looks always is. */
 function deadlineOf(timeoutMs: number): number {
+  if (timeoutMs === Infinity) return Infinity;
   return timeoutMs > 0 ? performance.now() + timeoutMs : -Infinity;
 }
 

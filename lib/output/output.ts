@@ -100,9 +100,10 @@ export class Output implements Disposable {
   /** The same for what belongs into several files. */
   async writeParts(parts: readonly Part[], isInline: boolean): Promise<void> {
     this.#isWriting = true;
-    for (const [i, { path, bytes }] of parts.entries()) {
+    for (const part of parts) {
+      const { path, bytes } = part;
       // One hop to another thread is a turn of the loop; more of them would only cost.
-      const isHopping = !isInline && (i === parts.length - 1 || bytes.length >= BULK_BYTES);
+      const isHopping = !isInline && (part === parts.at(-1) || bytes.length >= BULK_BYTES);
       await this.#writePart(path ?? this.#files?.onlyPath, bytes, !isHopping);
     }
     this.#end();

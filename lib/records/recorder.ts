@@ -69,9 +69,9 @@ export class Recorder {
   event(subject: Subject, event: ConnectionEvent): void {
     const { destinations, observers, timestamp, isQuiet } = this.#options;
     if (!isQuiet) {
+      timestamp.beginRecord();
       for (const log of destinations.noticesOf(subject)) log.event(subject, event);
       for (const observer of observers) observer.event(subject, event, timestamp.nowMs);
-      timestamp.recorded();
     }
     if (event.event === "disconnected") { for (const one of observers) one.left?.(subject); }
   }
@@ -80,17 +80,17 @@ export class Recorder {
   run(event: RunEvent): void {
     const { destinations: { runs }, timestamp, isQuiet } = this.#options;
     if (isQuiet || runs.length === 0) return;
+    timestamp.beginRecord();
     for (const log of runs) log.run(event);
-    timestamp.recorded();
   }
 
   /** Records what was sent: to one subject, or to so many clients. */
   sent(to: Target, sent: Sent): void {
     const { destinations, observers, timestamp } = this.#options;
     const logs = destinations.noticesOf("clients" in to ? undefined : to);
+    timestamp.beginRecord();
     for (const log of logs) log.sent(log.sentLabelOf(to), sent);
     for (const observer of observers) observer.sent(to, sent, timestamp.nowMs);
-    timestamp.recorded();
   }
 }
 
@@ -151,19 +151,19 @@ export class SubjectRecorder {
   }
 
   #recordSent({ logs, labels }: Sending, sent: Sent): void {
+    this.#timestamp.beginRecord();
     for (let i = 0; i < logs.length; i++) logs[i]!.sent(labels[i]!, sent);
     for (const observer of this.#observers) {
       observer.sent(this.#subject, sent, this.#timestamp.nowMs);
     }
-    this.#timestamp.recorded();
   }
 
   #log(bytes: Uint8Array, start: number, end: number, isWhole: boolean, offset: number): void {
     const logs = this.#logs;
+    this.#timestamp.beginRecord();
     for (let i = 0; i < logs.length; i++) {
       logs[i]!.received(this.#labels[i]!, bytes, start, end, isWhole, offset);
     }
-    this.#timestamp.recorded();
   }
 
   #tell(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {

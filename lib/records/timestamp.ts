@@ -6,12 +6,17 @@
 
 import type { Format, Time } from "./records.ts";
 
-/** Dates records: the words are made once a millisecond, and the formats keep them as bytes. */
+/**
+ * Dates records: the words are made for the first one of a millisecond, and the formats keep
+ * them as bytes.
+ */
 export class Timestamp {
   readonly #time: Time;
   readonly #startMs: number;
   readonly #formats: readonly Format[];
   #nowMs = NaN;
+  /** Whether the formats have the words for the next record. */
+  #isToldOfIt = false;
   /** When the last record was made. */
   #lastMs: number | undefined;
 
@@ -32,19 +37,21 @@ export class Timestamp {
   set(nowMs: number): void {
     if (nowMs === this.#nowMs) return;
     this.#nowMs = nowMs;
-    this.#tellFormats();
+    this.#isToldOfIt = false;
+  }
+
+  /** A record is about to be made: formats need its time, and for `delta` the next counts from it. */
+  beginRecord(): void {
+    if (!this.#isToldOfIt) this.#tellFormats();
+    if (this.#time !== "delta" || this.#lastMs === this.#nowMs) return;
+    this.#lastMs = this.#nowMs;
+    this.#isToldOfIt = false;
   }
 
   #tellFormats(): void {
     const words = this.#words(this.#nowMs);
     for (const format of this.#formats) format.setTime(this.#time, words);
-  }
-
-  /** A record was made: the next one counts from it, for `delta`. */
-  recorded(): void {
-    if (this.#time !== "delta" || this.#lastMs === this.#nowMs) return;
-    this.#lastMs = this.#nowMs;
-    this.#tellFormats();
+    this.#isToldOfIt = true;
   }
 
   #words(nowMs: number): string {
