@@ -28,12 +28,6 @@ export function decode(bytes: Uint8Array): string {
   return DECODER.decode(bytes);
 }
 
-/** Where a byte is from `start` on, or the length where it is not. */
-export function find(bytes: Uint8Array, byte: number, start: number): number {
-  const at = bytes.indexOf(byte, start);
-  return at < 0 ? bytes.length : at;
-}
-
 /** Where `bytes[start..end)` ends without one LF or CRLF. */
 export function lineEndOf(bytes: Uint8Array, start: number, end: number): number {
   if (end === start || bytes[end - 1] !== LF) return end;

@@ -6,6 +6,7 @@
 
 import { Buffer } from "node:buffer";
 import { BACKSLASH, decode, encode } from "./bytes.ts";
+import { find } from "./words.ts";
 
 // -- Bytes --
 
@@ -115,8 +116,8 @@ export class ByteSearch {
     let matched = this.#matched;
     for (let at = start; at < end; at++) {
       if (matched === 0) {
-        at = bytes.indexOf(wanted[0]!, at);
-        if (at < 0 || at >= end) break;
+        at = find(bytes, wanted[0]!, at, end);
+        if (at === end) break;
       }
       while (matched > 0 && bytes[at] !== wanted[matched]) matched = this.#fallbacks[matched]!;
       if (bytes[at] === wanted[matched]) matched++;

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { CR, find, LF, NUL } from "../bytes.ts";
+import { CR, LF, NUL } from "../bytes.ts";
+import { find } from "../words.ts";
 import { BetweenFramer, EndFramer } from "./delimited.ts";
 import { LengthFramer } from "./length_prefixed.ts";
 import { OctetFramer, SyslogFramer } from "./octet_counting.ts";
@@ -122,7 +123,7 @@ export function createFramer(framing: Framing, maxBytes: number, keepsCharacters
 class NewlineFramer extends HoldingFramer {
   push(bytes: Uint8Array, sink: FrameSink): undefined {
     let start = 0;
-    for (let at; (at = bytes.indexOf(LF, start)) >= 0; start = at + 1) {
+    for (let at; (at = find(bytes, LF, start)) < bytes.length; start = at + 1) {
       this.held.finishLine(bytes, start, at, sink);
     }
     if (start < bytes.length) this.held.holdLine(bytes, start, bytes.length, sink);
@@ -133,7 +134,7 @@ class NewlineFramer extends HoldingFramer {
 class NulFramer extends HoldingFramer {
   push(bytes: Uint8Array, sink: FrameSink): undefined {
     let start = 0;
-    for (let at; (at = bytes.indexOf(NUL, start)) >= 0; start = at + 1) {
+    for (let at; (at = find(bytes, NUL, start)) < bytes.length; start = at + 1) {
       this.held.finish(bytes, start, at, sink);
     }
     if (start < bytes.length) this.held.hold(bytes, start, bytes.length, 0, sink);

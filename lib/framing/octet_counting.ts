@@ -4,7 +4,8 @@
  * @module
  */
 
-import { CR, encode, find, LF, NUL, SPACE } from "../bytes.ts";
+import { CR, encode, LF, NUL, SPACE } from "../bytes.ts";
+import { find } from "../words.ts";
 import {
   type FrameFault,
   type FrameSink,

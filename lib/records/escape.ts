@@ -9,17 +9,8 @@
  * @module
  */
 
-import {
-  BACKSLASH,
-  ByteBuffer,
-  decode,
-  DEL,
-  encode,
-  NO_BYTES,
-  QUOTE,
-  SPACE,
-  TAB,
-} from "../bytes.ts";
+import { BACKSLASH, ByteBuffer, decode, DEL, encode, QUOTE, SPACE, TAB } from "../bytes.ts";
+import { CachedView, fourTimes, ONES, TOP_BITS, wordOf } from "../words.ts";
 import {
   codePointAt,
   FIRST_OF_WIDTH,
@@ -113,14 +104,6 @@ function tables(escape: (byte: number) => string): Pick<Style, "written" | "widt
   };
 }
 
-function wordOf(a: number, b: number, c: number, d: number): number {
-  return a << 24 | b << 16 | c << 8 | d;
-}
-
-function fourTimes(byte: number): number {
-  return wordOf(byte, byte, byte, byte);
-}
-
 /** One code unit of UTF-16, as JSON escapes it. */
 function writeUnit(target: DataView, at: number, unit: number): number {
   target.setUint16(at, BACKSLASH_U);
@@ -192,42 +175,10 @@ function appendBlocks(
   return true;
 }
 
-/**
- * A view of the memory that was looked at last. Making one takes as long as
- * escaping a line, so the lines of one read share it, and so do reads into one memory.
- */
-class CachedView {
-  #bytes: Uint8Array = NO_BYTES;
-  #buffer: ArrayBufferLike = NO_BYTES.buffer;
-  #view = new DataView<ArrayBufferLike>(NO_BYTES.buffer);
-
-  /** The view is of all the memory in which the bytes lie. */
-  of(bytes: Uint8Array): DataView {
-    if (bytes !== this.#bytes) this.#look(bytes);
-    return this.#view;
-  }
-
-  #look(bytes: Uint8Array): void {
-    const { buffer } = bytes;
-    if (buffer !== this.#buffer) this.#view = new DataView(buffer);
-    this.#buffer = buffer;
-    this.#bytes = bytes;
-  }
-
-  /** A view would keep its memory from being freed, so it is not kept of much. */
-  release(): void {
-    if (this.#view.byteLength > MAX_VIEWED_BYTES) this.#look(NO_BYTES);
-  }
-}
-
-const MAX_VIEWED_BYTES = 4 * 1024 * 1024;
 const SOURCE = new CachedView();
 const TARGET = new CachedView();
 
-// Tests of words look at the top bit of each of their bytes.
-const TOP_BITS = fourTimes(0x80);
 const LOW_BITS = fourTimes(0x7F);
-const ONES = fourTimes(1);
 const SPACES = fourTimes(SPACE);
 
 function appendAscii(

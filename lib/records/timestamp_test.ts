@@ -29,7 +29,13 @@ Deno.test("Timestamp makes words for the first record of a millisecond", () => {
 });
 
 Deno.test("Timestamp counts elapsed time from the start, and not back before it", () => {
-  const words = wordsAt("elapsed", START_MS, START_MS + 1234, START_MS - 5000, START_MS + 86_400_000);
+  const words = wordsAt(
+    "elapsed",
+    START_MS,
+    START_MS + 1234,
+    START_MS - 5000,
+    START_MS + 86_400_000,
+  );
   assertEquals(words, ["0.000", "1.234", "0.000", "86400.000"]);
 });
 
