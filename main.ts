@@ -269,8 +269,8 @@ class LogServer implements Server {
   }
 
   /**
-   * Serves those who are ready, a turn each, up to the last record. A turn is a read a step, and
-   * ends by what it costs.
+   * Serves those who are ready, a turn each, up to the last record. A turn is a read a step; it
+   * ends by what it costs, or with the round.
    *
    * @returns Those for whom there was no time.
    */
@@ -278,29 +278,29 @@ class LogServer implements Server {
     const { ending, logWriter } = this.#parts;
     let steps = 0;
     for (let i = 0; i < ready.length; i++) {
+      const [source, events] = ready[i]!;
       for (let left = TURN_BYTES; left > 0;) {
-        const cost = this.#serveOne(ready[i]![0], ready[i]![1]);
+        const cost = this.#onReady(source, events);
         left = cost > 0 ? left - cost : 0;
         if (ending.isReached) return [];
         if (logWriter.isLong) await this.#flush();
-        if (++steps % STEPS_PER_LOOK === 0 && performance.now() >= untilMs) {
-          return ready.slice(left > 0 ? i : i + 1);
-        }
+        const isLate = ++steps % STEPS_PER_LOOK === 0 && performance.now() >= untilMs;
+        if (isLate) return ready.slice(i + 1);
       }
     }
     return [];
   }
 
-  /** Returns what it has cost. */
-  #serveOne(source: Source, events: number): number {
-    const { acceptor, datagrams, interactive, stdin, clients } = this.#parts;
+  /** Takes a step for whoever is ready; returns what it has cost, 0 if no other is to follow. */
+  #onReady(source: Source, events: number): number {
+    const { acceptor, datagrams, interactive, stdin, clients, internalErrors } = this.#parts;
     try {
       if (source instanceof ServerSocket) acceptor.accept(source);
       else if (source instanceof DatagramSocket) datagrams.onReadable(source);
       else if (source === stdin) interactive.onReadable(stdin) || this.#endTyping();
       else return clients.onReady(source, events);
     } catch (error) {
-      this.#parts.internalErrors.report(error);
+      internalErrors.report(error);
     }
     return 0;
   }
@@ -327,27 +327,23 @@ class LogServer implements Server {
   }
 
   /**
-   * Takes all steps, or those for which there is time, and writes the log whenever it
-   * is long; false if steps are left. An error of ours costs the rest of its steps.
+   * Takes all steps, and writes the log whenever it is long. An error of ours costs the rest of
+   * the steps.
    */
-  #run(steps: Steps, untilMs = Infinity): boolean | Promise<boolean> {
-    try {
-      const outcome = this.#work(steps, untilMs);
-      if (outcome !== "long") return outcome === "done";
-    } catch (error) {
-      this.#parts.internalErrors.report(error);
-      return true;
+  async #run(steps: Steps): Promise<void> {
+    while (this.#takesStep(steps)) {
+      if (this.#parts.logWriter.isLong) await this.#flush();
     }
-    return this.#flush().then(() => this.#run(steps, untilMs));
   }
 
-  #work(steps: Steps, untilMs: number): "done" | "late" | "long" {
-    const { logWriter } = this.#parts;
-    for (let count = 1; !steps.next().done; count++) {
-      if (logWriter.isLong) return "long";
-      if (count % STEPS_PER_LOOK === 0 && performance.now() >= untilMs) return "late";
+  /** Returns whether there was one left. */
+  #takesStep(steps: Steps): boolean {
+    try {
+      return !steps.next().done;
+    } catch (error) {
+      this.#parts.internalErrors.report(error);
+      return false;
     }
-    return "done";
   }
 
   *#doWhatIsDue(nowMs: number): Steps {
