@@ -10,6 +10,7 @@ import { ConnectionAcceptor } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
 import { HANDSHAKE_FAULTS } from "./accept/handshake_faults.ts";
 import { Handshakes } from "./accept/handshakes.ts";
+import { KeepAlive } from "./accept/keep_alive.ts";
 import { type Listening, onlyPortOf, portsOf, type StreamListening } from "./accept/listeners.ts";
 import { type Network, Networks } from "./addresses.ts";
 import type { Config } from "./cli/options.ts";
@@ -85,7 +86,7 @@ export interface ServerParts {
 export function buildServer(config: Config, opened: Opened): ServerParts {
   const { say } = opened;
   const core = coreOf(config, opened);
-  const { multiplexer, tasks, stats, internalErrors } = core;
+  const { multiplexer, tasks, keepAlive, stats, internalErrors } = core;
   const recording = recordingOf(config, opened, core);
   const { recorder, logWriter, ending } = recording;
   const replies = repliesOf(config);
@@ -116,7 +117,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     web,
     stats,
     ending,
-    deadlines: [admission, ...clients.deadlines, hints, datagrams, ...periodic, ending],
+    deadlines: [admission, keepAlive, ...clients.deadlines, hints, datagrams, ...periodic, ending],
     internalErrors,
     report,
   };
@@ -127,6 +128,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
 interface Core {
   readonly multiplexer: Multiplexer;
   readonly tasks: TaskQueue;
+  readonly keepAlive: KeepAlive;
   readonly stats: Stats;
   readonly internalErrors: InternalErrors;
 }
@@ -137,6 +139,7 @@ function coreOf({ multiplexer: kind }: Config, { say, listening }: Opened): Core
   return {
     multiplexer,
     tasks: new TaskQueue(() => multiplexer.wake()),
+    keepAlive: new KeepAlive(),
     stats: new Stats(performance.now(), hearsDatagrams, () => lostOf(listening)),
     internalErrors: new InternalErrors(say),
   };
@@ -198,6 +201,7 @@ function acceptorOf({ tls, listening }: Opened, parts: ForAcceptor): ConnectionA
     listening: streamsOf(listening),
     ports: portsOf(listening),
     tasks: parts.core.tasks,
+    keepAlive: parts.core.keepAlive,
     clients: parts.clients,
     stats: parts.core.stats,
   });
@@ -214,7 +218,7 @@ interface ForClients {
 }
 
 function clientsOf(config: Config, { dialer, names, reserve }: Opened, parts: ForClients): Clients {
-  const { multiplexer, tasks, stats, internalErrors } = parts.core;
+  const { multiplexer, tasks, keepAlive, stats, internalErrors } = parts.core;
   const { recorder, logWriter, watchedEnding, history, rawLog } = parts.recording;
   const createFramer = framerOf(config);
   const maxReadBytes = createFramer ? maxFrameBytes(parts.replies) : READ_BYTES.reads;
@@ -248,6 +252,7 @@ function clientsOf(config: Config, { dialer, names, reserve }: Opened, parts: Fo
     flushAfterMs,
     logWriter,
     admission: parts.admission,
+    keepAlive,
     tasks,
     internalErrors,
   });

@@ -9,6 +9,7 @@ import { type ServerSocket, Socket, type Source } from "../../poller.ts";
 import { type Peer, peerOf } from "../addresses.ts";
 import type { Admission } from "./admission.ts";
 import type { HandshakeOutcome, Handshakes } from "./handshakes.ts";
+import type { KeepAlive } from "./keep_alive.ts";
 import type { StreamListening } from "./listeners.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
 import { type DisconnectReason, NOT_ALLOWED } from "../records/records.ts";
@@ -52,6 +53,7 @@ export interface ConnectionAcceptorOptions {
   /** Ports of the listeners, if they are several. */
   readonly ports: ReadonlyMap<Source, number>;
   readonly tasks: TaskQueue;
+  readonly keepAlive: KeepAlive;
   readonly clients: Arrivals;
   readonly stats: Pick<Stats, "countHandshakeFailure">;
 }
@@ -76,12 +78,12 @@ export class ConnectionAcceptor {
   }
 
   #onAccepted(accepted: Accepted, isTls: boolean): void {
-    const { admission, handshakes, clients } = this.#options;
+    const { admission, handshakes, clients, keepAlive } = this.#options;
     const { socket, peer } = accepted;
     const isProxy = handshakes.isProxy(peer);
     const refusal = isProxy ? admission.isDenied(peer) && NOT_ALLOWED : admission.refusalOf(peer);
     if (refusal) return this.#refuse(accepted, refusal);
-    keepAlive(socket);
+    keepAlive.add(socket, performance.now());
     admission.enter();
     if (!isProxy) admission.count(peer);
     if (isProxy || isTls) this.#shakeHands(accepted, isTls);
@@ -137,14 +139,5 @@ export class ConnectionAcceptor {
     }
     if (!counted) admission.count(peer);
     clients.connect({ socket, peer, to, through, certificate });
-  }
-}
-
-/** Finds out a peer that vanished. That takes two hours: Deno can only switch it on or off. */
-function keepAlive({ stream }: Socket): void {
-  try {
-    (stream as Partial<Deno.TcpConn>).setKeepAlive?.(true);
-  } catch {
-    // The peer is gone already; reading tells.
   }
 }

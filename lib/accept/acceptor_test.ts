@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type ByteStream, Poller, ServerSocket, type Socket } from "../../poller.ts";
 import { Networks, parseNetwork, type Peer, peerText } from "../addresses.ts";
 import { DescriptorReserve } from "../descriptor_reserve.ts";
@@ -8,6 +8,7 @@ import { turn, untilTrue } from "../../tests/support/waiting.ts";
 import { ConnectionAcceptor } from "./acceptor.ts";
 import { Admission } from "./admission.ts";
 import { Handshakes } from "./handshakes.ts";
+import { KeepAlive } from "./keep_alive.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -42,6 +43,7 @@ function acceptorWith({ proxies, denied, maxPerHost, limitMs = 60_000 }: Rules =
   });
   const handshakes = new Handshakes({ limitMs, idleMs: Infinity, proxies: networks(proxies) });
   const tasks = new TaskQueue(() => {});
+  const keepAlive = new KeepAlive();
   const records: string[] = [];
   const sockets: Socket[] = [];
   const acceptor = new ConnectionAcceptor({
@@ -53,6 +55,7 @@ function acceptorWith({ proxies, denied, maxPerHost, limitMs = 60_000 }: Rules =
     ],
     ports: new Map([[server, 5141]]),
     tasks,
+    keepAlive,
     clients: {
       connect({ socket, peer, through }) {
         sockets.push(socket);
@@ -66,6 +69,7 @@ function acceptorWith({ proxies, denied, maxPerHost, limitMs = 60_000 }: Rules =
   return {
     records,
     tasks,
+    keepAlive,
     /** Whether anybody else would be accepted. */
     isOpen: () => multiplexer.has(server),
     /** Lets a client arrive, and the acceptor take in who waits. */
@@ -167,14 +171,16 @@ Deno.test("ConnectionAcceptor.accept() takes a place for a handshake, and gives 
   assertEquals(it.isOpen(), true);
 });
 
-Deno.test("ConnectionAcceptor.accept() outlives a client that is gone before its keep-alive is set", async () => {
+Deno.test("ConnectionAcceptor.accept() has keepalive switched on a little later", async () => {
   await using it = acceptorWith();
-  const gone = Object.assign(saying("last words\n"), {
-    setKeepAlive() {
-      throw new Deno.errors.ConnectionReset("Invalid argument (os error 22)");
-    },
+  let isOn = false;
+  const conn = Object.assign(saying("hello\n"), {
+    setKeepAlive: (on: boolean) => void (isOn = on),
   });
-  await it.arrive(gone);
-  await turn();
-  assertEquals(it.records.length, 1);
+  await it.arrive(conn);
+  assertEquals(isOn, false);
+  const { dueAtMs } = it.keepAlive;
+  assert(dueAtMs > performance.now() && dueAtMs < performance.now() + 1000);
+  for (const _ of it.keepAlive.onDue());
+  assertEquals(isOn, true);
 });

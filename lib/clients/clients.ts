@@ -7,6 +7,7 @@
 import { POLLERR, POLLHUP, POLLIN, type Source } from "../../poller.ts";
 import type { Admission } from "../accept/admission.ts";
 import type { Arrival, Origin } from "../accept/acceptor.ts";
+import type { KeepAlive } from "../accept/keep_alive.ts";
 import type { NameTable } from "../accept/names.ts";
 import { type Deadline, IdleQueue, type Steps } from "../loop/deadlines.ts";
 import type { Multiplexer } from "../loop/selector.ts";
@@ -31,6 +32,7 @@ export interface ClientsOptions extends ClientContext {
   readonly flushAfterMs: number;
   readonly logWriter: Pick<LogWriter, "talked" | "waitingBytes">;
   readonly admission: Pick<Admission, "left">;
+  readonly keepAlive: Pick<KeepAlive, "delete">;
   readonly tasks: TaskQueue;
   readonly internalErrors: InternalErrors;
 }
@@ -232,7 +234,8 @@ export class Clients implements Audience, ClientOwner {
   /** Frees all first, so that a client whose last line cannot be recorded leaves nothing behind. */
   disconnect(client: Client, reason: DisconnectReason): void {
     if (!this.#clients.delete(client.socket)) return;
-    const { multiplexer, admission, recorder, hints } = this.#options;
+    const { multiplexer, admission, keepAlive, recorder, hints } = this.#options;
+    keepAlive.delete(client.socket);
     this.#idle.delete(client);
     hints.delete(client);
     this.#prompts.delete(client);

@@ -48,6 +48,7 @@ function clientsOf(options: Partial<RecordingOptions> = {}) {
       },
     },
     admission: { left: () => void left++ },
+    keepAlive: { delete() {} },
     tasks: new TaskQueue(() => {}),
     hints: new ClientHints({
       isPlain: false,

@@ -3,6 +3,7 @@ import "../../lib/accept/acceptor_test.ts";
 import "../../lib/accept/admission_test.ts";
 import "../../lib/accept/client_certificates_test.ts";
 import "../../lib/accept/handshakes_test.ts";
+import "../../lib/accept/keep_alive_test.ts";
 import "../../lib/accept/listeners_test.ts";
 import "../../lib/accept/lost_clients_test.ts";
 import "../../lib/accept/names_test.ts";
