@@ -148,6 +148,8 @@ const LARGE_READ_BYTES = 64 * 1024;
 /** Bounds what large reads can hold; the other sources make do with small ones. */
 const MAX_LARGE_READS = 128;
 const SLAB_BYTES = 1024 * 1024;
+/** Small buffers that were used and are kept for first reads: a burst has so many under way. */
+const RESERVED_BUFFERS = 512;
 /** What outboxes use again: so many pieces of memory, of such sizes. */
 const MAX_SPARES = 8;
 const MIN_SPARE_BYTES = 4 * 1024;
@@ -2056,7 +2058,7 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
 
   startRead(): void {
     if (this.mayRead()) {
-      this.#buffer = takeBuffer(this.#readsLarge);
+      this.#buffer = takeBuffer(this.#readsLarge, this.changes === 0);
       this.#start = this.#end = 0;
       this.#read(this.#buffer);
     } else if (this.mayReadOn()) {
@@ -2600,17 +2602,22 @@ function copy(
 /** Buffers of one size, cut from slabs so that untouched ones cost no memory, and used again. */
 class BufferPool {
   readonly #size: number;
+  /** So many used buffers are kept for those who probably use them. */
+  readonly #reserve: number;
   readonly #free: Uint8Array[] = [];
   #slab: Uint8Array = NOTHING;
   /** Buffers taken and not given back. */
   taken = 0;
 
-  constructor(size: number) {
+  constructor(size: number, reserve: number) {
     this.#size = size;
+    this.#reserve = reserve;
   }
 
-  take(): Uint8Array {
+  /** Memory that was used is for those who probably use it: `isLikely`. */
+  take(isLikely: boolean): Uint8Array {
     this.taken++;
+    if (!isLikely && this.#free.length <= this.#reserve) return this.#cut();
     return this.#free.pop() ?? this.#cut();
   }
 
@@ -2627,11 +2634,16 @@ class BufferPool {
   }
 }
 
-const smallBuffers = new BufferPool(SMALL_READ_BYTES);
-const largeBuffers = new BufferPool(LARGE_READ_BYTES);
+const smallBuffers = new BufferPool(SMALL_READ_BYTES, RESERVED_BUFFERS);
+const largeBuffers = new BufferPool(LARGE_READ_BYTES, 0);
 
-function takeBuffer(isLarge: boolean): Uint8Array {
-  return (isLarge && largeBuffers.taken < MAX_LARGE_READS ? largeBuffers : smallBuffers).take();
+/**
+ * Who has just connected will say something; who has said it may be quiet for long, and its
+ * next read gets memory that costs nothing until it is used.
+ */
+function takeBuffer(isLarge: boolean, isFirst: boolean): Uint8Array {
+  const pool = isLarge && largeBuffers.taken < MAX_LARGE_READS ? largeBuffers : smallBuffers;
+  return pool.take(isFirst);
 }
 
 function giveBuffer(buffer: Uint8Array): void {

@@ -171,7 +171,10 @@ export class Client implements FrameSink {
   /** Records what was received, and sends it back if that is asked for. */
   #take(count: number): ReadResult | undefined {
     const { input, isEchoing, hints } = this.#context;
-    if (this.#isForLogOnly && !hints.wants(this, count)) return;
+    if (this.#isForLogOnly) {
+      if (hints.wants(this, count)) hints.heard(this, input.last(count));
+      return;
+    }
     const received = input.last(count);
     const receivedBytes = this.bytes;
     const fault = this.#record(received);
