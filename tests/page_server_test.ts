@@ -83,7 +83,8 @@ Deno.test({
     await browser.until(logHas("| before"));
     await browser.hide(true);
     await writeAll(alice, encode("while hidden\n".repeat(1500)));
-    await browser.until(`fetch("healthz").then(() => true)`);
+    await browser.until(`fetch("metrics").then((answer) => answer.text())
+      .then((metrics) => metrics.includes("earshot_lines_total 1501\\n"))`);
     await browser.hide(false);
     await browser.until(logHas("records not shown here, the log has them"));
     const missing = await browser.value<number>(`Number(

@@ -154,7 +154,7 @@ export class Browser implements AsyncDisposable {
   async until(expression: string): Promise<void> {
     const deadlineMs = performance.now() + PATIENCE_MS;
     const condition =
-      `(() => { try { return Boolean(${expression}); } catch { return false; } })()`;
+      `(async () => { try { return Boolean(await (${expression})); } catch { return false; } })()`;
     while (!await this.value<boolean>(condition)) await patience(deadlineMs, expression);
   }
 
