@@ -51,6 +51,7 @@ import { UsageError } from "./lib/cli/option.ts";
 import type { Config } from "./lib/cli/options.ts";
 import { completeConfig, parseConfig } from "./lib/cli/parse.ts";
 import { handleSignals, hasTerminal, processIo } from "./lib/cli/process.ts";
+import { reload } from "./lib/cli/reload.ts";
 import type { Steps } from "./lib/loop/deadlines.ts";
 import { LostClients } from "./lib/accept/lost_clients.ts";
 import { NameTable } from "./lib/accept/names.ts";
@@ -193,12 +194,16 @@ async function start(config: Config, given: Io): Promise<Server> {
   };
   const parts = buildServer(config, opened);
   resources.defer(() => parts.multiplexer.close());
-  for (const [i, { greeting }] of listening.entries()) {
+  await sayAll(listening.map(({ greeting }) => greeting), say, messages);
+  if (parts.web) say(parts.web.greeting);
+  return new LogServer(parts, opened, resources.move());
+}
+
+async function sayAll(greetings: readonly string[], say: Say, messages: Messages): Promise<void> {
+  for (const [i, greeting] of greetings.entries()) {
     say(greeting);
     if (i % GREETINGS_AT_ONCE === GREETINGS_AT_ONCE - 1) await messages.taken();
   }
-  if (parts.web) say(parts.web.greeting);
-  return new LogServer(parts, opened, resources.move());
 }
 
 /** The server: listen, poll, dispatch, write, stop. */
@@ -250,9 +255,9 @@ class LogServer implements Server {
 
   /** One round: whoever is ready is served, what is due is done, then the log is written. */
   async #round(limitMs: number): Promise<boolean> {
-    const { multiplexer, recorder, logWriter, tasks } = this.#parts;
+    const { multiplexer, recorder, logWriter, tasks, deadlines } = this.#parts;
     const polledAtMs = performance.now();
-    const dueAtMs = this.#dueAtMs;
+    const { dueAtMs } = deadlines;
     const timeoutMs = Math.min(limitMs, msUntil(dueAtMs, polledAtMs));
     const isLate = this.#unserved.length > 0;
     const ready = isLate ? this.#unserved : await multiplexer.poll(timeoutMs);
@@ -263,7 +268,7 @@ class LogServer implements Server {
     this.#unserved = await this.#dispatch(ready, startMs + ROUND_MS);
     if (!tasks.isEmpty) await this.#run(tasks.run());
     // Due by the time before the poll: whoever spoke while the process stood still has been read.
-    if (dueAtMs <= polledAtMs) await this.#run(this.#doWhatIsDue(polledAtMs));
+    if (dueAtMs <= polledAtMs) await this.#run(deadlines.onDue(polledAtMs));
     await this.#flush();
     return ready.length > 0;
   }
@@ -346,22 +351,9 @@ class LogServer implements Server {
     }
   }
 
-  *#doWhatIsDue(nowMs: number): Steps {
-    for (const deadline of this.#parts.deadlines) {
-      if (deadline.dueAtMs <= nowMs) yield* deadline.onDue(nowMs) ?? [];
-    }
-  }
-
   /** Time in which the process stood still does not make a client idle. */
   #noticeStandstill(oversleptMs: number): void {
     if (oversleptMs > STOOD_STILL_MS) this.#parts.clients.lost(oversleptMs);
-  }
-
-  /** When something has to be done next. */
-  get #dueAtMs(): number {
-    let dueAtMs = Infinity;
-    for (const deadline of this.#parts.deadlines) dueAtMs = Math.min(dueAtMs, deadline.dueAtMs);
-    return dueAtMs;
   }
 
   stop(): void {
@@ -418,37 +410,11 @@ class LogServer implements Server {
   }
 
   reload(): boolean {
-    const { logWriter, multiplexer } = this.#parts;
-    const { tls, names } = this.#opened;
-    const done = [
-      ...tls && this.#reloads("certificates", () => tls.reload()) ? ["certificates read"] : [],
-      ...names.hasFile && this.#reloads("names", () => this.#readNames()) ? ["names read"] : [],
-    ];
-    // Last, for it may be done at once, or only when a write has ended.
-    const hasFile = logWriter.reopen(() => this.#sayReloaded(["output opened anew", ...done]));
-    if (!hasFile) this.#sayReloaded(done);
+    const { logWriter, datagrams, multiplexer } = this.#parts;
+    const { tls, names, say } = this.#opened;
+    const hasAnything = reload({ logWriter, tls, names, datagrams, say });
     multiplexer.wake();
-    return hasFile || tls !== undefined || names.hasFile;
-  }
-
-  /** Whether something could be read anew; if not, that is said. */
-  #reloads(what: string, reload: () => void): boolean {
-    try {
-      reload();
-      return true;
-    } catch (error) {
-      this.#opened.say(`earshot: ${(error as Error).message}; the old ${what} stay`);
-      return false;
-    }
-  }
-
-  #readNames(): void {
-    this.#opened.names.reload();
-    this.#parts.datagrams.forgetNames();
-  }
-
-  #sayReloaded(done: readonly string[]): void {
-    if (done.length > 0) this.#opened.say(`earshot: SIGHUP: ${done.join(", ")}`);
+    return hasAnything;
   }
 
   get unseen(): readonly string[] {

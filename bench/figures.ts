@@ -39,7 +39,7 @@ export function figureOf(
 }
 
 /** By round. */
-export function valuesOf(
+function valuesOf(
   runs: readonly Run[],
   load: string,
   server: string,

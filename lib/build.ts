@@ -27,7 +27,7 @@ import { parseReplyRule, Replies } from "./clients/replies.ts";
 import { createDecodingFramer, isUtf16 } from "./framing/encodings.ts";
 import type { Framer, Framing } from "./framing/framing.ts";
 import type { Io } from "./io.ts";
-import { type Deadline, Interval } from "./loop/deadlines.ts";
+import { type Deadline, Deadlines, Interval } from "./loop/deadlines.ts";
 import { type Multiplexer, Selector } from "./loop/selector.ts";
 import { TaskQueue } from "./loop/task_queue.ts";
 import { InternalErrors } from "./messages.ts";
@@ -77,7 +77,8 @@ export interface ServerParts {
   readonly web: Web | undefined;
   readonly stats: Stats;
   readonly ending: Ending;
-  readonly deadlines: readonly Deadline[];
+  /** All that has to be done at a time. */
+  readonly deadlines: Deadlines;
   readonly internalErrors: InternalErrors;
   /** Says the summary of what was counted. */
   readonly report: () => void;
@@ -117,7 +118,15 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     web,
     stats,
     ending,
-    deadlines: [admission, keepAlive, ...clients.deadlines, hints, datagrams, ...periodic, ending],
+    deadlines: new Deadlines([
+      admission,
+      keepAlive,
+      ...clients.deadlines,
+      hints,
+      datagrams,
+      ...periodic,
+      ending,
+    ]),
     internalErrors,
     report,
   };

@@ -22,7 +22,7 @@ import { type Established, SessionStream } from "./session_stream.ts";
 import { handshakeErrorOf } from "./tls_faults.ts";
 import type { TlsMaterial } from "./tls_files.ts";
 import { TlsSession } from "./tls_session.ts";
-import { sayFarewell } from "./tls_transport.ts";
+import { sayFarewell } from "./farewell.ts";
 import type { TlsWrapClass } from "./tls_wrap.ts";
 
 /** A handshake under way. */

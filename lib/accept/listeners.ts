@@ -133,9 +133,8 @@ function listenTcp(
   const { backlog: tcpBacklog, reusePort, isTls, lostClients } = options;
   // Without the flag Deno would end the process at reusePort.
   if (reusePort) assertUnstableNet("--reuse-port");
-  const where = `${bracketed(hostname)}:${port}`;
   const listener = opened(
-    where,
+    { transport: "tcp", hostname, port },
     () => Deno.listen({ hostname, port, tcpBacklog, reusePort }),
     others,
   );
@@ -150,9 +149,8 @@ function listenTcp(
 
 function listenUdp(hostname: string, port: number, others: readonly Listening[]): Listening {
   assertUnstableNet("--udp");
-  const where = `udp ${bracketed(hostname)}:${port}`;
   const conn = opened(
-    where,
+    { transport: "udp", hostname, port },
     () => Deno.listenDatagram({ hostname, port, transport: "udp" }),
     others,
   );
@@ -170,10 +168,9 @@ function listenUdp(hostname: string, port: number, others: readonly Listening[])
 async function listenMulticast(options: MulticastGroup): Promise<Listening> {
   assertUnstableNet("--udp");
   const { group, port, interfaces } = options;
-  const where = `udp ${bracketed(group)}:${port}`;
   const hostname = isIPv4(group) ? group : "::";
   const conn = opened(
-    where,
+    { transport: "udp", hostname: group, port },
     () => Deno.listenDatagram({ hostname, port, transport: "udp", reuseAddress: true }),
   );
   const socket = new DatagramSocket(conn);
@@ -227,46 +224,59 @@ async function listenUnix(wanted: UnixSocket): Promise<Listening> {
 
 /** `others` are those that are open already. */
 function opened<L extends Acceptor | Deno.DatagramConn>(
-  where: string,
+  place: Place,
   open: () => L,
   others: readonly Listening[] = [],
 ): L {
   try {
     return open();
   } catch (error) {
-    throw new Failure(`Cannot listen on ${where}: ${listenFault(error, where, others)}`);
+    const places = others.map(placeOf).filter((other) => other !== undefined);
+    throw new Failure(`Cannot listen on ${placeText(place)}: ${listenFault(error, place, places)}`);
   }
 }
 
 /** What the system says, with what would be right where that is known. */
-function listenFault(error: unknown, where: string, others: readonly Listening[]): string {
+function listenFault(error: unknown, place: Place, others: readonly Place[]): string {
   const reason = reasonOf(error);
-  const other = others.map(placeOf).find((place) => sharesPort(place, where));
-  if (error instanceof Deno.errors.AddrInUse && other) return `${other} has that port already`;
+  const other = others.find((one) => sharesPort(one, place));
+  if (error instanceof Deno.errors.AddrInUse && other) {
+    return `${placeText(other)} has that port already`;
+  }
   if (codeOf(error) === "EADDRNOTAVAIL" || error instanceof Deno.errors.AddrNotAvailable) {
     return "that is no address of this machine, --host 0.0.0.0 is every IPv4 one";
   }
-  const [, port = "0"] = /:(\d+)$/.exec(where) ?? [];
-  if (error instanceof Deno.errors.PermissionDenied && Number(port) < PRIVILEGED_PORTS) {
+  if (error instanceof Deno.errors.PermissionDenied && place.port < PRIVILEGED_PORTS) {
     return `${reason}; ports below ${PRIVILEGED_PORTS} are root's, 5140 would do`;
   }
-  const isZoneless = /^(?:udp )?\[fe[89ab][^%\]]*\]/i.test(where);
+  const isZoneless = /^fe[89ab][^%]*$/i.test(place.hostname);
   return isZoneless ? `${reason}; it needs its zone, such as fe80::1%eth0` : reason;
 }
 
-/** As in messages: `127.0.0.1:1234`, `udp [::1]:514`; "" for a Unix socket. */
-function placeOf({ kind, socket }: Listening): string {
-  const addr = socket instanceof ServerSocket ? socket.addr : socket.localAddr;
-  if (!addr || !("hostname" in addr)) return "";
-  return `${kind === "datagram" ? "udp " : ""}${bracketed(addr.hostname)}:${addr.port}`;
+/** Where something listens, or is to. */
+interface Place {
+  readonly transport: "tcp" | "udp";
+  readonly hostname: string;
+  readonly port: number;
 }
 
-const PLACE_REGEXP = /^(udp )?(.*):(\d+)$/;
+/** `undefined` for a Unix socket. */
+function placeOf({ kind, socket }: Listening): Place | undefined {
+  const addr = socket instanceof ServerSocket ? socket.addr : socket.localAddr;
+  if (!addr || !("hostname" in addr)) return undefined;
+  return { ...addr, transport: kind === "datagram" ? "udp" : "tcp" };
+}
+
+/** As in messages: `127.0.0.1:1234`, `udp [::1]:514`. */
+function placeText({ transport, hostname, port }: Place): string {
+  return `${transport === "udp" ? "udp " : ""}${bracketed(hostname)}:${port}`;
+}
 
 /** Whether one place takes the other's port: at the same address, or at all of them. */
-function sharesPort(one: string, other: string): boolean {
-  const [, udp, host = "", port] = PLACE_REGEXP.exec(one) ?? [];
-  const [, otherUdp, otherHost = "", otherPort] = PLACE_REGEXP.exec(other) ?? [];
-  if (port === undefined || port !== otherPort || udp !== otherUdp) return false;
-  return host === otherHost || [host, otherHost].some((host) => /^(0\.0\.0\.0|\[::\])$/.test(host));
+function sharesPort(one: Place, other: Place): boolean {
+  if (one.port !== other.port || one.transport !== other.transport) return false;
+  const hostnames = [one.hostname, other.hostname];
+  return one.hostname === other.hostname || hostnames.some((name) => EVERYWHERE.has(name));
 }
+
+const EVERYWHERE: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);

@@ -9,14 +9,12 @@ import { Duplex } from "node:stream";
 import type { ByteStream } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
 import { type Sink, writeAll } from "../io.ts";
+import { closeQuietly, FAREWELL_MS, readToEnd } from "./farewell.ts";
 import { RecordSplitter } from "./tls_records.ts";
 
 const SMALL_READ_BYTES = 4 * 1024;
 /** The most that is read at a time, and with it the most plain text that is held for a reader. */
 const READ_BYTES = 64 * 1024;
-
-/** How long a client that is closed may take to make room for close_notify, or read its alert. */
-export const FAREWELL_MS = 100;
 
 /** Carries the ciphertext between a stream and `node:tls`, where nobody would listen to a failure. */
 export class TlsTransport extends Duplex {
@@ -156,35 +154,6 @@ export class TlsTransport extends Duplex {
     super.destroy();
     this.isGivenUp = true;
     closeQuietly(this.below);
-  }
-}
-
-/** Sends an alert, and closes the stream when the client has had the time to read it. */
-export async function sayFarewell(stream: ByteStream, alert: Uint8Array): Promise<void> {
-  const timer = setTimeout(() => closeQuietly(stream), FAREWELL_MS);
-  try {
-    await writeAll(stream as Sink, alert);
-    await readToEnd(stream);
-  } catch {
-    // It is gone.
-  }
-  clearTimeout(timer);
-  closeQuietly(stream);
-}
-
-/** What a client has sent and nobody read would make the close a reset, which could overtake the alert. */
-async function readToEnd(stream: ByteStream): Promise<void> {
-  await stream.closeWrite?.();
-  const bytes = new Uint8Array(SMALL_READ_BYTES);
-  while (await stream.read(bytes) !== null);
-}
-
-/** Closes a stream that may have been closed before, to end a handshake. */
-export function closeQuietly(stream: ByteStream): void {
-  try {
-    stream.close?.();
-  } catch {
-    // A second close throws.
   }
 }
 

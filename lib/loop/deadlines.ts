@@ -18,6 +18,27 @@ export interface Deadline {
   onDue(nowMs: number): Steps | void;
 }
 
+/** Several as one: when the first of them is due, all that are due are done. */
+export class Deadlines implements Deadline {
+  readonly #deadlines: readonly Deadline[];
+
+  constructor(deadlines: readonly Deadline[]) {
+    this.#deadlines = deadlines;
+  }
+
+  get dueAtMs(): number {
+    let dueAtMs = Infinity;
+    for (const deadline of this.#deadlines) dueAtMs = Math.min(dueAtMs, deadline.dueAtMs);
+    return dueAtMs;
+  }
+
+  *onDue(nowMs: number): Steps {
+    for (const deadline of this.#deadlines) {
+      if (deadline.dueAtMs <= nowMs) yield* deadline.onDue(nowMs) ?? [];
+    }
+  }
+}
+
 /** Whoever was heard, in the order of hearing, so that only the silent ones are looked at. */
 export class IdleQueue<T> implements Deadline {
   readonly #limitMs: number;

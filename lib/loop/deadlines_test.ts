@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { IdleQueue } from "./deadlines.ts";
+import { Deadlines, IdleQueue, Interval } from "./deadlines.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -112,4 +112,18 @@ Deno.test("IdleQueue lets whoever is told of one forget and hear others", () => 
   for (const _ of idleQueue.onDue(100));
   assertEquals(silent, ["a", "c"]);
   assertEquals(idleQueue.dueAtMs, 200);
+});
+
+Deno.test("Deadlines are due with the first of them, and do all that is due", () => {
+  const done: string[] = [];
+  const one = new Interval(50, 0, () => void done.push("one"));
+  const other = new Interval(70, 0, () => void done.push("other"));
+  const none = new Interval(0, 0, () => void done.push("none"));
+  const deadlines = new Deadlines([none, other, one]);
+  assertEquals(deadlines.dueAtMs, 50);
+  for (const _ of deadlines.onDue(60));
+  assertEquals([done, deadlines.dueAtMs], [["one"], 70]);
+  for (const _ of deadlines.onDue(120));
+  assertEquals(done, ["one", "other", "one"]);
+  assertEquals(new Deadlines([]).dueAtMs, Infinity);
 });

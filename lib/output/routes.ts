@@ -9,13 +9,7 @@ import { Buffer } from "node:buffer";
 import type { Log, RecordSink } from "../records/log.ts";
 import type { ConnectionEvent, RunEvent, Sent, Subject, Target } from "../records/records.ts";
 import type { Part } from "./output.ts";
-import {
-  FOR_ALL,
-  type PathDate,
-  pathDate,
-  type PathFields,
-  type PathTemplate,
-} from "./path_template.ts";
+import { FOR_ALL, pathDate, type PathFields, type PathTemplate } from "./path_template.ts";
 
 export interface RoutesOptions {
   readonly template: PathTemplate;
@@ -71,7 +65,7 @@ export class Routes {
     const byPath = new Map<string, Uint8Array[]>();
     let start = 0;
     for (const { fields, endBytes } of this.#spans) {
-      const path = pathOf(template, fields, date);
+      const path = template.fill(fields, date);
       const piece = bytes.subarray(start, endBytes);
       start = endBytes;
       const pieces = byPath.get(path);
@@ -85,10 +79,6 @@ export class Routes {
 
 function joined(pieces: readonly Uint8Array[]): Uint8Array {
   return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
-}
-
-function pathOf(template: PathTemplate, fields: PathFields, date: PathDate): string {
-  return template.fill(fields, date);
 }
 
 /** Records for the file of one subject. */

@@ -11,7 +11,7 @@ import { jsonOf, type Remembered, sizeOf } from "../records/remembered.ts";
 
 const RECORDS_PER_SECOND = 1000;
 /** So many are sent at once. */
-export const BURST_RECORDS = 500;
+const BURST_RECORDS = 500;
 /** So many can be sent from one tick to the next. */
 const TICK_RECORDS = 100;
 

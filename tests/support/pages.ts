@@ -23,7 +23,7 @@ export function read(path: string): string {
 }
 
 /** A page without its fenced blocks. */
-export function proseOf(path: string): string {
+function proseOf(path: string): string {
   return read(path).replaceAll(/^```.*?^```$/gms, "");
 }
 
