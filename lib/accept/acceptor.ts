@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type ServerSocket, Socket, type Source } from "../../poller.ts";
+import { type ByteStream, type ServerSocket, Socket, type Source } from "../../poller.ts";
 import { type Peer, peerOf } from "../addresses.ts";
 import type { Admission } from "./admission.ts";
 import type { HandshakeOutcome, Handshakes } from "./handshakes.ts";
@@ -78,16 +78,22 @@ export class ConnectionAcceptor {
   }
 
   #onAccepted(accepted: Accepted, isTls: boolean): void {
-    const { admission, handshakes, clients, keepAlive } = this.#options;
-    const { socket, peer } = accepted;
+    const { admission, handshakes } = this.#options;
+    const { peer } = accepted;
     const isProxy = handshakes.isProxy(peer);
     const refusal = isProxy ? admission.isDenied(peer) && NOT_ALLOWED : admission.refusalOf(peer);
     if (refusal) return this.#refuse(accepted, refusal);
-    keepAlive.add(socket, performance.now());
     admission.enter();
     if (!isProxy) admission.count(peer);
     if (isProxy || isTls) this.#shakeHands(accepted, isTls);
-    else clients.connect(accepted);
+    else this.#connect(accepted, accepted.socket.stream);
+  }
+
+  /** `connection` is what was accepted, below TLS. */
+  #connect(arrival: Arrival, connection: ByteStream): void {
+    const { keepAlive, clients } = this.#options;
+    keepAlive.add(arrival.socket, connection, performance.now());
+    clients.connect(arrival);
   }
 
   #refuse({ socket, peer, to }: Accepted, reason: string): void {
@@ -127,7 +133,7 @@ export class ConnectionAcceptor {
     counted: Peer | undefined,
     arrived: HandshakeOutcome & { tag: "arrived" },
   ): void {
-    const { admission, clients } = this.#options;
+    const { admission } = this.#options;
     const { stream, peer, through, certificate } = arrived;
     const { to } = accepted;
     const socket = stream === accepted.socket.stream ? accepted.socket : new Socket(stream);
@@ -138,6 +144,6 @@ export class ConnectionAcceptor {
       return this.#refuse({ socket, peer, to }, refusal);
     }
     if (!counted) admission.count(peer);
-    clients.connect({ socket, peer, to, through, certificate });
+    this.#connect({ socket, peer, to, through, certificate }, accepted.socket.stream);
   }
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Socket } from "../../poller.ts";
+import type { ByteStream, Socket } from "../../poller.ts";
 import type { Deadline, Steps } from "../loop/deadlines.ts";
 
 /** How long nobody may have come, and how long it waits at most. */
@@ -16,31 +16,33 @@ const AT_ONCE = 256;
 
 /** Those for whom it is not on yet. */
 export class KeepAlive implements Deadline {
-  readonly #sockets = new Set<Socket>();
+  /** With their connections, which TLS may hide. */
+  readonly #connections = new Map<Socket, ByteStream>();
   #firstAtMs = 0;
   #lastAtMs = 0;
 
   /** Takes in one who has come at `nowMs`, by `performance.now()`. */
-  add(socket: Socket, nowMs: number): void {
-    if (this.#sockets.size === 0) this.#firstAtMs = nowMs;
+  add(socket: Socket, connection: ByteStream, nowMs: number): void {
+    if (this.#connections.size === 0) this.#firstAtMs = nowMs;
     this.#lastAtMs = nowMs;
-    this.#sockets.add(socket);
+    this.#connections.set(socket, connection);
   }
 
+  /** It has left. */
   delete(socket: Socket): void {
-    this.#sockets.delete(socket);
+    this.#connections.delete(socket);
   }
 
   get dueAtMs(): number {
-    if (this.#sockets.size === 0) return Infinity;
+    if (this.#connections.size === 0) return Infinity;
     return Math.min(this.#lastAtMs + CALM_MS, this.#firstAtMs + PATIENCE_MS);
   }
 
   *onDue(): Steps {
     let left = AT_ONCE;
-    for (const socket of this.#sockets) {
-      this.#sockets.delete(socket);
-      keepAlive(socket);
+    for (const [socket, connection] of this.#connections) {
+      this.#connections.delete(socket);
+      keepAlive(connection);
       if (--left === 0) return;
       yield;
     }
@@ -48,9 +50,9 @@ export class KeepAlive implements Deadline {
 }
 
 /** That takes two hours: Deno can only switch it on or off. */
-function keepAlive({ stream }: Socket): void {
+function keepAlive(connection: ByteStream): void {
   try {
-    (stream as Partial<Deno.TcpConn>).setKeepAlive?.(true);
+    (connection as Partial<Deno.TcpConn>).setKeepAlive?.(true);
   } catch {
     // The peer is gone already; reading tells.
   }

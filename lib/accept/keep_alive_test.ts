@@ -4,10 +4,12 @@ import { KeepAlive } from "./keep_alive.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
-/** A connection that notes when keepalive is switched on. */
-function socketNoting(set: () => void): Socket {
-  const stream = { read: () => new Promise<number>(() => {}), setKeepAlive: set };
-  return new Socket(stream);
+/** Adds one whose connection calls `set` when keepalive is switched on. */
+function add(keepAlive: KeepAlive, nowMs: number, set = () => {}): Socket {
+  const connection = { read: () => new Promise<number>(() => {}), setKeepAlive: set };
+  const socket = new Socket(connection);
+  keepAlive.add(socket, connection, nowMs);
+  return socket;
 }
 
 function run(keepAlive: KeepAlive): void {
@@ -17,9 +19,9 @@ function run(keepAlive: KeepAlive): void {
 Deno.test("KeepAlive is due when nobody has come for a while", () => {
   const keepAlive = new KeepAlive();
   assertEquals(keepAlive.dueAtMs, Infinity);
-  keepAlive.add(socketNoting(() => {}), 1000);
+  add(keepAlive, 1000);
   assertEquals(keepAlive.dueAtMs, 1100);
-  keepAlive.add(socketNoting(() => {}), 1050);
+  add(keepAlive, 1050);
   assertEquals(keepAlive.dueAtMs, 1150);
   run(keepAlive);
   assertEquals(keepAlive.dueAtMs, Infinity);
@@ -27,14 +29,14 @@ Deno.test("KeepAlive is due when nobody has come for a while", () => {
 
 Deno.test("KeepAlive is due within two seconds while more and more come", () => {
   const keepAlive = new KeepAlive();
-  for (let ms = 1000; ms <= 2990; ms += 10) keepAlive.add(socketNoting(() => {}), ms);
+  for (let ms = 1000; ms <= 2990; ms += 10) add(keepAlive, ms);
   assertEquals(keepAlive.dueAtMs, 3000);
 });
 
 Deno.test("KeepAlive switches it on once for each, a few hundred at once", () => {
   const keepAlive = new KeepAlive();
   const counts = new Array(1000).fill(0);
-  for (const i of counts.keys()) keepAlive.add(socketNoting(() => counts[i]++), i);
+  for (const i of counts.keys()) add(keepAlive, i, () => counts[i]++);
   run(keepAlive);
   const atOnce = counts.reduce((sum, count) => sum + count, 0);
   assertEquals(atOnce > 0 && atOnce < 500, true);
@@ -45,13 +47,12 @@ Deno.test("KeepAlive switches it on once for each, a few hundred at once", () =>
 Deno.test("KeepAlive forgets who has left, and outlives who is gone", () => {
   const keepAlive = new KeepAlive();
   const asked: string[] = [];
-  const left = socketNoting(() => void asked.push("left"));
-  const gone = socketNoting(() => {
+  const left = add(keepAlive, 0, () => void asked.push("left"));
+  add(keepAlive, 0, () => {
     asked.push("gone");
     throw new Deno.errors.ConnectionReset("Invalid argument (os error 22)");
   });
-  const there = socketNoting(() => void asked.push("there"));
-  for (const socket of [left, gone, there]) keepAlive.add(socket, 0);
+  add(keepAlive, 0, () => void asked.push("there"));
   keepAlive.delete(left);
   run(keepAlive);
   assertEquals(asked, ["gone", "there"]);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import type { ByteStream } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
 import { type Sink, writeAll } from "../io.ts";
@@ -125,11 +126,10 @@ export class SessionStream implements ByteStream {
   }
 
   async #send(output: Uint8Array): Promise<void> {
-    const held = this.#held;
+    const bytes = this.#held.length > 0 ? Buffer.concat([this.#held, output]) : output;
     this.#held = NO_BYTES;
     this.#unwritten++;
-    const before = this.#written;
-    this.#written = this.#writeBehind(before, held, output);
+    this.#written = this.#writeBehind(this.#written, bytes);
     try {
       await this.#written;
     } finally {
@@ -137,12 +137,9 @@ export class SessionStream implements ByteStream {
     }
   }
 
-  async #writeBehind(
-    before: Promise<void> | undefined,
-    ...chunks: readonly Uint8Array[]
-  ): Promise<void> {
+  async #writeBehind(before: Promise<void> | undefined, bytes: Uint8Array): Promise<void> {
     await before;
-    for (const chunk of chunks) await writeAll(this.#below as Sink, chunk);
+    await writeAll(this.#below as Sink, bytes);
   }
 
   /** Sends close_notify, and then FIN. */
