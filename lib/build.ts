@@ -87,7 +87,7 @@ export interface ServerParts {
 export function buildServer(config: Config, opened: Opened): ServerParts {
   const { say } = opened;
   const core = coreOf(config, opened);
-  const { multiplexer, tasks, keepAlive, stats, internalErrors } = core;
+  const { multiplexer, tasks, stats, internalErrors } = core;
   const recording = recordingOf(config, opened, core);
   const { recorder, logWriter, ending } = recording;
   const replies = repliesOf(config);
@@ -96,7 +96,8 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const hints = new ClientHints({ isPlain, framing: hintedFraming(config), say });
   const clients = clientsOf(config, opened, { core, recording, replies, admission, hints });
   const handshakes = handshakesOf(config, admission);
-  const acceptor = acceptorOf(opened, { core, admission, handshakes, clients });
+  const keepAlive = new KeepAlive((socket) => clients.has(socket));
+  const acceptor = acceptorOf(opened, { core, admission, handshakes, clients, keepAlive });
   const datagrams = datagramsOf(config, opened, { core, recording, replies });
   const interactive = interactiveOf(config, opened, { clients, datagrams, recorder });
   const stdin = stdinOf(config, opened, multiplexer);
@@ -137,7 +138,6 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
 interface Core {
   readonly multiplexer: Multiplexer;
   readonly tasks: TaskQueue;
-  readonly keepAlive: KeepAlive;
   readonly stats: Stats;
   readonly internalErrors: InternalErrors;
 }
@@ -148,7 +148,6 @@ function coreOf({ multiplexer: kind }: Config, { say, listening }: Opened): Core
   return {
     multiplexer,
     tasks: new TaskQueue(() => multiplexer.wake()),
-    keepAlive: new KeepAlive(),
     stats: new Stats(performance.now(), hearsDatagrams, () => lostOf(listening)),
     internalErrors: new InternalErrors(say),
   };
@@ -200,6 +199,7 @@ interface ForAcceptor {
   readonly admission: Admission;
   readonly handshakes: Handshakes;
   readonly clients: Clients;
+  readonly keepAlive: KeepAlive;
 }
 
 function acceptorOf({ tls, listening }: Opened, parts: ForAcceptor): ConnectionAcceptor {
@@ -210,7 +210,7 @@ function acceptorOf({ tls, listening }: Opened, parts: ForAcceptor): ConnectionA
     listening: streamsOf(listening),
     ports: portsOf(listening),
     tasks: parts.core.tasks,
-    keepAlive: parts.core.keepAlive,
+    keepAlive: parts.keepAlive,
     clients: parts.clients,
     stats: parts.core.stats,
   });
@@ -227,7 +227,7 @@ interface ForClients {
 }
 
 function clientsOf(config: Config, { dialer, names, reserve }: Opened, parts: ForClients): Clients {
-  const { multiplexer, tasks, keepAlive, stats, internalErrors } = parts.core;
+  const { multiplexer, tasks, stats, internalErrors } = parts.core;
   const { recorder, logWriter, watchedEnding, history, rawLog } = parts.recording;
   const createFramer = framerOf(config);
   const maxReadBytes = createFramer ? maxFrameBytes(parts.replies) : READ_BYTES.reads;
@@ -261,7 +261,6 @@ function clientsOf(config: Config, { dialer, names, reserve }: Opened, parts: Fo
     flushAfterMs,
     logWriter,
     admission: parts.admission,
-    keepAlive,
     tasks,
     internalErrors,
   });

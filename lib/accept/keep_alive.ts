@@ -6,7 +6,7 @@
  */
 
 import type { ByteStream, Socket } from "../../poller.ts";
-import type { Deadline, Steps } from "../loop/deadlines.ts";
+import type { Deadline } from "../loop/deadlines.ts";
 
 /** How long nobody may have come, and how long it waits at most. */
 const CALM_MS = 100;
@@ -14,37 +14,38 @@ const PATIENCE_MS = 2000;
 /** So many at once take 2 ms. */
 const AT_ONCE = 256;
 
-/** Those for whom it is not on yet. */
+/** One for whom it is not on yet, and the connection, which TLS may hide. */
+interface Newcomer {
+  readonly socket: Socket;
+  readonly connection: ByteStream;
+}
+
 export class KeepAlive implements Deadline {
-  /** With their connections, which TLS may hide. */
-  readonly #connections = new Map<Socket, ByteStream>();
+  readonly #isThere: (socket: Socket) => boolean;
+  #newcomers: Newcomer[] = [];
   #firstAtMs = 0;
   #lastAtMs = 0;
 
-  /** Takes in one who has come at `nowMs`, by `performance.now()`. */
-  add(socket: Socket, connection: ByteStream, nowMs: number): void {
-    if (this.#connections.size === 0) this.#firstAtMs = nowMs;
-    this.#lastAtMs = nowMs;
-    this.#connections.set(socket, connection);
+  /** `isThere` tells whether one has not left. */
+  constructor(isThere: (socket: Socket) => boolean) {
+    this.#isThere = isThere;
   }
 
-  /** It has left. */
-  delete(socket: Socket): void {
-    this.#connections.delete(socket);
+  /** Takes in one who has come at `nowMs`, by `performance.now()`. */
+  add(socket: Socket, connection: ByteStream, nowMs: number): void {
+    if (this.#newcomers.length === 0) this.#firstAtMs = nowMs;
+    this.#lastAtMs = nowMs;
+    this.#newcomers.push({ socket, connection });
   }
 
   get dueAtMs(): number {
-    if (this.#connections.size === 0) return Infinity;
+    if (this.#newcomers.length === 0) return Infinity;
     return Math.min(this.#lastAtMs + CALM_MS, this.#firstAtMs + PATIENCE_MS);
   }
 
-  *onDue(): Steps {
-    let left = AT_ONCE;
-    for (const [socket, connection] of this.#connections) {
-      this.#connections.delete(socket);
-      keepAlive(connection);
-      if (--left === 0) return;
-      yield;
+  onDue(): void {
+    for (const { socket, connection } of this.#newcomers.splice(0, AT_ONCE)) {
+      if (this.#isThere(socket)) keepAlive(connection);
     }
   }
 }

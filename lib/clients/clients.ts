@@ -4,10 +4,9 @@
  * @module
  */
 
-import { POLLERR, POLLHUP, POLLIN, type Source } from "../../poller.ts";
+import { POLLERR, POLLHUP, POLLIN, type Socket, type Source } from "../../poller.ts";
 import type { Admission } from "../accept/admission.ts";
 import type { Arrival, Origin } from "../accept/acceptor.ts";
-import type { KeepAlive } from "../accept/keep_alive.ts";
 import type { NameTable } from "../accept/names.ts";
 import { type Deadline, IdleQueue, type Steps } from "../loop/deadlines.ts";
 import type { Multiplexer } from "../loop/selector.ts";
@@ -32,7 +31,6 @@ export interface ClientsOptions extends ClientContext {
   readonly flushAfterMs: number;
   readonly logWriter: Pick<LogWriter, "talked" | "waitingBytes">;
   readonly admission: Pick<Admission, "left">;
-  readonly keepAlive: Pick<KeepAlive, "delete">;
   readonly tasks: TaskQueue;
   readonly internalErrors: InternalErrors;
 }
@@ -58,6 +56,11 @@ export class Clients implements Audience, ClientOwner {
 
   get size(): number {
     return this.#clients.size;
+  }
+
+  /** Whether it is the socket of one of them. */
+  has(socket: Socket): boolean {
+    return this.#clients.has(socket);
   }
 
   [Symbol.iterator](): Iterator<Client> {
@@ -234,8 +237,7 @@ export class Clients implements Audience, ClientOwner {
   /** Frees all first, so that a client whose last line cannot be recorded leaves nothing behind. */
   disconnect(client: Client, reason: DisconnectReason): void {
     if (!this.#clients.delete(client.socket)) return;
-    const { multiplexer, admission, keepAlive, recorder, hints } = this.#options;
-    keepAlive.delete(client.socket);
+    const { multiplexer, admission, recorder, hints } = this.#options;
     this.#idle.delete(client);
     hints.delete(client);
     this.#prompts.delete(client);

@@ -48,7 +48,6 @@ function clientsOf(options: Partial<RecordingOptions> = {}) {
       },
     },
     admission: { left: () => void left++ },
-    keepAlive: { delete() {} },
     tasks: new TaskQueue(() => {}),
     hints: new ClientHints({
       isPlain: false,
