@@ -267,6 +267,8 @@ const BAD: [args: string[], message: string][] = [
   [["-ex"], `Unknown option "-ex"`],
 
   [["-oa.log"], `Unknown option "-oa.log": did you mean -o a.log?`],
+  // Each letter of the value is that of an option, too.
+  [["-ofoo.log"], `Unknown option "-ofoo.log": did you mean -o foo.log?`],
   [["-5"], `Unknown option "-5"`],
   [["--q"], `Unknown option "--q"`],
   [["--no-echo"], `Unknown option "--no-echo"`],

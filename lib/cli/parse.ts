@@ -122,7 +122,9 @@ function* letters(arg: string, rest: string[]): Generator<Word> {
   const [, joined = "", value] = /^-([A-Za-z]+)([^A-Za-z].*)?$/s.exec(arg) ?? [];
   const options = [...joined].map((letter) => BY_LETTER.get(letter));
   const last = options.pop();
-  if (!last || options.includes(undefined)) return yield stranger(arg, rest);
+  // `-ofoo.log` is no four options, whatever letters its value has.
+  const isJoined = options[0]?.expected !== undefined && arg.length > 3;
+  if (!last || isJoined || options.includes(undefined)) return yield stranger(arg, rest);
   for (const option of options) yield bind(option!, undefined, []);
   yield bind(last, value?.replace(/^=/, ""), rest);
 }
