@@ -259,8 +259,7 @@ class LogServer implements Server {
     const polledAtMs = performance.now();
     const { dueAtMs } = deadlines;
     const timeoutMs = Math.min(limitMs, msUntil(dueAtMs, polledAtMs));
-    const isLate = this.#unserved.length > 0;
-    const ready = isLate ? this.#unserved : await multiplexer.poll(timeoutMs);
+    const ready = this.#unserved.length > 0 ? this.#unserved : await multiplexer.poll(timeoutMs);
     const startMs = performance.now();
     this.#noticeStandstill(startMs - polledAtMs - timeoutMs);
     recorder.setTime(this.#opened.io.now());

@@ -2058,7 +2058,9 @@ abstract class ReceivingEndpoint extends SendingEndpoint {
 
   startRead(): void {
     if (this.mayRead()) {
-      this.#buffer = takeBuffer(this.#readsLarge, this.changes === 0);
+      // Nothing has come of it, and it has been sent nothing.
+      const isFirst = this.changes === 0;
+      this.#buffer = takeBuffer(this.#readsLarge, isFirst);
       this.#start = this.#end = 0;
       this.#read(this.#buffer);
     } else if (this.mayReadOn()) {

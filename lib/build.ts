@@ -104,6 +104,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
   const report = () => say(stats.summary(clients.size, performance.now()));
   const web = webOf(config, opened, { core, recording, admission, clients, interactive });
   const periodic = periodicOf(config, logWriter, report);
+  const timed = [admission, keepAlive, clients.deadlines, hints, datagrams, ...periodic, ending];
   return {
     multiplexer,
     tasks,
@@ -119,15 +120,7 @@ export function buildServer(config: Config, opened: Opened): ServerParts {
     web,
     stats,
     ending,
-    deadlines: new Deadlines([
-      admission,
-      keepAlive,
-      ...clients.deadlines,
-      hints,
-      datagrams,
-      ...periodic,
-      ending,
-    ]),
+    deadlines: new Deadlines(timed),
     internalErrors,
     report,
   };

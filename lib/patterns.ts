@@ -6,7 +6,7 @@
 
 import { Buffer } from "node:buffer";
 import { BACKSLASH, decode, encode } from "./bytes.ts";
-import { find } from "./words.ts";
+import { find } from "./swar.ts";
 
 // -- Bytes --
 

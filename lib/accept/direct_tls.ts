@@ -8,6 +8,7 @@ import type { ByteStream } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
 import { type Sink, writeAll } from "../io.ts";
 import type { ClientCertificates } from "./client_certificates.ts";
+import { sayFarewell } from "./farewell.ts";
 import { HandshakeError, SilentEnd } from "./handshake_faults.ts";
 import { RecordReader } from "./record_reader.ts";
 import {
@@ -22,7 +23,6 @@ import { type Established, SessionStream } from "./session_stream.ts";
 import { handshakeErrorOf } from "./tls_faults.ts";
 import type { TlsMaterial } from "./tls_files.ts";
 import { TlsSession } from "./tls_session.ts";
-import { sayFarewell } from "./farewell.ts";
 import type { TlsWrapClass } from "./tls_wrap.ts";
 
 /** A handshake under way. */

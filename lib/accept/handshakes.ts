@@ -9,10 +9,10 @@
 
 import type { ByteStream } from "../../poller.ts";
 import type { Networks, Peer } from "../addresses.ts";
+import { closeQuietly } from "./farewell.ts";
 import { HandshakeError, type HandshakeFault, SilentEnd } from "./handshake_faults.ts";
 import { MAX_PROXY_HEADER_BYTES, parseProxyHeader } from "./proxy_protocol.ts";
 import type { Tls } from "./tls.ts";
-import { closeQuietly } from "./farewell.ts";
 
 /** A connection as it was accepted. */
 export interface Accepted {

@@ -14,17 +14,17 @@ const PATIENCE_MS = 2000;
 /** So many at once take 2 ms. */
 const AT_ONCE = 256;
 
-/** One for whom it is not on yet, and the connection, which TLS may hide. */
 interface Newcomer {
   readonly socket: Socket;
+  /** What was accepted; TLS may hide it. */
   readonly connection: ByteStream;
+  readonly atMs: number;
 }
 
+/** Switches it on for those who have come lately. */
 export class KeepAlive implements Deadline {
   readonly #isThere: (socket: Socket) => boolean;
-  #newcomers: Newcomer[] = [];
-  #firstAtMs = 0;
-  #lastAtMs = 0;
+  readonly #newcomers: Newcomer[] = [];
 
   /** `isThere` tells whether one has not left. */
   constructor(isThere: (socket: Socket) => boolean) {
@@ -33,14 +33,14 @@ export class KeepAlive implements Deadline {
 
   /** Takes in one who has come at `nowMs`, by `performance.now()`. */
   add(socket: Socket, connection: ByteStream, nowMs: number): void {
-    if (this.#newcomers.length === 0) this.#firstAtMs = nowMs;
-    this.#lastAtMs = nowMs;
-    this.#newcomers.push({ socket, connection });
+    this.#newcomers.push({ socket, connection, atMs: nowMs });
   }
 
   get dueAtMs(): number {
-    if (this.#newcomers.length === 0) return Infinity;
-    return Math.min(this.#lastAtMs + CALM_MS, this.#firstAtMs + PATIENCE_MS);
+    const first = this.#newcomers[0];
+    const last = this.#newcomers.at(-1);
+    if (!first || !last) return Infinity;
+    return Math.min(last.atMs + CALM_MS, first.atMs + PATIENCE_MS);
   }
 
   onDue(): void {

@@ -7,8 +7,8 @@
 import type { TLSSocket } from "node:tls";
 import type { ByteStream } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
-import { tlsWords } from "./tls_faults.ts";
 import { FAREWELL_MS } from "./farewell.ts";
+import { tlsWords } from "./tls_faults.ts";
 import { ticked, type TlsTransport } from "./tls_transport.ts";
 
 const MAX_WRITE_BYTES = 64 * 1024;

@@ -8,10 +8,10 @@ import { Buffer } from "node:buffer";
 import type { ByteStream } from "../../poller.ts";
 import { NO_BYTES } from "../bytes.ts";
 import { type Sink, writeAll } from "../io.ts";
+import { closeQuietly, FAREWELL_MS } from "./farewell.ts";
 import type { RecordReader } from "./record_reader.ts";
 import { tlsWords } from "./tls_faults.ts";
 import { TlsSession } from "./tls_session.ts";
-import { closeQuietly, FAREWELL_MS } from "./farewell.ts";
 
 /** As much as a session encrypts at a time. */
 const MAX_WRITE_BYTES = 48 * 1024;

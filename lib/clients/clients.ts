@@ -8,7 +8,7 @@ import { POLLERR, POLLHUP, POLLIN, type Socket, type Source } from "../../poller
 import type { Admission } from "../accept/admission.ts";
 import type { Arrival, Origin } from "../accept/acceptor.ts";
 import type { NameTable } from "../accept/names.ts";
-import { type Deadline, IdleQueue, type Steps } from "../loop/deadlines.ts";
+import { type Deadline, Deadlines, IdleQueue, type Steps } from "../loop/deadlines.ts";
 import type { Multiplexer } from "../loop/selector.ts";
 import type { TaskQueue } from "../loop/task_queue.ts";
 import type { InternalErrors } from "../messages.ts";
@@ -43,7 +43,7 @@ export class Clients implements Audience, ClientOwner {
   readonly #idle: IdleQueue<Client>;
   readonly #prompts: IdleQueue<Client>;
   /** What is to be done when clients are silent. */
-  readonly deadlines: readonly Deadline[];
+  readonly deadlines: Deadline;
 
   constructor(options: ClientsOptions) {
     const { idleTimeoutMs, flushAfterMs } = options;
@@ -51,7 +51,8 @@ export class Clients implements Audience, ClientOwner {
     this.#prompts = new IdleQueue(flushAfterMs, (client) => this.#flush(client));
     const reason = { tag: "idle", seconds: idleTimeoutMs / 1000 } as const;
     this.#idle = new IdleQueue(idleTimeoutMs, (client) => this.disconnect(client, reason));
-    this.deadlines = [this.#prompts, this.#idle, ...options.relay?.deadlines ?? []];
+    const relayed = options.relay ? [options.relay.deadlines] : [];
+    this.deadlines = new Deadlines([this.#prompts, this.#idle, ...relayed]);
   }
 
   get size(): number {

@@ -15,7 +15,7 @@ export interface Input {
 }
 
 /** Reads that are shorter share their views: making one costs as much as framing a short line. */
-const VIEWS = 1024;
+const VIEWED_BYTES = 1024;
 
 /** One buffer, for reads of at most `maxBytes`. */
 export class SharedInput implements Input {
@@ -32,7 +32,7 @@ export class SharedInput implements Input {
   }
 
   last(count: number): Uint8Array {
-    if (count >= VIEWS) return this.#bytes.subarray(0, count);
+    if (count >= VIEWED_BYTES) return this.#bytes.subarray(0, count);
     return this.#views[count] ??= this.#bytes.subarray(0, count);
   }
 }

@@ -57,8 +57,9 @@ export class Relay {
     this.#input = new Uint8Array(options.maxReadBytes);
   }
 
-  get deadlines(): readonly Deadline[] {
-    return [this.#prompts];
+  /** What is to be done when targets are silent. */
+  get deadlines(): Deadline {
+    return this.#prompts;
   }
 
   /** Begins to connect a client to the target. */

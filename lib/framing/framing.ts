@@ -5,7 +5,7 @@
  */
 
 import { CR, LF, NUL } from "../bytes.ts";
-import { find } from "../words.ts";
+import { find } from "../swar.ts";
 import { BetweenFramer, EndFramer } from "./delimited.ts";
 import { LengthFramer } from "./length_prefixed.ts";
 import { OctetFramer, SyslogFramer } from "./octet_counting.ts";

@@ -5,7 +5,7 @@
  */
 
 import { CR, encode, LF, NUL, SPACE } from "../bytes.ts";
-import { find } from "../words.ts";
+import { find } from "../swar.ts";
 import {
   type FrameFault,
   type FrameSink,

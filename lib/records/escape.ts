@@ -10,7 +10,7 @@
  */
 
 import { BACKSLASH, ByteBuffer, decode, DEL, encode, QUOTE, SPACE, TAB } from "../bytes.ts";
-import { CachedView, fourTimes, ONES, TOP_BITS, wordOf } from "../words.ts";
+import { CachedView, fourTimes, ONES, TOP_BITS, wordOf } from "../swar.ts";
 import {
   codePointAt,
   FIRST_OF_WIDTH,

@@ -7,4 +7,4 @@ import "../../lib/records/log_test.ts";
 import "../../lib/records/recorder_test.ts";
 import "../../lib/records/timestamp_test.ts";
 import "../../lib/records/utf8_test.ts";
-import "../../lib/words_test.ts";
+import "../../lib/swar_test.ts";

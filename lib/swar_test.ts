@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { find } from "./words.ts";
+import { find } from "./swar.ts";
 
 Deno.test("find() finds what indexOf() does, wherever the bytes lie in their memory", () => {
   const memory = new Uint8Array(200);

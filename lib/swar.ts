@@ -1,6 +1,6 @@
 /**
- * Memory that is looked at in words of four bytes, which takes a third of the time of a look
- * at each byte.
+ * SWAR: bytes are looked at four at a time, in one word, which takes a third of the time of a
+ * look at each.
  *
  * @module
  */
@@ -69,7 +69,7 @@ export function find(
   return at;
 }
 
-/** Where the first two words are of which one has the byte, or too few bytes are left. */
+/** Where to look at each byte: at two words that have it, or where fewer than two are left. */
 function skipWords(bytes: Uint8Array, byte: number, start: number, end: number): number {
   const view = SEARCHED.of(bytes);
   const base = bytes.byteOffset;
